@@ -56,7 +56,14 @@ class SteppedCosineLR(LRSchedulerMixin, _ParamScheduler):
         super().__init__(optimizer, begin, end, last_step, by_epoch, verbose)
 
     def _get_value(self) -> list[float]:
-        step = min(self.last_step // self.step_every, self.T_max)
+        # Relative to the present value, as MMEngine's own, so that a warm-up can run at the same time.
+        values = [group[self.param_name] for group in self.optimizer.param_groups]
+        if self.last_step == 0 or self._factor(self.last_step - 1) == 0:
+            return values
+        change = self._factor(self.last_step) / self._factor(self.last_step - 1)
+        return [value * change for value in values]
+
+    def _factor(self, epoch: int) -> float:
+        step = min(epoch // self.step_every, self.T_max)
         cosine = (1 + math.cos(math.pi * step / self.T_max)) / 2
-        factor = self.eta_min_ratio + (1 - self.eta_min_ratio) * cosine
-        return [base * factor for base in self.base_values]
+        return self.eta_min_ratio + (1 - self.eta_min_ratio) * cosine

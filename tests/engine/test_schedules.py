@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from mmengine.optim import LinearLR
 from mmengine.registry import PARAM_SCHEDULERS
 
 from covidmm.engine.schedules import SteppedCosineLR
@@ -57,6 +58,23 @@ def test_state_survives_a_resume():
     resumed.step()
     resumed.step()
     assert again.param_groups[0]["lr"] == pytest.approx(rates(7, **kwargs)[6])
+
+
+def test_a_warm_up_runs_at_the_same_time():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    schedules = [
+        LinearLR(optimizer, start_factor=0.1, begin=0, end=4),
+        SteppedCosineLR(optimizer, T_max=5, eta_min_ratio=0.05, step_every=2),
+    ]
+    found = []
+    for _ in range(12):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        for schedule in schedules:
+            schedule.step()
+    alone = rates(12, T_max=5, eta_min_ratio=0.05, step_every=2)
+    warm_up = [0.1, 0.4, 0.7] + [1.0] * 9
+    assert found == pytest.approx([a * b for a, b in zip(alone, warm_up, strict=True)])
 
 
 def test_it_is_registered():
