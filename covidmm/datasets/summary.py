@@ -1,0 +1,70 @@
+"""What a preparation did, as a table for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from covidmm.datasets.samples import Issue
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The end of :func:`covidmm.datasets.preparation.prepare`."""
+
+    out: Path
+    written: int
+    """PNGs written by this run."""
+    kept: int
+    """PNGs that were there already."""
+    skipped: tuple[Issue, ...]
+    notes: tuple[Issue, ...]
+    left_out: Mapping[str, int]
+    counts: Mapping[str, Mapping[str, Any]]
+    """Per split, as in ``prepared.json``."""
+    near_duplicates: int
+    """Pairs of images that show the same picture."""
+
+    def text(self) -> str:
+        """The table."""
+        lines = [*self._split_table(), ""]
+        lines.append(f"images        {self.written} written, {self.kept} already there")
+        lines += [f"left out      {count} {why}" for why, count in self.left_out.items()]
+        lines.append(f"duplicates    {self.near_duplicates} pairs of near-duplicates, kept on one side")
+        if self.notes:
+            lines.append(f"notes         {len(self.notes)}, in {self.out / 'notes.csv'}")
+        lines.append(f"skipped       {len(self.skipped)}, in {self.out / 'skipped.csv'}")
+        for issue in self.skipped[:_SHOWN]:
+            lines.append(f"  {issue.file}: {issue.field}: {issue.cause}")
+        if len(self.skipped) > _SHOWN:
+            lines.append("  ...")
+            for name, count in Counter(issue.field.split(" ")[0] for issue in self.skipped).most_common():
+                lines.append(f"  {count} for {name}")
+        lines.append(f"prepared      {self.out}")
+        return "\n".join(lines)
+
+    def _split_table(self) -> list[str]:
+        every = [counts["images_per_class"] for counts in self.counts.values()]
+        classes = [name for name in every[0] if any(per_class[name] for per_class in every)]
+        header = ["split", "studies", "images", "with boxes", "without", "boxes", *classes]
+        rows = [
+            [
+                split,
+                *(
+                    str(counts[key])
+                    for key in ("studies", "images", "images_with_boxes", "images_without_boxes", "boxes")
+                ),
+                *(str(counts["images_per_class"][name]) for name in classes),
+            ]
+            for split, counts in self.counts.items()
+        ]
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        return [
+            "  ".join(cell.rjust(width) if index else cell.ljust(width) for index, (cell, width) in pairs)
+            for pairs in (enumerate(zip(row, widths, strict=True)) for row in (header, *rows))
+        ]
