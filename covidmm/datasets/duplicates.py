@@ -35,7 +35,8 @@ def hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Perceptual hashes of (N, 32, 32) thumbnails, as (N, 128) of -1 and 1.
 
     The first 64 are a pHash: the lowest frequencies of the discrete cosine transform against their median,
-    constant term left out. The others are a dHash: whether brightness rises from one of 9 x 8 cells to the next.
+    constant term left out. The others are a dHash: whether it grows brighter from one of 9 x 8 cells to the
+    next.
     """
     bits = np.empty((len(thumbnails), 128), bool)
     for row, picture in enumerate(thumbnails):
@@ -69,7 +70,7 @@ def near_duplicates(thumbnails: Sequence[NDArray[np.uint8]]) -> list[tuple[int, 
 
 
 def _close(codes: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Pairs whose hashes differ in at most ``MAX_BITS`` bits; for codes of +-1, bits = (128 - product) / 2."""
+    """Pairs whose hashes differ in at most ``MAX_BITS`` bits; of codes of +-1 that is (128 - product) / 2."""
     least = codes.shape[1] - 2 * MAX_BITS
     for top in range(0, len(codes), _BLOCK):
         for left in range(top, len(codes), _BLOCK):

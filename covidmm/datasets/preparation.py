@@ -21,7 +21,7 @@ from covidmm.datasets.journal import Journal
 from covidmm.datasets.options import Options
 from covidmm.datasets.samples import Issue, LabelledFolder, Sample
 from covidmm.datasets.summary import Summary
-from covidmm.datasets.workers import run_each
+from covidmm.datasets.workers import WorkerCrashedError, run_each
 from covidmm.errors import DataError, RadiographError
 
 LAYOUTS = ("siim", "rsna", "nih")
@@ -104,17 +104,14 @@ def _convert_all(
     samples: Sequence[Sample], raw: Path, out: Path, journal: Journal, options: Options
 ) -> _Made:
     """Write every PNG that is not there yet; returns the samples that have one."""
-    jobs: list[Job] = []
-    for sample in samples:
-        target = out / "images" / sample.file_name
-        try:
-            done = journal.done(sample.file_name, stamp(sample.source, options.max_size))
-        except OSError:
-            done = False  # the file has just gone; its worker will say so
-        if not done:
-            jobs.append(Job(sample.source, target, sample.file_name, options.max_size))
+    jobs = [
+        Job(sample.source, out / "images" / sample.file_name, sample.file_name, options.max_size)
+        for sample in samples
+        if not _is_done(sample, journal, options)
+    ]
     if any(job.target.exists() for job in jobs):
         _withdraw(out)  # they describe pixels that are about to change
+    written = 0
     failed: dict[str, Issue] = {}
     results = run_each(convert, jobs, options.workers)
     hidden = None if options.progress is None else not options.progress
@@ -123,6 +120,7 @@ def _convert_all(
             for job, outcome in results:
                 if isinstance(outcome, Record):
                     journal.add(outcome)
+                    written += 1
                 elif isinstance(outcome, OSError):
                     raise outcome
                 else:
@@ -132,17 +130,23 @@ def _convert_all(
         except KeyboardInterrupt:
             bar.close()
             print(
-                f"stopped after {bar.n} of {len(jobs)} images; run the same command again to go on from there",
-                file=sys.stderr,
+                f"stopped: {written} of {len(jobs)} images written; the same command goes on", file=sys.stderr
             )
             raise
     usable = [sample for sample in samples if sample.file_name not in failed]
-    return _Made(usable, list(failed.values()), len(jobs) - len(failed))
+    return _Made(usable, list(failed.values()), written)
+
+
+def _is_done(sample: Sample, journal: Journal, options: Options) -> bool:
+    try:
+        return journal.done(sample.file_name, stamp(sample.source, options.max_size))
+    except OSError:
+        return False  # the file has just gone; its worker will say so
 
 
 def _failure(job: Job, error: Exception, raw: Path) -> Issue:
     cause = str(error).removeprefix(f"{job.source}: ") or type(error).__name__
-    if not isinstance(error, RadiographError):
+    if not isinstance(error, (RadiographError, WorkerCrashedError)):
         cause = f"{type(error).__name__}: {cause}"
     return Issue(job.source.relative_to(raw).as_posix(), "pixels", " ".join(cause.split()))
 

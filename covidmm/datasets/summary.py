@@ -11,6 +11,13 @@ from typing import Any
 from covidmm.datasets.samples import Issue
 
 _SHOWN = 10
+_ROWS = {
+    "studies": "studies",
+    "images": "images",
+    "  with boxes": "images_with_boxes",
+    "  without boxes": "images_without_boxes",
+    "boxes": "boxes",
+}
 
 
 @dataclass(frozen=True)
@@ -49,22 +56,13 @@ class Summary:
         return "\n".join(lines)
 
     def _split_table(self) -> list[str]:
+        """One column per split; one row per quantity and per class that occurs."""
+        rows = [["", *self.counts]]
+        for title, key in _ROWS.items():
+            rows.append([title, *(str(counts[key]) for counts in self.counts.values())])
         every = [counts["images_per_class"] for counts in self.counts.values()]
-        classes = [name for name in every[0] if any(per_class[name] for per_class in every)]
-        header = ["split", "studies", "images", "with boxes", "without", "boxes", *classes]
-        rows = [
-            [
-                split,
-                *(
-                    str(counts[key])
-                    for key in ("studies", "images", "images_with_boxes", "images_without_boxes", "boxes")
-                ),
-                *(str(counts["images_per_class"][name]) for name in classes),
-            ]
-            for split, counts in self.counts.items()
-        ]
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        return [
-            "  ".join(cell.rjust(width) if index else cell.ljust(width) for index, (cell, width) in pairs)
-            for pairs in (enumerate(zip(row, widths, strict=True)) for row in (header, *rows))
-        ]
+        for name in every[0]:
+            if any(per_class[name] for per_class in every):
+                rows.append([f"  {name}", *(str(per_class[name]) for per_class in every)])
+        width = max(len(row[0]) for row in rows)
+        return ["".join([row[0].ljust(width), *(cell.rjust(8) for cell in row[1:])]) for row in rows]

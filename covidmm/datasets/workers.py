@@ -71,7 +71,7 @@ def _run_alone(function: Callable[[Job], Result], job: Job) -> Result | Exceptio
     with _pool(1) as pool:
         outcome = _outcome(pool.submit(function, job))
     if isinstance(outcome, BrokenProcessPool):
-        return WorkerCrashedError("the process that decoded it died (decoder crashed, or out of memory)")
+        return WorkerCrashedError("decoder crashed: its process died (or ran out of memory)")
     return outcome
 
 
