@@ -1,15 +1,17 @@
 """Finds radiographs that are the same picture: re-encoded, resized, brightened, or filed twice.
 
-All chest radiographs look alike to a perceptual hash, so two are combined and confirmed. Measured on 890
-public radiographs (394,874 pairs of different patients, against 17 kinds of altered copies):
+All chest radiographs look alike to a perceptual hash, so two are combined and then confirmed by detail.
+Measured on 890 public radiographs (394,874 pairs of different patients, 17 kinds of altered copies of each):
 
-* pHash + dHash (128 bits): at most 15 bits differ for copies that are re-encoded as JPEG, resized, darkened,
-  brightened by 30 of 255, noisy or marked with a letter; 0.05 % of the pairs of different patients are as
-  near, so the hashes alone would join strangers;
-* the correlation of the high-passed thumbnails was at least 0.95 for those copies and at most 0.91 between
-  different patients.
+* pHash + dHash: at most 16 of 128 bits differ. Alone this would join 189 pairs of different patients.
+* Correlation of the high-passed thumbnails: at least 0.95. Between different patients whose hashes are near
+  it was 0.91 at most; its tail, taken as exponential, gives 4 chance pairs in 10 million.
 
-Crops of 5 %, added borders and rotations of 3 degrees are beyond it.
+Found of the altered copies: all that were re-encoded as JPEG, shrunk to a half or a third, squeezed,
+brightened by 30 of 255, darkened, gamma-corrected (0.7, 1.5), noisy or marked with a letter; 99 % of those
+with contrast raised by 1.3; 71 % after local equalisation (CLAHE), 43 % after global. Of crops by 2 % a
+third; crops by 5 %, added borders and rotations by 3 degrees are beyond it. All 90 radiographs that are both
+in an RSNA set (1024 pixel JPEG) and an NIH set (288 pixel PNG) were matched, and no other.
 """
 
 from __future__ import annotations
