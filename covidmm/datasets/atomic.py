@@ -25,13 +25,15 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
-def write_json(path: Path, value: Any, indent: int | None = None) -> bytes:
-    """Write ``value`` as JSON in one step, and only if the file holds something else. Returns the bytes."""
+def json_bytes(value: Any, indent: int | None = None) -> bytes:
+    """``value`` as JSON, the same bytes each time.
+
+    Raises:
+        ValueError: it holds a NaN or an infinity, which JSON does not have.
+    """
     separators = (",", ":") if indent is None else None
     text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False)
-    data = (text + "\n").encode()
-    write_if_changed(path, data)
-    return data
+    return (text + "\n").encode()
 
 
 def write_if_changed(path: Path, data: bytes) -> None:

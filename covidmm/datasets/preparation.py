@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 import covidmm
 from covidmm.datasets import coco, duplicates, nih_labels, rsna_labels, siim_labels, splits
-from covidmm.datasets.atomic import write_bytes, write_if_changed, write_json
+from covidmm.datasets.atomic import json_bytes, write_bytes, write_if_changed
 from covidmm.datasets.coco import Image
 from covidmm.datasets.conversion import Job, Record, convert, stamp
 from covidmm.datasets.journal import Journal
@@ -207,7 +207,7 @@ def _write_annotations(
     folder = out / "annotations"
     folder.mkdir(exist_ok=True)
     ids = {image.sample.image_id: number for number, image in enumerate(plan.images, start=1)}
-    written: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     counts: dict[str, Any] = {}
     for split in splits.SPLITS if options.split == "auto" else (options.split,):
         own = [
@@ -216,12 +216,13 @@ def _write_annotations(
             if options.split != "auto" or splits.split_of(image.fold, options.val_fold) == split
         ]
         info = {"description": f"covidmm {layout}", "layout": layout, "split": split}
-        written[split] = write_json(
-            folder / f"{split}.json", coco.document(own, ids, labels.categories, info)
-        )
+        files[split] = json_bytes(coco.document(own, ids, labels.categories, info))
         counts[split] = _count(own, labels.classes)
-    for split in set(splits.SPLITS) - set(written):
-        (folder / f"{split}.json").unlink(missing_ok=True)
+    old = {path.stem: path.read_bytes() for path in folder.glob("*.json")}
+    if any(old[split] != files.get(split) for split in old):
+        _withdraw(out)  # the splits of two runs, half of each, would share images
+    for split, data in files.items():
+        write_if_changed(folder / f"{split}.json", data)
     manifest = {
         "layout": layout,
         "covidmm": covidmm.__version__,
@@ -235,9 +236,9 @@ def _write_annotations(
         },
         "counts": counts,
         "near_duplicates": plan.near_duplicates,
-        "data_sha256": coco.data_sha256(plan.images, written),
+        "data_sha256": coco.data_sha256(plan.images, files),
     }
-    write_json(out / MANIFEST, manifest, indent=2)
+    write_if_changed(out / MANIFEST, json_bytes(manifest, indent=2))
     return manifest
 
 

@@ -358,6 +358,23 @@ def test_a_full_disk_while_the_annotations_are_written(prepared, raw, tmp_path, 
     assert contents(tmp_path / "out") == contents(prepared[0])
 
 
+def test_splits_of_two_seeds_are_never_mixed(prepared, raw, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(prepared[0], out)
+    write = Path.write_bytes
+
+    def full(self, data):
+        if self.name.startswith("val.json"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(self))
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DataError, match="No space left"):
+        prepare("siim", raw, out, Options(seed=5, workers=1, progress=False))
+    assert list(documents(out)) == ["train"]
+    assert not (out / "prepared.json").exists()
+
+
 def test_options_are_checked_before_anything_is_written():
     with pytest.raises(ConfigError, match="val_fold"):
         Options(val_fold=9)
