@@ -4,4 +4,12 @@ A config needs one line, which ``configs/_base_/default_runtime.py`` holds:
 ``custom_imports = dict(imports=['covidmm.registration'], allow_failed_imports=False)``.
 """
 
-from covidmm.datasets import nih, rsna, siim  # noqa: F401
+import covidmm.datasets.nih
+import covidmm.datasets.rsna
+import covidmm.datasets.siim
+import covidmm.datasets.transforms
+import covidmm.engine.checkpointing
+import covidmm.engine.hooks
+import covidmm.engine.mixed_precision
+import covidmm.engine.schedules
+import covidmm.models.checkpoints  # noqa: F401

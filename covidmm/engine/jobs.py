@@ -1,0 +1,86 @@
+"""The jobs behind ``tools/train.py`` and ``tools/test.py``: a config in, a finished run folder out."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def train(
+    config: str | Path,
+    work_dir: str | Path | None = None,
+    resume: str | bool = False,
+    amp: bool = False,
+    options: Mapping[str, Any] | None = None,
+    launcher: str = "none",
+) -> Path:
+    """Train the model that a config describes.
+
+    A fresh run in a work dir that holds an earlier run's checkpoints moves those into
+    ``earlier_<n>/`` first: nothing is overwritten.
+
+    Args:
+        config: config file.
+        work_dir: where checkpoints and logs go; ``work_dirs/<config name>`` by default.
+        resume: True to continue after the last finished epoch in ``work_dir``, or a checkpoint file.
+        amp: mixed precision, float16 on CUDA and bfloat16 on a CPU.
+        options: overrides, dotted key to value, as ``--cfg-options`` gives them.
+        launcher: ``none``, ``pytorch`` or ``slurm``.
+
+    Returns:
+        The work dir.
+
+    Raises:
+        CovidmmError: a bad config, data that does not agree with it, or a checkpoint that does not fit.
+        KeyboardInterrupt: ctrl-C or SIGTERM; the last finished epoch is on disk.
+    """
+    from mmengine.runner import Runner
+
+    from covidmm.engine.checkpointing import latest_checkpoint
+
+    cfg = _load(config, work_dir, options, launcher)
+    folder = Path(cfg.work_dir)
+    if amp:
+        cfg.optim_wrapper.type = "MixedPrecisionOptimWrapper"
+    if resume:
+        cfg.resume = True
+        cfg.load_from = str(latest_checkpoint(folder)) if resume is True else str(resume)
+    else:
+        _set_aside(folder)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    Runner.from_cfg(cfg).train()
+    return folder
+
+
+def _load(config: str | Path, work_dir: Any, options: Mapping[str, Any] | None, launcher: str) -> Config:
+    """Load the config of a job and prepare the process for it."""
+    import torch
+
+    from covidmm.engine.config import load_config
+
+    cfg = load_config(config, dict(options or {}))
+    cfg.launcher = launcher
+    cfg.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(config).stem)
+    if launcher == "pytorch" and not torch.cuda.is_available():
+        # MMEngine's own set-up selects a CUDA device whatever the backend.
+        torch.distributed.init_process_group("gloo")
+    return cfg
+
+
+def _set_aside(folder: Path) -> None:
+    """Move an earlier run's checkpoints into a folder of their own."""
+    earlier = [*folder.glob("epoch_*.pth"), *folder.glob("best_*.pth")]
+    if not earlier:
+        return
+    number = 1
+    while (aside := folder / f"earlier_{number}").exists():
+        number += 1
+    aside.mkdir()
+    for path in earlier:
+        path.replace(aside / path.name)
+    print(f"{folder}: moved {len(earlier)} checkpoints of an earlier run to {aside}")
