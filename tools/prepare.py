@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turn raw radiographs and their label files into what training reads, or write synthetic ones."""
 
-import _bootstrap  # noqa: F401  # isort: skip
+import _bootstrap  # noqa: F401
 
 import argparse
 import sys
