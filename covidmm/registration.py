@@ -11,5 +11,7 @@ import covidmm.datasets.transforms
 import covidmm.engine.checkpointing
 import covidmm.engine.hooks
 import covidmm.engine.mixed_precision
+import covidmm.engine.preflight
 import covidmm.engine.schedules
+import covidmm.evaluation.metric
 import covidmm.models.checkpoints  # noqa: F401

@@ -20,9 +20,7 @@ CONFIG = "configs/phantom/frcnn_r18_phantom.py"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Phantoms in, a trained, tested and drawn detector out. Research software, not a medical device."
-    )
+    parser = argparse.ArgumentParser(description=f"{__doc__} Research software, not a medical device.")
     parser.add_argument(
         "--studies", type=int, default=200, help="phantom studies to make (default: %(default)s)"
     )

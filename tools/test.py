@@ -10,9 +10,7 @@ from covidmm.errors import run_tool
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Evaluate a checkpoint on the test split of a config. Research software, not a medical device."
-    )
+    parser = argparse.ArgumentParser(description=f"{__doc__} Research software, not a medical device.")
     parser.add_argument("config", help="config file, such as configs/frcnn_x101_siim.py")
     parser.add_argument("checkpoint", help="checkpoint file, or a work dir, whose best checkpoint is taken")
     parser.add_argument("--work-dir", help="metrics.json and logs (default: work_dirs/<config name>)")
@@ -25,9 +23,9 @@ def main() -> None:
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
 
-    from covidmm.engine.jobs import test
+    from covidmm.engine.jobs import evaluate
 
-    test(
+    evaluate(
         args.config,
         args.checkpoint,
         work_dir=args.work_dir,

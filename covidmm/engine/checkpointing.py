@@ -16,7 +16,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from covidmm.errors import CheckpointError
+from covidmm.errors import CheckpointError, ConfigError
 from covidmm.models.checkpoints import coverage, read_checkpoint, require_coverage, state_of
 
 _EPOCH_FILE = re.compile(r"epoch_(\d+)\.pth")
@@ -52,11 +52,29 @@ class ResumableCheckpointHook(CheckpointHook):
     * Loading prints the share of the model's parameters that was filled and refuses a poor one.
 
     Args:
-        **kwargs: as :class:`mmengine.hooks.CheckpointHook`; ``by_epoch`` is always True.
+        interval: epochs between two checkpoints; the last epoch always has one.
+        max_keep_ckpts: how many epochs' checkpoints stay, at least 2, so that one is whole at any moment.
+        save_best: the metric that picks the best checkpoint, kept beside them.
+        rule: ``greater`` or ``less``.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"backend_args": {"backend": "atomic"}, "by_epoch": True, **kwargs})
+    def __init__(
+        self,
+        interval: int = 1,
+        max_keep_ckpts: int = 2,
+        save_best: str | None = None,
+        rule: str | None = None,
+    ) -> None:
+        if max_keep_ckpts < 2:
+            raise ConfigError(f"max_keep_ckpts must be at least 2, not {max_keep_ckpts}")
+        super().__init__(
+            interval,
+            by_epoch=True,
+            max_keep_ckpts=max_keep_ckpts,
+            save_best=save_best,
+            rule=rule,
+            backend_args={"backend": "atomic"},
+        )
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Write the epoch's checkpoint unless a validation follows, which will."""

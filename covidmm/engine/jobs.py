@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ def train(
     work_dir: str | Path | None = None,
     resume: str | bool = False,
     amp: bool = False,
-    options: Mapping[str, Any] | None = None,
+    options: Sequence[str] = (),
     launcher: str = "none",
 ) -> Path:
     """Train the model that a config describes.
@@ -29,7 +29,7 @@ def train(
         work_dir: where checkpoints and logs go; ``work_dirs/<config name>`` by default.
         resume: True to continue after the last finished epoch in ``work_dir``, or a checkpoint file.
         amp: mixed precision, float16 on CUDA and bfloat16 on a CPU.
-        options: overrides, dotted key to value, as ``--cfg-options`` gives them.
+        options: overrides, each ``dotted.key=value``, as ``--cfg-options`` gives them.
         launcher: ``none``, ``pytorch`` or ``slurm``.
 
     Returns:
@@ -57,13 +57,56 @@ def train(
     return folder
 
 
-def _load(config: str | Path, work_dir: Any, options: Mapping[str, Any] | None, launcher: str) -> Config:
+def evaluate(
+    config: str | Path,
+    checkpoint: str | Path,
+    work_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    show_dir: str | Path | None = None,
+    options: Sequence[str] = (),
+    launcher: str = "none",
+) -> dict[str, Any]:
+    """Evaluate a checkpoint on a config's test split, print the table and write ``metrics.json``.
+
+    Precision, recall and F1 are taken at the confidence threshold that the checkpoint's own validation chose.
+
+    Args:
+        config: config file.
+        checkpoint: checkpoint file, or a work dir, whose best checkpoint is taken.
+        work_dir: where ``metrics.json`` and logs go; as :func:`train`.
+        out: file for the predictions, a COCO results list in pixels of the prepared images.
+        show_dir: folder for one picture per image, with truth and predictions.
+        options: as :func:`train`.
+        launcher: as :func:`train`.
+
+    Returns:
+        The metrics, by name.
+
+    Raises:
+        CovidmmError: a bad config or data, or a checkpoint that is missing, unsafe or does not fit.
+    """
+    from mmengine.runner import Runner
+
+    from covidmm.engine.checkpointing import best_checkpoint, stored_val_metrics
+
+    cfg = _load(config, work_dir, options, launcher)
+    weights = best_checkpoint(Path(checkpoint)) if Path(checkpoint).is_dir() else Path(checkpoint)
+    cfg.load_from = str(weights)
+    folder = Path(cfg.work_dir)
+    predictions = Path(out) if out else folder / "predictions.json"
+    threshold = stored_val_metrics(weights).get("detection/threshold")
+    cfg.test_evaluator.update(outfile=str(predictions), threshold=threshold)
+    found = Runner.from_cfg(cfg).test()
+    return found
+
+
+def _load(config: str | Path, work_dir: Any, options: Sequence[str], launcher: str) -> Config:
     """Load the config of a job and prepare the process for it."""
     import torch
 
     from covidmm.engine.config import load_config
 
-    cfg = load_config(config, dict(options or {}))
+    cfg = load_config(config, options)
     cfg.launcher = launcher
     cfg.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(config).stem)
     if launcher == "pytorch" and not torch.cuda.is_available():

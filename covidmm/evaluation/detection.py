@@ -54,7 +54,7 @@ class OperatingCurve:
         )
 
     def best_f1(self) -> Operating:
-        """The point of the greatest F1, the highest threshold among equals; a threshold of 1 where nothing is."""
+        """The point of the greatest F1, the highest threshold among equals; 1 where nothing is found."""
         if not len(self.f1) or not self.f1.max():
             return Operating(1.0, 0.0, 0.0, 0.0)
         return self.at(float(self.scores[int(self.f1.argmax())]))
