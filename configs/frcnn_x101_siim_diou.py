@@ -4,8 +4,6 @@ _base_ = "./frcnn_x101_siim.py"
 
 model = dict(
     roi_head=dict(
-        bbox_head=dict(
-            reg_decoded_bbox=True, loss_bbox=dict(_delete_=True, type="DIoULoss", loss_weight=10.0)
-        )
+        bbox_head=dict(reg_decoded_bbox=True, loss_bbox=dict(_delete_=True, type="DIoULoss", loss_weight=10.0))
     )
 )

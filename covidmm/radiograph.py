@@ -166,10 +166,8 @@ def _read_picture(path: Path) -> Radiograph:
         _check_size(picture.height, picture.width)
         header = Header(path, picture.height, picture.width, bits_stored=_bits(picture.mode))
         notes = [f"first of {picture.n_frames} pages"] if getattr(picture, "n_frames", 1) > 1 else []
-        if header.bits_stored > 8:
-            pixels = _stretch(np.asarray(picture, np.float64))
-        else:
-            pixels = np.array(picture.convert("L"))
+        deep = header.bits_stored > 8
+        pixels = _stretch(np.asarray(picture, np.float64)) if deep else np.array(picture.convert("L"))
     pixels.setflags(write=False)
     return Radiograph(header, pixels, tuple(notes))
 
@@ -315,9 +313,7 @@ def _stored_bits(stored: NDArray, dataset: Dataset) -> NDArray:
     bits, allocated = int(dataset.BitsStored), stored.dtype.itemsize * 8
     shift = max(0, int(dataset.get("HighBit", bits - 1)) + 1 - bits)
     if not 1 <= bits <= allocated or shift + bits > allocated:
-        raise ValueError(
-            f"contradictory bits: {bits} stored, high bit {dataset.HighBit}, {allocated} allocated"
-        )
+        raise ValueError(f"contradictory bits: {bits} stored, high bit {dataset.HighBit}, {allocated} allocated")
     above = allocated - bits - shift
     if stored.dtype.kind == "u" and not shift and not int(stored.max()) >> bits:
         return stored  # as in most files: nothing to remove, and reading is cheaper than writing

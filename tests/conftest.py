@@ -78,16 +78,10 @@ def write_siim(
         rows.append([f"{study}_study", *ONE_HOT[name].split(",")])
         for part in range(2 if number == 0 else 1):
             image = f"image{number:03d}{part}"
-            boxes = (
-                []
-                if name == "negative"
-                else [(4.0, 6.0, 10.5, 20.0), (25.0, 8.0, 12.0, 30.0)][: number % 2 + 1]
-            )
+            boxes = [] if name == "negative" else [(4.0, 6.0, 10.5, 20.0), (25.0, 8.0, 12.0, 30.0)][: number % 2 + 1]
             images.append(siim_row(image, study, boxes))
             pixels = picture(number * 10 + part, *size)
-            write_dicom(
-                raw / "train" / study / f"series{part}" / f"{image}.dcm", pixels, study, f"patient{number}"
-            )
+            write_dicom(raw / "train" / study / f"series{part}" / f"{image}.dcm", pixels, study, f"patient{number}")
     write_csv(raw / "train_image_level.csv", images)
     write_csv(raw / "train_study_level.csv", rows)
     return raw
@@ -99,11 +93,7 @@ def write_rsna(raw: Path, patients: int = 10) -> Path:
     classes: list[list[object]] = [["patientId", "class"]]
     for number in range(patients):
         patient = f"patient{number:03d}"
-        boxes = (
-            []
-            if number % 2 == 0
-            else [(4.0, 6.0, 10.0, 20.0), (25.0, 8.0, 12.0, 30.0)][: 1 + (number % 5 == 0)]
-        )
+        boxes = [] if number % 2 == 0 else [(4.0, 6.0, 10.0, 20.0), (25.0, 8.0, 12.0, 30.0)][: 1 + (number % 5 == 0)]
         for box in boxes:
             rows.append([patient, *box, 1])
             classes.append([patient, "Lung Opacity"])

@@ -33,9 +33,7 @@ def test_expected_failures_end_in_one_line(error, code, line, capsys):
 
 
 def test_an_error_from_a_data_loader_worker_is_reduced_to_its_line(capsys):
-    text = (
-        "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n.\n"
-    )
+    text = "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n.\n"
     assert run_tool(raising(DataError(text + "covidmm.errors.DataError: a.png: missing\n"))) == 1
     assert capsys.readouterr().err == "error: a.png: missing\n"
 

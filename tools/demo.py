@@ -21,9 +21,7 @@ CONFIG = "configs/phantom/frcnn_r18_phantom.py"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=f"{__doc__} Research software, not a medical device.")
-    parser.add_argument(
-        "--studies", type=int, default=200, help="phantom studies to make (default: %(default)s)"
-    )
+    parser.add_argument("--studies", type=int, default=200, help="phantom studies to make (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("work_dirs/demo"))
     args = parser.parse_args()
@@ -54,9 +52,7 @@ def main() -> None:
         threshold=threshold,
         title="Faster R-CNN on phantoms",
     )
-    print(
-        f"\nthe whole demo took {sum(seconds.values()):.0f} s; look at {out}/grid.png and {out}/metrics.json"
-    )
+    print(f"\nthe whole demo took {sum(seconds.values()):.0f} s; look at {out}/grid.png and {out}/metrics.json")
 
 
 def call(tool: str, *arguments: object) -> float:

@@ -20,30 +20,20 @@ def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("raw", type=Path, metavar="RAW", help="the folder as its publisher hands it out")
     common.add_argument("out", type=Path, metavar="OUT", help="the folder to make or to complete")
-    common.add_argument(
-        "--max-size", type=int, default=1024, help="longer side of the PNGs at most (default 1024)"
-    )
+    common.add_argument("--max-size", type=int, default=1024, help="longer side of the PNGs at most (default 1024)")
     common.add_argument("--workers", type=int, help="processes (default: one per core)")
     common.add_argument("--seed", type=int, default=0, help="draws the splits (default 0)")
-    common.add_argument(
-        "--val-fold", type=int, default=0, help="the fold, 0 to 4, that validates (default 0)"
-    )
-    common.add_argument(
-        "--test-fraction", type=float, default=0.15, help="share held out for the test (default 0.15)"
-    )
+    common.add_argument("--val-fold", type=int, default=0, help="the fold, 0 to 4, that validates (default 0)")
+    common.add_argument("--test-fraction", type=float, default=0.15, help="share held out for the test (default 0.15)")
     common.add_argument(
         "--split",
         choices=("auto", "train", "val", "test"),
         default="auto",
         help="put the whole folder into one split, as for an external test set (default auto: all three)",
     )
-    common.add_argument(
-        "--allow-skipped", action="store_true", help="exit with 0 even if something was skipped"
-    )
+    common.add_argument("--allow-skipped", action="store_true", help="exit with 0 even if something was skipped")
     noise = common.add_mutually_exclusive_group()
-    noise.add_argument(
-        "--progress", action="store_true", default=None, help="show progress without a terminal too"
-    )
+    noise.add_argument("--progress", action="store_true", default=None, help="show progress without a terminal too")
     noise.add_argument("--quiet", action="store_true", help="no progress and no summary, only errors")
 
     layouts.add_parser("siim", parents=[common], help="SIIM-FISABIO-RSNA COVID-19 (Kaggle folder)")

@@ -16,9 +16,7 @@ def main() -> None:
     parser.add_argument("--work-dir", help="metrics.json and logs (default: work_dirs/<config name>)")
     parser.add_argument("--out", metavar="FILE.json", help="predictions as a COCO results list")
     parser.add_argument("--show-dir", metavar="DIR", help="one picture per image: truth and predictions")
-    parser.add_argument(
-        "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the config"
-    )
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the config")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()

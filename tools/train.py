@@ -23,12 +23,8 @@ def main() -> None:
         metavar="CKPT",
         help="continue after the last finished epoch of the work dir, or from this checkpoint",
     )
-    parser.add_argument(
-        "--amp", action="store_true", help="mixed precision: float16 on CUDA, bfloat16 on a CPU"
-    )
-    parser.add_argument(
-        "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the config"
-    )
+    parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on CUDA, bfloat16 on a CPU")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the config")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()

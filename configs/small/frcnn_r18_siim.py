@@ -21,9 +21,7 @@ model = dict(
     ),
     neck=dict(in_channels=[64, 128, 256, 512], out_channels=128),
     rpn_head=dict(in_channels=128, feat_channels=128),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=128), bbox_head=dict(in_channels=128, fc_out_channels=256)
-    ),
+    roi_head=dict(bbox_roi_extractor=dict(out_channels=128), bbox_head=dict(in_channels=128, fc_out_channels=256)),
     train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=500), rcnn=dict(sampler=dict(num=64))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=100)),
 )

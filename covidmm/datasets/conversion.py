@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 import covidmm
 from covidmm import radiograph
+from covidmm.atomic import write_bytes
 from covidmm.datasets import duplicates
-from covidmm.datasets.atomic import write_bytes
 from covidmm.errors import RadiographError
 
 

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from types import TracebackType
 
-from covidmm.datasets.atomic import write_bytes
+from covidmm.atomic import write_bytes
 from covidmm.datasets.conversion import Record
 from covidmm.errors import DataError
 

@@ -113,9 +113,7 @@ def read_folder(raw: Path) -> LabelledFolder:
     Raises:
         DataError: the table is missing or malformed, a list is missing beside the other, or there is no PNG.
     """
-    entries = read_entries(
-        next((raw / name for name in DATA_ENTRY if (raw / name).exists()), raw / DATA_ENTRY[0])
-    )
+    entries = read_entries(next((raw / name for name in DATA_ENTRY if (raw / name).exists()), raw / DATA_ENTRY[0]))
     sides = read_lists(raw)
     files, unreadable = _find_images(raw)
     skipped = [*entries.issues, *unreadable]

@@ -13,8 +13,8 @@ from typing import Any
 from tqdm import tqdm
 
 import covidmm
+from covidmm.atomic import json_bytes, write_bytes, write_if_changed
 from covidmm.datasets import coco, duplicates, nih_labels, rsna_labels, siim_labels, splits
-from covidmm.datasets.atomic import json_bytes, write_bytes, write_if_changed
 from covidmm.datasets.coco import Image
 from covidmm.datasets.conversion import Job, Record, convert, stamp
 from covidmm.datasets.journal import Journal
@@ -100,9 +100,7 @@ def _read_labels(layout: str, raw: Path, options: Options) -> LabelledFolder:
     return nih_labels.read_folder(raw)
 
 
-def _convert_all(
-    samples: Sequence[Sample], raw: Path, out: Path, journal: Journal, options: Options
-) -> _Made:
+def _convert_all(samples: Sequence[Sample], raw: Path, out: Path, journal: Journal, options: Options) -> _Made:
     """Write every PNG that is not there yet; returns the samples that have one."""
     jobs = [
         Job(sample.source, out / "images" / sample.file_name, sample.file_name, options.max_size)
@@ -129,9 +127,7 @@ def _convert_all(
                 bar.update()
         except KeyboardInterrupt:
             bar.close()
-            print(
-                f"stopped: {written} of {len(jobs)} images written; the same command goes on", file=sys.stderr
-            )
+            print(f"stopped: {written} of {len(jobs)} images written; the same command goes on", file=sys.stderr)
             raise
     usable = [sample for sample in samples if sample.file_name not in failed]
     return _Made(usable, list(failed.values()), written)
@@ -188,9 +184,7 @@ def _patients(images: Sequence[Image]) -> tuple[dict[str, list[str]], list[Issue
     placeholders = {patient for patient, own in studies.items() if len(own) > 5 and 2 * len(own) > len(total)}
     notes = []
     for patient in placeholders:
-        cause = (
-            f"{patient!r} stands in {len(studies[patient])} of {len(total)} studies: not used for the splits"
-        )
+        cause = f"{patient!r} stands in {len(studies[patient])} of {len(total)} studies: not used for the splits"
         notes.append(Issue("", "PatientID", cause))
     keys = {
         image.sample.image_id: [f"patient:{image.patient}"]
@@ -200,9 +194,7 @@ def _patients(images: Sequence[Image]) -> tuple[dict[str, list[str]], list[Issue
     return keys, notes
 
 
-def _write_annotations(
-    layout: str, out: Path, plan: _Plan, labels: LabelledFolder, options: Options
-) -> dict[str, Any]:
+def _write_annotations(layout: str, out: Path, plan: _Plan, labels: LabelledFolder, options: Options) -> dict[str, Any]:
     """Write the COCO files, then the manifest; returns the manifest."""
     folder = out / "annotations"
     folder.mkdir(exist_ok=True)

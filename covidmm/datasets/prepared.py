@@ -106,9 +106,7 @@ class OpacityDataset(CocoDataset):
         image = raw_data_info["raw_img_info"]
         missing = [key for key in self.EXTRA_KEYS if key not in image]
         if missing:
-            raise DataError(
-                f"{self.ann_file}: image {image['img_id']} has no {missing[0]}; prepare the data set again"
-            )
+            raise DataError(f"{self.ann_file}: image {image['img_id']} has no {missing[0]}; prepare the data set again")
         return {**info, **{key: image[key] for key in self.EXTRA_KEYS}}
 
     def filter_data(self) -> list[dict]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from covidmm.atomic import write_bytes
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.models.checkpoints import coverage, read_checkpoint, require_coverage, state_of
 
@@ -30,14 +29,7 @@ class AtomicLocalBackend(LocalBackend):
         """Write ``obj`` to ``filepath``, whole or not at all."""
         target = Path(filepath)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(obj.getvalue() if isinstance(obj, BytesIO) else obj)
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_bytes(target, obj.getvalue() if isinstance(obj, BytesIO) else obj)
 
 
 @HOOKS.register_module()
@@ -87,9 +79,7 @@ class ResumableCheckpointHook(CheckpointHook):
         super().after_val_epoch(runner, metrics)
         due = runner.epoch % self.interval == 0 or runner.epoch == runner.max_epochs
         if runner.epoch and due:
-            self._save_checkpoint_with_step(
-                runner, runner.epoch, {"epoch": runner.epoch, "iter": runner.iter}
-            )
+            self._save_checkpoint_with_step(runner, runner.epoch, {"epoch": runner.epoch, "iter": runner.iter})
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Reduce the checkpoint to tensors and plain values."""
@@ -118,9 +108,7 @@ def latest_checkpoint(work_dir: Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    found = {
-        int(m[1]): path for path in work_dir.glob("epoch_*.pth") if (m := _EPOCH_FILE.fullmatch(path.name))
-    }
+    found = {int(m[1]): path for path in work_dir.glob("epoch_*.pth") if (m := _EPOCH_FILE.fullmatch(path.name))}
     if not found:
         raise CheckpointError(f"{work_dir}: nothing to resume, it holds no epoch_*.pth")
     return found[max(found)]

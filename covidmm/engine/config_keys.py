@@ -139,9 +139,7 @@ class Checker:
 
     def _check_typed(self, value: Mapping, path: str, role: str) -> None:
         kinds = self._resolve(value["type"], path, role)
-        allowed: set[str] = (
-            {"type", "_scope_", "_delete_"} | _POPPED.get(role, set()) | _NAMED.get(role, set())
-        )
+        allowed: set[str] = {"type", "_scope_", "_delete_"} | _POPPED.get(role, set()) | _NAMED.get(role, set())
         for registry, kind in kinds:
             accepted = arguments(kind)
             if accepted is None:
@@ -250,11 +248,7 @@ def _hands_on(init: Callable) -> bool:
     except (OSError, SyntaxError):
         return False
     for call in ast.walk(tree):
-        if (
-            isinstance(call, ast.Call)
-            and isinstance(call.func, ast.Attribute)
-            and call.func.attr == "__init__"
-        ):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "__init__":
             handed = [keyword.value for keyword in call.keywords if keyword.arg is None]
             if any(isinstance(n, ast.Name) and n.id == "kwargs" for v in handed for n in ast.walk(v)):
                 return True

@@ -55,9 +55,7 @@ class ValidationLossHook(Hook):
         self._batches = 0
 
     @torch.no_grad()
-    def after_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Add the losses of one batch."""
         model = getattr(runner.model, "module", runner.model)
         # The detector's prediction replaced nothing in data_batch: preprocessing again is exact.

@@ -95,9 +95,7 @@ def check_anchors(model: nn.Module, samples: list[tuple[torch.Tensor, tuple[int,
     total = sum(len(boxes) for boxes, _ in boxed)
     head = _anchor_head(model)
     if head is None:
-        return (
-            f"{total} boxes of {len(samples)} sampled images reach the model, which has no anchors to check"
-        )
+        return f"{total} boxes of {len(samples)} sampled images reach the model, which has no anchors to check"
     best = []
     for boxes, (height, width) in boxed:
         sizes = [(-(-height // y), -(-width // x)) for x, y in head.prior_generator.strides]

@@ -49,9 +49,7 @@ class OperatingCurve:
         kept = int(np.searchsorted(-self.scores, -threshold, side="right")) - 1
         if kept < 0:
             return Operating(threshold, 0.0, 0.0, 0.0)
-        return Operating(
-            threshold, float(self.precision[kept]), float(self.recall[kept]), float(self.f1[kept])
-        )
+        return Operating(threshold, float(self.precision[kept]), float(self.recall[kept]), float(self.f1[kept]))
 
     def best_f1(self) -> Operating:
         """The point of the greatest F1, the highest threshold among equals; 1 where nothing is found."""
@@ -60,9 +58,7 @@ class OperatingCurve:
         return self.at(float(self.scores[int(self.f1.argmax())]))
 
 
-def match(
-    boxes: NDArray, scores: NDArray, truths: NDArray, iou_threshold: float = IOU_THRESHOLD
-) -> NDArray[np.bool_]:
+def match(boxes: NDArray, scores: NDArray, truths: NDArray, iou_threshold: float = IOU_THRESHOLD) -> NDArray[np.bool_]:
     """Which predictions of one image are true positives.
 
     In order of falling score, a prediction is one if the ground truth that it overlaps most has an IoU
@@ -101,9 +97,7 @@ def iou(first: NDArray, second: NDArray) -> NDArray[np.float64]:
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def operating_curve(
-    predictions: Sequence[tuple[NDArray, NDArray]], truths: Sequence[NDArray]
-) -> OperatingCurve:
+def operating_curve(predictions: Sequence[tuple[NDArray, NDArray]], truths: Sequence[NDArray]) -> OperatingCurve:
     """Pool the predictions of all images, images without boxes included, and sweep the threshold.
 
     Args:
@@ -129,9 +123,7 @@ def operating_curve(
     return OperatingCurve(scores[last], precision, recall, f1, total)
 
 
-def average_precision(
-    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]
-) -> dict[str, float]:
+def average_precision(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """mAP at IoU 0.50 and over 0.50:0.95 by pycocotools' COCOeval (at most 100 boxes per image).
 
     Args:
@@ -183,9 +175,7 @@ def score_detections(
         by_image[annotation["image_id"]][2].append(_corners(annotation["bbox"]))
     for result in results:
         if result["image_id"] not in by_image:
-            raise DataError(
-                f"prediction for image {result['image_id']}, which the ground truth does not have"
-            )
+            raise DataError(f"prediction for image {result['image_id']}, which the ground truth does not have")
         boxes, scores, _ = by_image[result["image_id"]]
         boxes.append(_corners(result["bbox"]))
         scores.append(result["score"])

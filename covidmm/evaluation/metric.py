@@ -11,6 +11,7 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
+from covidmm.atomic import json_bytes, write_bytes
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import score_detections
 
@@ -82,9 +83,7 @@ class DetectionMetric(BaseMetric):
             logger.warning("not a single box was predicted in %d images", len(results))
         if self.outfile is not None:
             self.outfile.parent.mkdir(parents=True, exist_ok=True)
-            whole = self.outfile.with_name(f".{self.outfile.name}.part")
-            whole.write_text(json.dumps(predictions))
-            whole.replace(self.outfile)
+            write_bytes(self.outfile, json_bytes(predictions))
         return score_detections(truth, predictions, self.threshold)
 
     def _truth(self, evaluated: set[int], logger: MMLogger) -> dict[str, Any]:

@@ -165,9 +165,7 @@ def require_coverage(found: Coverage, source: str, minimum: float = MINIMUM_SHAR
         CheckpointError: the share is below ``minimum``.
     """
     if found.share < minimum:
-        raise CheckpointError(
-            f"{source}: does not fit the model: {found}; at least {minimum:.0%} is required"
-        )
+        raise CheckpointError(f"{source}: does not fit the model: {found}; at least {minimum:.0%} is required")
     print_log(f"checkpoint {source}: {found}", logger="current")
 
 
@@ -213,9 +211,7 @@ def _harmless_types() -> list[Any]:
     the statistics of a log buffer and nothing else.
     """
     multiarray = getattr(np, "_core", None) or np.core
-    dtypes = {
-        type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.uint32, np.bool_)
-    }
+    dtypes = {type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.uint32, np.bool_)}
     return [
         HistoryBuffer,
         multiarray.multiarray._reconstruct,

@@ -60,9 +60,7 @@ def test_notes_of_the_reader_are_passed_on():
 
 def test_the_document_is_read_by_pycocotools(tmp_path):
     image = Image(SAMPLE, RECORD, [(400.0, 200.0, 800.0, 100.0), (0.0, 0.0, 2048.0, 1024.0)], "p", fold=3)
-    (tmp_path / "train.json").write_text(
-        json.dumps(document([image], {"a": 7}, ("opacity",), {"split": "train"}))
-    )
+    (tmp_path / "train.json").write_text(json.dumps(document([image], {"a": 7}, ("opacity",), {"split": "train"})))
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(tmp_path / "train.json"))
     assert coco.loadCats(coco.getCatIds()) == [{"id": 1, "name": "opacity"}]

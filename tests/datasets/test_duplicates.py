@@ -27,9 +27,7 @@ COPIES = {
     "squeezed": lambda image: cv2.resize(image, (200, 200), interpolation=cv2.INTER_AREA),
     "darker": lambda image: (image * 0.7).astype(np.uint8),
     "brighter": lambda image: np.clip(image.astype(int) + 25, 0, 255).astype(np.uint8),
-    "noisy": lambda image: np.clip(image + np.random.default_rng(1).normal(0, 8, image.shape), 0, 255).astype(
-        np.uint8
-    ),
+    "noisy": lambda image: np.clip(image + np.random.default_rng(1).normal(0, 8, image.shape), 0, 255).astype(np.uint8),
     "marked": lambda image: cv2.putText(image.copy(), "L", (10, 40), 0, 0.8, 255, 2),
 }
 

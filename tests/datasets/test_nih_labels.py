@@ -81,9 +81,7 @@ def test_reads_a_gzipped_table(tmp_path, make):
 
 def test_official_lists_are_honoured(tmp_path, make):
     raw = make.nih(tmp_path, patients=6, lists=True)
-    (raw / "train_val_list.txt").write_text(
-        (raw / "train_val_list.txt").read_text().replace("00000006_001.png", "")
-    )
+    (raw / "train_val_list.txt").write_text((raw / "train_val_list.txt").read_text().replace("00000006_001.png", ""))
     folder = read_folder(raw)
     assert Counter(sample.official for sample in folder.samples) == {"test": 8, "train_val": 3}
     assert folder.skipped[0].cause == "in neither train_val_list.txt nor test_list.txt"

@@ -65,9 +65,7 @@ def test_every_image_is_written_and_in_one_split(prepared):
 
 def test_the_two_images_of_a_study_stay_together(prepared):
     out, _ = prepared
-    sides = {
-        image["image_id"]: split for split, document in documents(out).items() for image in document["images"]
-    }
+    sides = {image["image_id"]: split for split, document in documents(out).items() for image in document["images"]}
     assert sides["image0000"] == sides["image0001"]
 
 
@@ -92,14 +90,10 @@ def test_the_summary_names_places_and_counts(prepared):
 
 def test_a_second_run_does_nothing(prepared, raw):
     out, _ = prepared
-    before = {
-        path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != "lock"
-    }
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != "lock"}
     summary = prepare("siim", raw, out, OPTIONS)
     assert (summary.written, summary.kept) == (0, 25)
-    after = {
-        path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != "lock"
-    }
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != "lock"}
     assert after == before
 
 
@@ -173,9 +167,7 @@ def test_bad_files_are_listed_and_the_rest_goes_on(tmp_path, make):
     bad = {
         "train/study000/series1/image0001.dcm": b"",
         "train/study001/series0/image0010.dcm": b"not a radiograph\n" * 20,
-        "train/study002/series0/image0020.dcm": (raw / "train/study002/series0/image0020.dcm").read_bytes()[
-            :-3000
-        ],
+        "train/study002/series0/image0020.dcm": (raw / "train/study002/series0/image0020.dcm").read_bytes()[:-3000],
     }
     for name, data in bad.items():
         (raw / name).write_bytes(data)
@@ -183,14 +175,10 @@ def test_bad_files_are_listed_and_the_rest_goes_on(tmp_path, make):
     assert summary.written == 6
     assert [row[0] for row in skipped(tmp_path / "out")] == sorted(bad)
     assert all(row[1] == "pixels" and row[2] and "\n" not in row[2] for row in skipped(tmp_path / "out"))
-    studies = {
-        image["study_id"] for document in documents(tmp_path / "out").values() for image in document["images"]
-    }
+    studies = {image["study_id"] for document in documents(tmp_path / "out").values() for image in document["images"]}
     assert "study000" in studies
     assert studies.isdisjoint({"study001", "study002"})
-    assert (
-        len(list((tmp_path / "out/images").rglob("*"))) == 12
-    )  # six folders, six images, nothing half-written
+    assert len(list((tmp_path / "out/images").rglob("*"))) == 12  # six folders, six images, nothing half-written
 
 
 def test_a_crashed_decoder_costs_one_image(raw, tmp_path, monkeypatch):
@@ -281,9 +269,7 @@ def test_rsna(tmp_path, make):
 def test_nih_by_patient(tmp_path, make):
     summary = prepare("nih", make.nih(tmp_path / "raw", patients=30), tmp_path / "out", OPTIONS)
     files = documents(tmp_path / "out")
-    patients = {
-        split: {image["patient"] for image in document["images"]} for split, document in files.items()
-    }
+    patients = {split: {image["patient"] for image in document["images"]} for split, document in files.items()}
     assert sum(map(len, patients.values())) == len(set.union(*patients.values())) == 30
     assert abs(summary.counts["test"]["images"] - 9) <= 2
     assert len(files["train"]["categories"]) == 15

@@ -74,8 +74,7 @@ def test_says_how_many_images_are_kept(roots, caplog, monkeypatch):
 
 def test_other_splits_are_read_by_name(roots):
     sizes = [
-        len(build("SIIMDataset", roots / "siim", ann_file=f"annotations/{s}.json"))
-        for s in ("train", "val", "test")
+        len(build("SIIMDataset", roots / "siim", ann_file=f"annotations/{s}.json")) for s in ("train", "val", "test")
     ]
     assert sum(sizes) == 25
 

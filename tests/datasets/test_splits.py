@@ -104,10 +104,7 @@ def test_a_class_of_six_groups_reaches_every_side():
 
 def test_seeds_draw_different_splits():
     images = {f"i{n}": (f"s{n}", None, NAMES[n % 4]) for n in range(100)}
-    held_out = {
-        seed: {image for image, fold in split(images, seed=seed)[1].items() if fold == TEST}
-        for seed in (0, 1)
-    }
+    held_out = {seed: {image for image, fold in split(images, seed=seed)[1].items() if fold == TEST} for seed in (0, 1)}
     # 25 of each class: 3.75 rounded to 4.
     assert len(held_out[0]) == len(held_out[1]) == 16
     assert held_out[0] != held_out[1]
@@ -125,9 +122,7 @@ def test_is_at_least_as_balanced_as_scikit_learn():
 
     def worst(sides):
         total = Counter(labels)
-        return max(
-            abs(Counter(labels[i] for i in side)[c] - total[c] / FOLDS) for side in sides for c in total
-        )
+        return max(abs(Counter(labels[i] for i in side)[c] - total[c] / FOLDS) for side in sides for c in total)
 
     _, folds = split(images, test_fraction=0.0)
     ours = [[i for i, image in enumerate(ids) if folds[image] == fold] for fold in range(FOLDS)]

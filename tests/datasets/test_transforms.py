@@ -43,9 +43,7 @@ def test_a_crop_keeps_every_box_whole_and_in_its_place(boxes, seed, share):
     assert height >= np.ceil(60 * share)
     assert width >= np.ceil(80 * share)
     moved = result["gt_bboxes"].tensor
-    assert torch.equal(
-        moved + torch.tensor([left, top, left, top]), torch.tensor(boxes).float().reshape(-1, 4)
-    )
+    assert torch.equal(moved + torch.tensor([left, top, left, top]), torch.tensor(boxes).float().reshape(-1, 4))
     if boxes:
         assert moved.min() >= 0
         assert moved[:, 2].max() <= width

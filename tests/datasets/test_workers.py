@@ -30,9 +30,7 @@ def test_only_the_job_that_kills_its_process_is_lost():
 
 
 def test_works_in_other_processes_that_ignore_ctrl_c():
-    job = (
-        "__import__('os').getpid(), __import__('signal').getsignal(2) == 1, __import__('cv2').getNumThreads()"
-    )
+    job = "__import__('os').getpid(), __import__('signal').getsignal(2) == 1, __import__('cv2').getNumThreads()"
     ((_, (pid, ignores, threads)),) = run_each(eval, [job], workers=1)
     assert pid != os.getpid()
     assert ignores

@@ -1,6 +1,7 @@
 """The checkpoint hook in a real, tiny MMEngine run."""
 
 import errno
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,6 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 import covidmm.registration  # noqa: F401 - registers the hooks
-from covidmm.engine import checkpointing
 from covidmm.engine.checkpointing import best_checkpoint, latest_checkpoint, stored_val_metrics
 from covidmm.errors import CheckpointError
 
@@ -180,7 +180,7 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpointing.Path, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         backend.put(b"new", str(target))
     assert target.read_bytes() == b"old"

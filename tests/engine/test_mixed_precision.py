@@ -10,9 +10,7 @@ def build(**kwargs):
     model = torch.nn.Linear(8, 4)
     model = model.cuda() if torch.cuda.is_available() else model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    return model, OPTIM_WRAPPERS.build(
-        {"type": "MixedPrecisionOptimWrapper", "optimizer": optimizer, **kwargs}
-    )
+    return model, OPTIM_WRAPPERS.build({"type": "MixedPrecisionOptimWrapper", "optimizer": optimizer, **kwargs})
 
 
 def step(model, wrapper):

@@ -124,12 +124,8 @@ def test_state_of_finds_the_weights_and_strips_prefixes():
 
 def test_pretrained_init_loads_prints_and_refuses(tmp_path):
     source = Net()
-    torch.save(
-        {"state_dict": {f"backbone.{k}": v for k, v in source.state_dict().items()}}, tmp_path / "good.pth"
-    )
-    net = Net(
-        init_cfg={"type": "Pretrained", "checkpoint": str(tmp_path / "good.pth"), "prefix": "backbone."}
-    )
+    torch.save({"state_dict": {f"backbone.{k}": v for k, v in source.state_dict().items()}}, tmp_path / "good.pth")
+    net = Net(init_cfg={"type": "Pretrained", "checkpoint": str(tmp_path / "good.pth"), "prefix": "backbone."})
     net.init_weights()
     assert torch.equal(net.head.weight, source.head.weight)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from covidmm.datasets.atomic import json_bytes, write_bytes, write_if_changed
+from covidmm.atomic import json_bytes, write_bytes, write_if_changed
 
 
 def test_replaces_in_one_step(tmp_path):
