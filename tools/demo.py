@@ -4,7 +4,6 @@
 import _bootstrap  # noqa: F401
 
 import argparse
-import json
 import os
 import shlex
 import subprocess
@@ -25,34 +24,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("work_dirs/demo"))
     args = parser.parse_args()
-    raw, prepared, out = (
-        DATA / f"raw_{args.studies}_{args.seed}",
-        DATA / f"prepared_{args.studies}_{args.seed}",
-        args.out,
-    )
-    run_dir, predictions = out / "frcnn", out / "predictions_frcnn.json"
+    raw, prepared = (DATA / f"{kind}_{args.studies}_{args.seed}" for kind in ("raw", "prepared"))
+    run_dir, pictures = args.out / "frcnn", args.out / "pictures"
     os.environ["SIIM_ROOT"] = str(prepared)
-
     seconds = {
         "phantoms": call("prepare.py", "phantom", raw, "--studies", args.studies, "--seed", args.seed),
         "prepare": call("prepare.py", "siim", raw, prepared, "--max-size", 512),
         "train": call("train.py", CONFIG, "--work-dir", run_dir),
-        "test": call("test.py", CONFIG, run_dir, "--work-dir", out, "--out", predictions),
+        "test": call("test.py", CONFIG, run_dir, "--work-dir", args.out, "--show-dir", pictures),
     }
     from covidmm.evaluation.results import write_metrics
-    from covidmm.reports.grid import draw_grid
 
-    metrics = write_metrics(out / "metrics.json", seconds=seconds)
-    threshold = metrics["detectors"]["frcnn"]["threshold"]
-    draw_grid(
-        prepared / "images",
-        prepared / "annotations" / "test.json",
-        json.loads(predictions.read_text()),
-        out / "grid.png",
-        threshold=threshold,
-        title="Faster R-CNN on phantoms",
-    )
-    print(f"\nthe whole demo took {sum(seconds.values()):.0f} s; look at {out}/grid.png and {out}/metrics.json")
+    write_metrics(args.out / "metrics.json", seconds=seconds)
+    print(f"\nThe demo took {sum(seconds.values()):.0f} s. Look at {pictures}/grid.png and {args.out}/metrics.json")
 
 
 def call(tool: str, *arguments: object) -> float:

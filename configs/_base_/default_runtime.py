@@ -16,7 +16,6 @@ default_hooks = dict(
         rule="greater",
     ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
-    visualization=dict(type="DetVisualizationHook"),
 )
 custom_hooks = [
     dict(type="PreflightHook"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,7 @@ def evaluate(
         checkpoint: checkpoint file, or a work dir, whose best checkpoint is taken.
         work_dir: where ``metrics.json`` and logs go; as :func:`train`.
         out: file for the predictions, a COCO results list in pixels of the prepared images.
-        show_dir: folder for one picture per image, with truth and predictions.
+        show_dir: folder for one picture per image, with truth and predictions, and ``grid.png`` with twelve.
         options: as :func:`train`.
         launcher: as :func:`train`.
 
@@ -85,19 +86,47 @@ def evaluate(
     Raises:
         CovidmmError: a bad config or data, or a checkpoint that is missing, unsafe or does not fit.
     """
+    from mmengine.dist import is_main_process
     from mmengine.runner import Runner
 
     from covidmm.engine.checkpointing import best_checkpoint, stored_val_metrics
+    from covidmm.evaluation.results import format_table, provenance, write_metrics
+    from covidmm.reports.grid import draw_show_dir
 
     cfg = _load(config, work_dir, options, launcher)
     weights = best_checkpoint(Path(checkpoint)) if Path(checkpoint).is_dir() else Path(checkpoint)
-    cfg.load_from = str(weights)
+    threshold = stored_val_metrics(weights).get("detection/threshold")
     folder = Path(cfg.work_dir)
     predictions = Path(out) if out else folder / "predictions.json"
-    threshold = stored_val_metrics(weights).get("detection/threshold")
+    cfg.load_from = str(weights)
     cfg.test_evaluator.update(outfile=str(predictions), threshold=threshold)
-    found = Runner.from_cfg(cfg).test()
+    runner = Runner.from_cfg(cfg)
+    started = time.monotonic()
+    found = {name.removeprefix("detection/"): value for name, value in runner.test().items()}
+    found["threshold_source"] = "validation" if threshold is not None else "this split, maximising F1"
+    if not is_main_process():
+        return found
+    seconds = time.monotonic() - started
+    name = _short_name(cfg.model.type)
+    annotations = Path(cfg.test_evaluator.ann_file)
+    write_metrics(
+        folder / "metrics.json",
+        detectors={name: found},
+        seconds={f"test_{name}": seconds},
+        provenance={name: provenance(config, weights, annotations)},
+    )
+    print(f"{found['images']} images, {found['boxes']} boxes; threshold from {found['threshold_source']}")
+    print(format_table({name: found}))
+    if show_dir:
+        draw_show_dir(show_dir, cfg.test_dataloader.dataset, predictions, found["threshold"], name)
+        print(f"pictures: {show_dir}")
+    print(f"predictions: {predictions}\nmetrics: {folder / 'metrics.json'}")
     return found
+
+
+def _short_name(model_type: str) -> str:
+    """The name under which the results contract lists a detector."""
+    return {"FasterRCNN": "frcnn"}.get(model_type, model_type.lower())
 
 
 def _load(config: str | Path, work_dir: Any, options: Sequence[str], launcher: str) -> Config:
