@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-STUDY_CLASSES = ("negative", "typical", "indeterminate", "atypical")
-"""The classes of a study in the order that is used everywhere."""
-
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels of the original image."""
 
