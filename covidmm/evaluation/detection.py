@@ -217,15 +217,32 @@ def score_detections(
     return metrics
 
 
+def require_finite(results: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what a diverged model predicts.
+
+    Args:
+        results: a COCO results list.
+
+    Raises:
+        DataError: a box or a score is infinite or not a number.
+    """
+    values = np.array([[*result["bbox"], result["score"]] for result in results], np.float64).reshape(-1, 5)
+    broken = np.flatnonzero(~np.isfinite(values).all(1))
+    if len(broken):
+        result = results[broken[0]]
+        raise DataError(
+            f"prediction for image {result['image_id']}: box or score is not finite "
+            f"(bbox {result['bbox']}, score {result['score']}); the model has diverged"
+        )
+
+
 def _curves(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[int, OperatingCurve]:
     """The curve of each category id that has a box."""
     images = {image["id"] for image in ground_truth["images"]}
     categories = {category["id"] for category in ground_truth["categories"]}
     truths = _by_category(ground_truth["annotations"], "annotation", images, categories)
     found = _by_category(results, "prediction", images, categories)
-    for result in results:
-        if not np.isfinite([*result["bbox"], result["score"]]).all():
-            raise DataError(f"prediction for image {result['image_id']}: box or score is not finite: {result}")
+    require_finite(results)
     if not truths:
         raise DataError("recall is undefined: none of the evaluated images has a ground-truth box")
     curves = {}
