@@ -44,12 +44,16 @@ class OperatingCurve:
     f1: NDArray[np.float64]
     truths: int
 
+    def on(self, thresholds: NDArray) -> NDArray[np.float64]:
+        """Precision, recall and F1 (3, T) at (T,) thresholds; 0 where nothing is predicted."""
+        predicted = np.searchsorted(-self.scores, -np.asarray(thresholds), side="right")
+        points = np.stack([np.append(0.0, values) for values in (self.precision, self.recall, self.f1)])
+        return points[:, predicted]
+
     def at(self, threshold: float) -> Operating:
         """The point at a threshold; precision is 0 where nothing is predicted."""
-        kept = int(np.searchsorted(-self.scores, -threshold, side="right")) - 1
-        if kept < 0:
-            return Operating(threshold, 0.0, 0.0, 0.0)
-        return Operating(threshold, float(self.precision[kept]), float(self.recall[kept]), float(self.f1[kept]))
+        precision, recall, f1 = self.on(np.array([threshold]))[:, 0].tolist()
+        return Operating(threshold, precision, recall, f1)
 
     def best_f1(self) -> Operating:
         """The point of the greatest F1, the highest threshold among equals; 1 where nothing is found."""
@@ -76,13 +80,12 @@ def match(boxes: NDArray, scores: NDArray, truths: NDArray, iou_threshold: float
     if not len(boxes) or not len(truths):
         return hits
     overlaps = iou(boxes, truths)
-    nearest = overlaps.argmax(1)
-    claimed: set[int] = set()
-    for index in np.argsort(-scores, kind="stable"):
-        truth = int(nearest[index])
-        if overlaps[index, truth] > iou_threshold and truth not in claimed:
-            claimed.add(truth)
-            hits[index] = True
+    nearest, best = overlaps.argmax(1), overlaps.max(1)
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    claiming = order[best[order] > iou_threshold]
+    # a truth goes to the first that claims it, and nobody claims a second choice
+    _, first = np.unique(nearest[claiming], return_index=True)
+    hits[claiming[first]] = True
     return hits
 
 
@@ -123,30 +126,49 @@ def operating_curve(predictions: Sequence[tuple[NDArray, NDArray]], truths: Sequ
     return OperatingCurve(scores[last], precision, recall, f1, total)
 
 
-def average_precision(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """mAP at IoU 0.50 and over 0.50:0.95 by pycocotools' COCOeval (at most 100 boxes per image).
+def mean_curve(curves: Sequence[OperatingCurve]) -> OperatingCurve:
+    """The mean of several classes' curves at every threshold at which one of them changes."""
+    if len(curves) == 1:
+        return curves[0]
+    scores = np.unique(np.concatenate([curve.scores for curve in curves]))[::-1]
+    precision, recall, f1 = np.mean([curve.on(scores) for curve in curves], axis=0)
+    return OperatingCurve(scores, precision, recall, f1, sum(curve.truths for curve in curves))
+
+
+def average_precision(
+    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]
+) -> dict[int, dict[str, float]]:
+    """AP at IoU 0.50 and over 0.50:0.95 by pycocotools' COCOeval (at most 100 boxes per image).
 
     Args:
         ground_truth: a COCO detection file's content.
         results: a COCO results list; boxes x y width height.
 
     Returns:
-        ``mAP_50`` and ``mAP``; 0 for both where there are no results at all.
+        ``mAP_50`` and ``mAP`` of each category id that has a box; 0 where it has no result.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
+    categories = sorted({annotation["category_id"] for annotation in ground_truth["annotations"]})
     if not results:
-        return {"mAP_50": 0.0, "mAP": 0.0}
+        return {category: {"mAP_50": 0.0, "mAP": 0.0} for category in categories}
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
-        truth.dataset = {"info": {}, **ground_truth}
+        # copies: pycocotools writes into the annotations
+        annotations = [{"iscrowd": 0, **annotation} for annotation in ground_truth["annotations"]]
+        truth.dataset = {"info": {}, **ground_truth, "annotations": annotations}
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes([dict(result) for result in results]), "bbox")
+        evaluation.params.catIds = categories
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    return {"mAP_50": float(evaluation.stats[1]), "mAP": float(evaluation.stats[0])}
+    # (IoU thresholds, recalls, categories), of all sizes and with 100 boxes
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    return {
+        category: {"mAP_50": float(precision[0, :, k].mean()), "mAP": float(precision[:, :, k].mean())}
+        for k, category in enumerate(categories)
+    }
 
 
 def score_detections(
@@ -158,46 +180,103 @@ def score_detections(
 
     Precision, recall and F1 are taken at ``threshold``, which belongs to a *validation* set. Where none is
     given it is the one that maximises F1 here, as the report did on its test set: optimistic there, right on
-    validation. ``best_f1`` always tells that maximum.
+    validation. ``best_f1`` always tells that maximum. Of several categories these are the means over those
+    that have a box, and each category's own values carry its name, as in ``mAP_50_opacity``.
 
     Args:
         ground_truth: a COCO detection file's content.
         results: a COCO results list.
+        threshold: the confidence that a prediction needs.
 
     Returns:
         ``mAP_50, mAP, f1, precision, recall, threshold, best_f1, best_f1_threshold, images, boxes``.
 
     Raises:
-        DataError: no ground-truth box, or a result for an image that the ground truth lacks.
+        DataError: no ground-truth box; a result or annotation for an image or a category that the ground
+            truth lacks; a result with a box or score that is not finite.
     """
-    by_image: dict[int, tuple[list, list, list]] = {i["id"]: ([], [], []) for i in ground_truth["images"]}
-    for annotation in ground_truth["annotations"]:
-        by_image[annotation["image_id"]][2].append(_corners(annotation["bbox"]))
-    for result in results:
-        if result["image_id"] not in by_image:
-            raise DataError(f"prediction for image {result['image_id']}, which the ground truth does not have")
-        boxes, scores, _ = by_image[result["image_id"]]
-        boxes.append(_corners(result["bbox"]))
-        scores.append(result["score"])
-    curve = operating_curve(
-        [(np.array(b, float).reshape(-1, 4), np.array(s, float)) for b, s, _ in by_image.values()],
-        [np.array(t, float).reshape(-1, 4) for *_, t in by_image.values()],
-    )
+    curves = _curves(ground_truth, results)
+    areas = average_precision(ground_truth, results)
+    curve = mean_curve(list(curves.values()))
     best = curve.best_f1()
     chosen = best if threshold is None else curve.at(threshold)
-    return {
-        **average_precision(ground_truth, results),
-        "f1": chosen.f1,
-        "precision": chosen.precision,
-        "recall": chosen.recall,
+    metrics: dict[str, float] = {
+        **{name: float(np.mean([area[name] for area in areas.values()])) for name in ("mAP_50", "mAP")},
+        **_point(chosen),
         "threshold": chosen.threshold,
         "best_f1": best.f1,
         "best_f1_threshold": best.threshold,
-        "images": len(by_image),
+        "images": len(ground_truth["images"]),
         "boxes": curve.truths,
     }
+    if len(ground_truth["categories"]) > 1:
+        names = {category["id"]: category["name"] for category in ground_truth["categories"]}
+        for category, own in curves.items():
+            values = {**areas[category], **_point(own.at(chosen.threshold))}
+            metrics.update({f"{key}_{names[category]}": value for key, value in values.items()})
+    return metrics
 
 
-def _corners(xywh: Sequence[float]) -> list[float]:
-    x, y, width, height = xywh
-    return [x, y, x + width, y + height]
+def require_finite(results: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what a diverged model predicts.
+
+    Args:
+        results: a COCO results list.
+
+    Raises:
+        DataError: a box or a score is infinite or not a number.
+    """
+    values = np.array([[*result["bbox"], result["score"]] for result in results], np.float64).reshape(-1, 5)
+    broken = np.flatnonzero(~np.isfinite(values).all(1))
+    if len(broken):
+        result = results[broken[0]]
+        raise DataError(
+            f"prediction for image {result['image_id']}: box or score is not finite "
+            f"(bbox {result['bbox']}, score {result['score']}); the model has diverged"
+        )
+
+
+def _curves(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[int, OperatingCurve]:
+    """The curve of each category id that has a box."""
+    images = {image["id"] for image in ground_truth["images"]}
+    categories = {category["id"] for category in ground_truth["categories"]}
+    truths = _by_category(ground_truth["annotations"], "annotation", images, categories)
+    found = _by_category(results, "prediction", images, categories)
+    require_finite(results)
+    if not truths:
+        raise DataError("recall is undefined: none of the evaluated images has a ground-truth box")
+    curves = {}
+    for category, wanted in sorted(truths.items()):
+        mine = found.get(category, {})
+        predictions = [
+            (corners([r["bbox"] for r in mine.get(image, [])]), np.array([r["score"] for r in mine.get(image, [])]))
+            for image in images
+        ]
+        curves[category] = operating_curve(
+            predictions, [corners([a["bbox"] for a in wanted.get(image, [])]) for image in images]
+        )
+    return curves
+
+
+def _by_category(
+    entries: Sequence[Mapping[str, Any]], kind: str, images: set[int], categories: set[int]
+) -> dict[int, dict[int, list[Mapping[str, Any]]]]:
+    """Category id -> image id -> entries."""
+    grouped: dict[int, dict[int, list[Mapping[str, Any]]]] = {}
+    for entry in entries:
+        for name, known in (("image", images), ("category", categories)):
+            if entry[f"{name}_id"] not in known:
+                raise DataError(f"{kind} for {name} {entry[f'{name}_id']}, which the ground truth does not have")
+        grouped.setdefault(entry["category_id"], {}).setdefault(entry["image_id"], []).append(entry)
+    return grouped
+
+
+def _point(point: Operating) -> dict[str, float]:
+    return {"f1": point.f1, "precision": point.precision, "recall": point.recall}
+
+
+def corners(xywh: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """COCO boxes x y width height as (N, 4) x1 y1 x2 y2; (0, 4) where there are none."""
+    boxes = np.array(xywh, np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes

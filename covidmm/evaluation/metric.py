@@ -12,8 +12,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from covidmm.atomic import json_bytes, write_bytes
-from covidmm.errors import DataError
-from covidmm.evaluation.detection import score_detections
+from covidmm.errors import ConfigError, DataError
+from covidmm.evaluation.detection import require_finite, score_detections
 
 
 @METRICS.register_module()
@@ -49,50 +49,88 @@ class DetectionMetric(BaseMetric):
         """Keep one batch's predictions in plain values."""
         for sample in data_samples:
             instances = sample["pred_instances"]
-            boxes = instances["bboxes"].cpu().float().numpy().astype(float)
+            boxes = instances["bboxes"].cpu().double()
             boxes[:, 2:] -= boxes[:, :2]
             self.results.append(
                 {
                     "image_id": int(sample["img_id"]),
+                    "shape": tuple(sample["ori_shape"][:2]),
                     "boxes": boxes.tolist(),
-                    "scores": instances["scores"].cpu().float().tolist(),
+                    "scores": instances["scores"].cpu().double().tolist(),
                     "labels": instances["labels"].cpu().tolist(),
                 }
             )
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
-        """Score all predictions.
+        """Score the predictions of all images that were evaluated and that the annotation file has.
 
         Raises:
-            DataError: the annotation file is missing, or has no box for the evaluated images.
+            DataError: the annotation file is missing, does not fit the images, or has no box in them; a
+                prediction is not finite.
+            ConfigError: a predicted label has no category.
         """
         logger = MMLogger.get_current_instance()
-        truth = self._truth({result["image_id"] for result in results}, logger)
-        categories = [category["id"] for category in truth["categories"]]
-        predictions = [
-            {
-                "image_id": result["image_id"],
-                "category_id": categories[label],
-                "bbox": box,
-                "score": score,
-            }
-            for result in results
-            for box, score, label in zip(result["boxes"], result["scores"], result["labels"], strict=True)
-        ]
+        whole = self._read_truth()
+        # keyed by image, for an image that a sampler repeats is scored once
+        by_image = {result["image_id"]: result for result in results}
+        truth = _cut(whole, set(by_image))
+        scored = [by_image[image["id"]] for image in truth["images"]]
+        if len(scored) < max(len(by_image), len(whole["images"])):
+            text = "%s: scored the %d images that are both in this file (%d) and evaluated (%d)"
+            logger.warning(text, self.ann_file, len(scored), len(whole["images"]), len(by_image))
+        if not scored:
+            raise DataError(f"{self.ann_file}: has none of the {len(by_image)} images that were evaluated")
+        self._require_shapes(truth["images"], by_image)
+        predictions = self._predictions(scored, truth["categories"])
         if not predictions:
-            logger.warning("not a single box was predicted in %d images", len(results))
+            logger.warning("NOT A SINGLE BOX was predicted in %d images: every metric is 0", len(scored))
+        require_finite(predictions)
         if self.outfile is not None:
             self.outfile.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(self.outfile, json_bytes(predictions))
-        return score_detections(truth, predictions, self.threshold)
+        try:
+            return score_detections(truth, predictions, self.threshold)
+        except DataError as error:
+            raise DataError(f"{self.ann_file}: {error}") from error
 
-    def _truth(self, evaluated: set[int], logger: MMLogger) -> dict[str, Any]:
-        """The annotation file, cut to the evaluated images."""
-        if not self.ann_file.is_file():
-            raise DataError(f"{self.ann_file}: no such annotation file")
-        truth = json.loads(self.ann_file.read_text())
-        images = [image for image in truth["images"] if image["id"] in evaluated]
-        if len(images) < len(truth["images"]):
-            logger.warning("%s: scored %d of %d images", self.ann_file, len(images), len(truth["images"]))
-        boxes = [annotation for annotation in truth["annotations"] if annotation["image_id"] in evaluated]
-        return {**truth, "images": images, "annotations": boxes}
+    def _read_truth(self) -> dict[str, Any]:
+        try:
+            truth = json.loads(self.ann_file.read_text())
+        except FileNotFoundError:
+            raise DataError(f"{self.ann_file}: no such annotation file") from None
+        except ValueError as error:
+            raise DataError(f"{self.ann_file}: is not JSON ({error}); prepare the data set again") from error
+        missing = {"images", "annotations", "categories"} - set(truth)
+        if missing:
+            raise DataError(f"{self.ann_file}: is no COCO file, has no {', '.join(sorted(missing))}")
+        return truth
+
+    def _require_shapes(self, images: Sequence[dict[str, Any]], by_image: dict[int, dict[str, Any]]) -> None:
+        """Boxes can only be compared in one and the same pixel grid."""
+        for image in images:
+            annotated, read = (image["height"], image["width"]), by_image[image["id"]]["shape"]
+            if annotated != read:
+                raise DataError(
+                    f"{self.ann_file}: image {image['id']} is annotated at height x width {annotated}, "
+                    f"but {read} was evaluated; prepare the data set again"
+                )
+
+    def _predictions(self, scored: Sequence[dict[str, Any]], categories: Sequence[dict[str, Any]]) -> list:
+        """A COCO results list; labels become category ids as mmdet's CocoDataset made them labels."""
+        classes = (self.dataset_meta or {}).get("classes")
+        ids = [category["id"] for category in categories if classes is None or category["name"] in classes]
+        worst = max((label for result in scored for label in result["labels"]), default=-1)
+        if worst >= len(ids):
+            raise ConfigError(f"label {worst} was predicted, but {self.ann_file} has {len(ids)} of the classes")
+        return [
+            {"image_id": result["image_id"], "category_id": ids[label], "bbox": box, "score": score}
+            for result in scored
+            for box, score, label in zip(result["boxes"], result["scores"], result["labels"], strict=True)
+        ]
+
+
+def _cut(truth: dict[str, Any], evaluated: set[int]) -> dict[str, Any]:
+    """The annotation file's content for some of its images."""
+    images = [image for image in truth["images"] if image["id"] in evaluated]
+    boxes = [annotation for annotation in truth["annotations"] if annotation["image_id"] in evaluated]
+    return {**truth, "images": images, "annotations": boxes}
