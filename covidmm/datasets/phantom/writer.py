@@ -1,0 +1,297 @@
+"""Writes synthetic studies as a raw SIIM folder: DICOM files and the two label tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, config, dcmread
+from pydicom.dataelem import DataElement
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLosslessSV1
+
+from covidmm.datasets.phantom.opacities import CLASSES
+from covidmm.datasets.phantom.study import Rendering, Study, plan_study, render
+from covidmm.errors import DataError
+
+_DX = UID("1.2.840.10008.5.1.4.1.1.1.1")
+_CR = UID("1.2.840.10008.5.1.4.1.1.1")
+_DATE = "20200401"
+_STUDY_COLUMNS = (
+    "Negative for Pneumonia",
+    "Typical Appearance",
+    "Indeterminate Appearance",
+    "Atypical Appearance",
+)
+
+
+@dataclass(frozen=True)
+class PhantomSummary:
+    """What :func:`write_phantoms` wrote.
+
+    Attributes:
+        out: the raw folder.
+        studies: number of studies.
+        images: number of DICOM files.
+        boxes: number of opacity boxes.
+        classes: studies per class, in the order negative, typical, indeterminate, atypical.
+    """
+
+    out: Path
+    studies: int
+    images: int
+    boxes: int
+    classes: dict[str, int]
+
+    def __str__(self) -> str:
+        shares = ", ".join(f"{count} {name}" for name, count in self.classes.items())
+        return (
+            f"{self.out}: {self.studies} synthetic studies ({shares}), {self.images} images, "
+            f"{self.boxes} boxes. Phantoms test software; they say nothing about patients."
+        )
+
+
+@dataclass(frozen=True)
+class _Written:
+    study: Study
+    boxes: tuple[NDArray[np.int64], ...]  # per image
+
+
+def write_phantoms(
+    out: Path | str, studies: int, seed: int, size: tuple[int, int] = (512, 640), workers: int | None = None
+) -> PhantomSummary:
+    """Write synthetic chest radiographs in the raw layout of SIIM-FISABIO-RSNA COVID-19.
+
+    Phantoms are drawn for tests and demonstrations. Whatever is measured on them says that the software
+    works, and nothing about patients: never report it as a clinical result.
+
+    The same arguments give the same bytes, whatever ``workers`` is; study ``i`` of a seed is the same in
+    every set. Each file appears whole or not at all, the tables last.
+
+    Args:
+        out: the raw folder to make: ``train/<study>/<series>/<image>.dcm``, ``train_image_level.csv``,
+            ``train_study_level.csv``. Writing the same set again is allowed.
+        studies: how many, at least 1.
+        seed: draws them, at least 0.
+        size: least and greatest length of an image's longer side, pixels.
+        workers: processes; one per core when None.
+
+    Raises:
+        DataError: an argument is out of range, or ``out`` already holds other studies.
+        OSError: ``out`` cannot be written.
+    """
+    if studies < 1:
+        raise DataError(f"studies: at least 1 expected, got {studies}")
+    if seed < 0:
+        raise DataError(f"seed: 0 or more expected, got {seed}")
+    if not 128 <= size[0] <= size[1] <= 4096:
+        raise DataError(f"size: two lengths in pixels, 128 <= least <= greatest <= 4096 expected, got {size}")
+    out = Path(out)
+    planned = [plan_study(seed, index, size) for index in range(studies)]
+    _refuse_others(out, {study.study for study in planned})
+    written = list(_each(out, planned, workers or os.cpu_count() or 1))
+    _write_whole(out / "train_image_level.csv", _image_table(written))
+    _write_whole(out / "train_study_level.csv", _study_table(planned))
+    counts = Counter(study.study_class for study in planned)
+    return PhantomSummary(
+        out=out,
+        studies=studies,
+        images=sum(len(study.images) for study in planned),
+        boxes=sum(len(boxes) for one in written for boxes in one.boxes),
+        classes={name: counts[name] for name in CLASSES},
+    )
+
+
+def _refuse_others(out: Path, ours: set[str]) -> None:
+    """A table beside studies that it does not list is a trap for whoever reads the folder."""
+    train = out / "train"
+    if train.is_dir():
+        others = sorted(entry.name for entry in train.iterdir() if entry.name not in ours)
+        if others:
+            raise DataError(
+                f"{train}: holds {len(others)} entries of another set (first {others[0]}); name an empty folder"
+            )
+
+
+def _each(out: Path, planned: list[Study], workers: int) -> Iterator[_Written]:
+    """Write every study; results come in the order of the plan."""
+    write = partial(_write_study, out)
+    workers = min(workers, len(planned))
+    if workers == 1:
+        yield from map(write, planned)
+        return
+    # Never fork: OpenCV's threads do not survive it.
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        try:
+            yield from pool.map(write, planned, chunksize=2)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _write_study(out: Path, study: Study) -> _Written:
+    boxes = []
+    for number, (series, image) in enumerate(zip(study.series, study.images, strict=True)):
+        rendering = render(study, number)
+        path = out / "train" / study.study / series / f"{image}.dcm"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, _dicom(study, number, rendering))
+        boxes.append(rendering.boxes)
+    return _Written(study, tuple(boxes))
+
+
+def _dicom(study: Study, number: int, rendering: Rendering) -> bytes:
+    """A complete DICOM file."""
+    dataset = _header(study, number, rendering.grey.shape)
+    stored = _stored(study, rendering.grey)
+    dataset.add(DataElement(0x7FE00010, "OW" if study.bits > 8 else "OB", stored.tobytes()))
+    _windows(dataset, study, stored)
+    if study.syntax == JPEGLosslessSV1:
+        _compress_jpeg_lossless(dataset)
+    elif study.syntax != ExplicitVRLittleEndian:
+        dataset.compress(study.syntax, generate_instance_uid=False)
+    return _file_bytes(dataset)
+
+
+def _file_bytes(dataset: Dataset) -> bytes:
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def _header(study: Study, number: int, shape: tuple[int, ...]) -> Dataset:
+    image = study.images[number]
+    patient = study.patient
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = _DX if study.modality == "DX" else _CR
+    # SIIM's ids are 12 hex digits, which is no valid UID; that is what readers must cope with.
+    dataset.file_meta.add(_uid(0x00020003, image))
+    dataset.add(_uid(0x00080018, image))
+    dataset.add(_uid(0x0020000D, study.study))
+    dataset.add(_uid(0x0020000E, study.series[number]))
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    dataset.ImageType = ["ORIGINAL", "PRIMARY"]
+    dataset.StudyDate, dataset.StudyTime, dataset.AccessionNumber = _DATE, "120000", ""
+    dataset.Modality = study.modality
+    dataset.Manufacturer = "covidmm phantom"
+    dataset.PatientName = dataset.PatientID = study.patient_id
+    dataset.PatientSex, dataset.PatientAge = patient.sex, f"{patient.age:03d}Y"
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.DeidentificationMethod = "Synthetic: drawn by a program, no patient"
+    dataset.BodyPartExamined, dataset.ViewPosition = "CHEST", patient.view
+    dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = "", number + 1, 1
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, study.photometric
+    dataset.Rows, dataset.Columns = shape
+    dataset.BitsAllocated = 8 if study.bits == 8 else 16
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = study.bits, study.bits - 1, 0
+    if study.intercept:
+        dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = study.intercept, 1, "US"
+    return dataset
+
+
+def _uid(tag: int, value: str) -> DataElement:
+    return DataElement(tag, "UI", value, validation_mode=config.IGNORE)
+
+
+def _stored(study: Study, grey: NDArray[np.float32]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Grey 0..1 as stored values; a detector leaves a little of its range unused at both ends."""
+    top = (1 << study.bits) - 1
+    values = np.round((0.02 + 0.94 * grey) * top)
+    if study.photometric == "MONOCHROME1":
+        values = top - values
+    return values.astype(np.uint8 if study.bits == 8 else np.uint16)
+
+
+def _windows(dataset: Dataset, study: Study, stored: NDArray) -> None:
+    """Windows that hold nearly all values, in the units after rescaling."""
+    if not study.windows:
+        return
+    low, high = np.percentile(stored, (1, 99.7)) + study.intercept
+    centre, width = round(float(low + high) / 2), max(2, round(float(high - low)))
+    both = study.windows == 2
+    dataset.WindowCenter = [centre, centre + width // 10] if both else centre
+    dataset.WindowWidth = [width, max(2, width * 4 // 5)] if both else width
+    dataset.WindowCenterWidthExplanation = ["NORMAL", "HARDER"] if both else "NORMAL"
+
+
+def _compress_jpeg_lossless(dataset: Dataset) -> None:
+    """JPEG Lossless, selection value 1, which pydicom cannot encode: gdcm does, from file to file."""
+    import gdcm
+
+    with tempfile.TemporaryDirectory() as folder:
+        raw, packed = Path(folder, "raw.dcm"), Path(folder, "packed.dcm")
+        raw.write_bytes(_file_bytes(dataset))
+        reader = gdcm.ImageReader()
+        reader.SetFileName(str(raw))
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+        writer = gdcm.ImageWriter()
+        writer.SetFileName(str(packed))
+        done = reader.Read()
+        if done:
+            change.SetInput(reader.GetImage())
+            done = change.Change()
+        if done:
+            writer.SetFile(reader.GetFile())
+            writer.SetImage(change.GetOutput())
+            done = writer.Write()
+        if not done:
+            raise DataError(f"image {dataset.SOPInstanceUID}: gdcm could not encode JPEG Lossless")
+        frame = next(generate_frames(dcmread(packed).PixelData, number_of_frames=1))
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+
+
+def _image_table(written: list[_Written]) -> bytes:
+    rows = []
+    for one in written:
+        for image, boxes in zip(one.study.images, one.boxes, strict=True):
+            corners = [tuple(map(float, box)) for box in boxes]
+            listed = [{"x": a, "y": b, "width": c - a, "height": d - b} for a, b, c, d in corners]
+            label = " ".join(f"opacity 1 {a:g} {b:g} {c:g} {d:g}" for a, b, c, d in corners)
+            row = (f"{image}_image", str(listed) if listed else "", label or "none 1 0 0 1 1", one.study.study)
+            rows.append(row)
+    return _table(("id", "boxes", "label", "StudyInstanceUID"), rows)
+
+
+def _study_table(planned: list[Study]) -> bytes:
+    rows = [
+        (f"{study.study}_study", *(int(study.study_class == name) for name in CLASSES)) for study in planned
+    ]
+    return _table(("id", *_STUDY_COLUMNS), rows)
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(sorted(rows))
+    return text.getvalue().encode()
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """The file appears complete or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
