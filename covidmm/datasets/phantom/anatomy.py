@@ -51,7 +51,7 @@ class Patient:
             fat=float(rng.uniform(0.05, 0.17)),
             heart=float(rng.uniform(0.9, 1.1) + (0.1 if view == "AP" else 0)),
             domes=(right, right + float(rng.uniform(0.04, 0.12))),
-            rib_drop=float(rng.uniform(0.62, 0.85)),
+            rib_drop=float(rng.uniform(0.78, 1.02)),
             bone=float(rng.uniform(0.8, 1.2)),
             breast=float(rng.uniform(0.10, 0.26)) if sex == "F" else 0.0,
             arms=float(rng.uniform(0.05, 0.35)),
@@ -66,7 +66,9 @@ class Thorax:
     """One drawn chest."""
 
     attenuation: Picture
-    lungs: tuple[Picture, Picture]  # 0..1: the lung that shows beside heart and mediastinum; picture's left, right
+    lungs: tuple[
+        Picture, Picture
+    ]  # 0..1: the lung that shows beside heart and mediastinum; picture's left, right
     outlines: tuple[Points, Points]  # the lungs' outlines, body coordinates
 
 
@@ -90,10 +92,9 @@ def draw_thorax(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> T
     for field in fields:
         depth = canvas.depth(field)
         air += canvas.blur(field, 0.01) * (0.50 + 0.22 * (1 - np.exp(-depth / 0.16)))
-    picture -= air
+    # Some lung lies behind and before the heart; it thins out towards the heart's middle.
+    picture -= air * (1 - soft_middle * (0.72 + 0.28 * (1 - np.exp(-canvas.depth(middle) / 0.12))))
     picture += _abdomen(canvas, patient, inside)
-    heart_depth = canvas.depth(middle)
-    picture += soft_middle * (0.36 + 0.34 * (1 - np.exp(-heart_depth / 0.14)))
     bones = _ribs(canvas, patient) + _shoulders(canvas, patient) + _spine(canvas, patient)
     picture += patient.bone * bones * ramp(canvas.depth(canvas.fill(*_silhouette(patient))), 0, 0.02)
     picture += _vessels(canvas, patient, rng) * (1 - 0.8 * soft_middle) * (0.25 + 0.75 * inside)
@@ -106,8 +107,8 @@ def draw_thorax(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> T
 def lung_outline(patient: Patient, side: int) -> Points:
     """Closed outline of a lung, heart ignored. ``side`` -1: left of the picture (patient's right), 1: right."""
     dome = patient.domes[0 if side < 0 else 1]
-    base = [(0.985, dome + 0.36), (0.93, dome + 0.26), (0.80, dome + 0.08), (0.55, dome), (0.30, dome + 0.04)]
-    points = np.array([*_APEX_TO_BASE, *base, (0.10, dome + 0.12), *_MEDIAL], np.float32)
+    base = [(0.985, dome + 0.36), (0.93, dome + 0.26), (0.80, dome + 0.08), (0.55, dome), (0.30, dome + 0.01)]
+    points = np.array([*_APEX_TO_BASE, *base, (0.11, dome - 0.01), *_MEDIAL], np.float32)
     points += patient.jitter[: len(points)] * (1 if side < 0 else -0.8)
     above = points[:, 1] < 0
     points[above, 1] *= patient.shape
@@ -158,7 +159,7 @@ def _body(canvas: Canvas, patient: Patient) -> Picture:
 def _abdomen(canvas: Canvas, patient: Patient, inside: Picture) -> Picture:
     """What lies under the domes is thick and dense; under the left one often a bubble of air."""
     low = ramp(canvas.y, 0.2, 1.1) * ramp(-np.abs(canvas.x), -1.15 - patient.fat, -0.75)
-    dense = 0.42 * low * (1 - inside)
+    dense = 0.30 * low * (1 - inside)
     if patient.bubble:
         x, y = 0.62 + patient.jitter[60, 0] * 4, patient.domes[1] + 0.22
         ring = [(x - 0.24, y + 0.05), (x - 0.12, y - 0.08), (x + 0.08, y - 0.11), (x + 0.22, y - 0.02)]
@@ -173,9 +174,9 @@ def _ribs(canvas: Canvas, patient: Patient) -> Picture:
     A ring of half width w that falls by d from spine to sternum shows at x = w sin(a), y = d (1 - cos(a)) / 2.
     """
     back, front = [], []
-    behind, ahead = np.linspace(0.12, np.pi / 2, 24), np.linspace(np.pi / 2, 2.45, 24)
+    behind, ahead = np.linspace(0.03, np.pi / 2 + 0.12, 24), np.linspace(np.pi / 2, 2.45, 24)
     for number in range(10):
-        top = (-1.12 + 0.197 * number) * (patient.shape if number < 6 else 1)
+        top = (-1.20 + 0.190 * number) * (patient.shape if number < 6 else 1)
         width = (0.50, 0.74, 0.88, 0.965, 1.01, 1.035, 1.04, 1.04, 1.03, 1.0)[number]
         drop = patient.rib_drop * (0.62, 0.85, 0.97, 1.05, 1.1, 1.15, 1.2, 1.2, 1.2, 1.15)[number]
         for side in (-1, 1):
@@ -186,33 +187,60 @@ def _ribs(canvas: Canvas, patient: Patient) -> Picture:
                 line = np.stack([side * width * np.sin(angles), top + drop * (1 - np.cos(angles)) / 2], 1)
                 lines.append((line + 0.5 * shift).astype(np.float32))
     fade = 1 - 0.45 * ramp(np.abs(canvas.x), 1.0, 0.3)
-    behind_shadow = canvas.tubes(back, 0.042, cortex=0.55)
+    behind_shadow = canvas.tubes(back, 0.040, cortex=0.6)
+    # Behind the spine and under the diaphragm they hardly show.
+    behind_shadow *= ramp(np.abs(canvas.x), 0.04, 0.15) * (1 - 0.75 * ramp(canvas.y, 0.75, 1.1))
     before = canvas.tubes(front, 0.050, cortex=0.4) * fade
-    return 0.115 * behind_shadow + 0.06 * before
+    return 0.125 * behind_shadow + 0.075 * before
 
 
 def _shoulders(canvas: Canvas, patient: Patient) -> Picture:
     """Clavicles, shoulder blades and the upper arms' bones."""
-    collar, blades, heads, shafts = [], [], [], []
+    collar, blades, heads, shafts, spurs = [], [], [], [], []
     lift = float(patient.jitter[40, 1]) * 4 - (0.05 if patient.view == "AP" else 0)
     out = patient.arms
     for side in (-1, 1):
-        line = [(0.10, -0.78), (0.28, -0.80), (0.52, -0.90 + lift), (0.80, -1.0 + lift), (1.10, -1.02 + lift)]
+        line = [
+            (0.11, -0.72),
+            (0.26, -0.76),
+            (0.50, -0.87 + lift),
+            (0.80, -1.02 + lift),
+            (1.22, -1.08 + lift),
+        ]
         collar.append(smooth([(side * x, y) for x, y in line], closed=False))
         blade = [(0.90, -0.93), (0.98, -0.6), (1.02, -0.25), (1.10, -0.12), (1.17, -0.4), (1.24, -0.75)]
         if patient.view == "AP":
             blade = [(x - 0.12 if x < 1.15 else x, y) for x, y in blade]
         blades.append(smooth([(side * x, y) for x, y in [*blade, (1.2, -0.95)]], closed=True))
-        heads.append(smooth([(side * (1.33 + 0.13 * np.cos(a)), -0.88 + 0.14 * np.sin(a))
-                             for a in np.linspace(0, 2 * np.pi, 9)[:-1]], closed=True))  # fmt: skip
-        shaft = [(1.37, -0.8), (1.45 + 0.3 * out, -0.2), (1.55 + out, 0.6), (1.62 + 1.4 * out, 3)]
+        head = [
+            (1.20, -0.95),
+            (1.27, -1.04),
+            (1.40, -1.03),
+            (1.49, -0.92),
+            (1.47, -0.78),
+            (1.45 + 0.1 * out, -0.55),
+        ]
+        head += [(1.35 + 0.1 * out, -0.55), (1.30, -0.76), (1.21, -0.84)]
+        heads.append(smooth([(side * x, y) for x, y in head], closed=True))
+        shaft = [
+            (1.40 + 0.1 * out, -0.62),
+            (1.45 + 0.3 * out, -0.2),
+            (1.55 + out, 0.6),
+            (1.62 + 1.4 * out, 3),
+        ]
         shafts.append(smooth([(side * x, y) for x, y in shaft], closed=False))
+        spur = [(0.88, -0.80), (1.10, -0.97), (1.30, -1.10), (1.36, -1.06)]
+        spurs.append(smooth([(side * x, y) for x, y in spur], closed=False))
     plate = canvas.fill(*blades)
     rim = np.exp(-((canvas.distance(blades) / 0.014) ** 2)) * ramp(canvas.y, -1.1, -0.9)
     head = canvas.fill(*heads)
-    bones = 0.16 * canvas.tubes(collar, 0.048, cortex=0.5)
+    cortex = np.exp(-((canvas.distance([np.vstack([each, each[:1]]) for each in heads]) / 0.012) ** 2))
+    shaft = canvas.tubes(shafts, 0.062, cortex=0.6) * (1 - head)
+    bones = 0.17 * canvas.tubes(collar, 0.046, cortex=0.55) + 0.06 * canvas.blur(
+        canvas.tubes(spurs, 0.05), 0.02
+    )
     bones += 0.045 * canvas.blur(plate, 0.01) + 0.05 * canvas.blur(rim, 0.004)
-    bones += 0.20 * canvas.blur(head, 0.008) + 0.2 * canvas.tubes(shafts, 0.062, cortex=0.6) * (1 - head)
+    bones += 0.13 * canvas.blur(head, 0.012) + 0.06 * canvas.blur(cortex, 0.004) + 0.16 * shaft
     return bones
 
 
@@ -227,12 +255,12 @@ def _spine(canvas: Canvas, patient: Patient) -> Picture:
     column = ramp(half - np.abs(across), -0.006, 0.012)
     waist = 0.02 * np.cos(2 * np.pi * phase)
     wall = np.exp(-(((np.abs(across) - half - waist * 0.5 + 0.012) / 0.012) ** 2))
-    body = column * (0.13 + 0.07 * ramp(edge, 0.06, 0.13))
+    body = column * (0.10 + 0.08 * ramp(edge, 0.06, 0.13))
     plates = column * np.exp(-(((edge - 0.13) / 0.035) ** 2))
     pedicles = np.exp(-(((np.abs(across) - 0.068) / 0.018) ** 2) - ((phase - 0.40) / 0.13) ** 2)
     process = np.exp(-((across / 0.016) ** 2) - ((phase - 0.72) / 0.2) ** 2)
-    visible = 1 - 0.45 * ramp(canvas.y, -0.6, 0.6)
-    return visible * (body + 0.06 * plates + 0.05 * wall + 0.08 * pedicles + 0.09 * process)
+    visible = 0.9 - 0.5 * ramp(canvas.y, -0.7, 0.2)
+    return visible * (body + 0.07 * plates + 0.06 * wall + 0.09 * pedicles + 0.09 * process)
 
 
 def _airways(canvas: Canvas) -> Picture:
@@ -244,7 +272,7 @@ def _airways(canvas: Canvas) -> Picture:
     ]
     pipe = np.sqrt(np.clip(1 - (canvas.distance([trachea]) / 0.062) ** 2, 0, 1))
     branch = np.sqrt(np.clip(1 - (canvas.distance(bronchi) / 0.042) ** 2, 0, 1))
-    return -canvas.blur(np.maximum(0.24 * pipe * ramp(canvas.y, -1.75, -1.3), 0.12 * branch), 0.012)
+    return -canvas.blur(np.maximum(0.30 * pipe * ramp(canvas.y, -1.75, -1.3), 0.16 * branch), 0.012)
 
 
 def _breasts(canvas: Canvas, patient: Patient) -> Picture:
@@ -253,7 +281,15 @@ def _breasts(canvas: Canvas, patient: Patient) -> Picture:
         return canvas.blank()
     shapes = []
     for side in (-1, 1):
-        ring = [(0.22, 0.1), (0.60, -0.15), (1.0, 0.05), (1.12, 0.45), (0.98, 0.78), (0.62, 0.92), (0.30, 0.72)]
+        ring = [
+            (0.22, 0.1),
+            (0.60, -0.15),
+            (1.0, 0.05),
+            (1.12, 0.45),
+            (0.98, 0.78),
+            (0.62, 0.92),
+            (0.30, 0.72),
+        ]
         points = np.array(ring, np.float32) + 2.5 * patient.jitter[50 : 50 + len(ring)]
         points[:, 1] += 1.2 * (patient.breast - 0.15)
         shapes.append(smooth(points * [side, 1], closed=True))
@@ -273,8 +309,8 @@ def _vessels(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> Pict
             _branch(levels, start, heading, side, 0, rng)
     shadow = canvas.blank()
     for level, lines in enumerate(levels):
-        radius = 0.030 * 0.66**level
-        shadow += (0.17 * 0.74**level) * canvas.strokes(lines, radius)
+        drawn = canvas.strokes(lines, 0.025 * 0.72**level)
+        shadow = np.maximum(shadow, 0.15 * 0.82**level * drawn)
     hila = canvas.blank()
     for side, y in ((-1, -0.06), (1, -0.13)):
         hila += np.exp(-(((canvas.x - side * 0.27) / 0.09) ** 2) - ((canvas.y - y) / 0.17) ** 2)
@@ -287,7 +323,9 @@ def _branch(
     """Grow one vessel from ``start`` towards ``heading`` (0 outwards, positive down) and its branches."""
     length = rng.uniform(0.14, 0.24) * (1.15 if level == 0 else 0.95**level)
     bend = rng.normal(0, 0.15)
-    steps = [np.array([np.cos(heading + k * bend), np.sin(heading + k * bend)]) * length / 3 for k in range(3)]
+    steps = [
+        np.array([np.cos(heading + k * bend), np.sin(heading + k * bend)]) * length / 3 for k in range(3)
+    ]
     line = start + np.vstack([[0, 0], np.cumsum(steps, axis=0)]) * [side, 1]
     levels[level].append(line.astype(np.float32))
     if level + 1 == len(levels):

@@ -82,9 +82,7 @@ class Canvas:
         """Soft solid lines, 0..1, for many thin things at once (vessels, wires)."""
         mask = np.zeros((self.height, self.width), np.uint8)
         thickness = max(1, round(2 * radius * self.unit))
-        cv2.polylines(
-            mask, [self.pixels(line) for line in lines], False, 255, thickness, cv2.LINE_AA, _SHIFT
-        )
+        cv2.polylines(mask, [self.pixels(line) for line in lines], False, 255, thickness, cv2.LINE_AA, _SHIFT)
         thin = min(1.0, 2 * radius * self.unit)  # a line thinner than a pixel shades it in part
         return self.blur(mask.astype(np.float32) * (thin / 255), 0.5 * radius)
 
@@ -121,7 +119,9 @@ def smooth(points: Sequence[tuple[float, float]] | Points, closed: bool, samples
         knots = np.vstack([2 * knots[0] - knots[1], knots, 2 * knots[-1] - knots[-2]])
     t = np.linspace(0, 1, samples, endpoint=False, dtype=np.float32)[:, None, None]
     a, b, c, d = (knots[k : len(knots) - 3 + k] for k in range(4))
-    segments = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+    segments = 0.5 * (
+        2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3
+    )
     curve = segments.transpose(1, 0, 2).reshape(-1, 2)
     return curve if closed else np.vstack([curve, knots[-2:-1]])
 

@@ -20,10 +20,10 @@ class Exposure:
 
     def __init__(self, canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
         self._canvas, self._patient = canvas, patient
-        self._dose = rng.uniform(2500, 9000)
+        self._dose = rng.uniform(1500, 6000)
         self._scatter = rng.uniform(0.03, 0.07)
-        self._gain = rng.uniform(0.92, 1.08)
-        self._toe = rng.uniform(0.9, 1.15)
+        self._gain = rng.uniform(0.85, 1.12)
+        self._toe = rng.uniform(0.95, 1.35)
         white = rng.standard_normal((canvas.height, canvas.width), dtype=np.float32)
         self._grain = cv2.GaussianBlur(white, (0, 0), 0.6) * 1.6 + 0.3 * canvas.noise(rng, 0.04)
         self._metal = self._devices(rng) if patient.devices else canvas.blank()
@@ -37,7 +37,7 @@ class Exposure:
         light = (1 - self._scatter) * light + self._scatter * self._canvas.blur(light, 0.25)
         light += np.sqrt(light / self._dose) * self._grain
         logarithm = -np.log(np.maximum(light, 1e-4)) / 2.2
-        grey = 1.04 * (1 - np.exp(-((np.maximum(logarithm, 0) * 1.55 * self._gain) ** self._toe)))
+        grey = 1.02 * (1 - np.exp(-((np.maximum(logarithm, 0) * 1.35 * self._gain) ** self._toe)))
         grey = np.maximum(grey * self._field, self._letters)
         return np.clip(grey, 0, 1).astype(np.float32)
 
@@ -66,10 +66,17 @@ class Exposure:
         scale = width / 420
         side = "L" if rng.random() < 0.7 else "R"
         x = width * (rng.uniform(0.86, 0.92) if side == "L" else rng.uniform(0.04, 0.09))
-        y = height * rng.uniform(0.07, 0.2)
+        y = height * rng.uniform(0.17, 0.24)  # clear of the words above
         thickness = max(1, round(2.2 * scale))
         cv2.putText(
-            letters, side, (int(x), int(y)), cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, 255, thickness, cv2.LINE_AA
+            letters,
+            side,
+            (int(x), int(y)),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.8 * scale,
+            255,
+            thickness,
+            cv2.LINE_AA,
         )
         if rng.random() < 0.3:
             plate = cv2.dilate(letters, np.ones((3, 3)), iterations=max(1, round(4 * scale)))
@@ -79,7 +86,14 @@ class Exposure:
             for number, word in enumerate(words):
                 place = (int(width * 0.03), int(height * 0.05 + number * 17 * scale))
                 cv2.putText(
-                    letters, word, place, cv2.FONT_HERSHEY_SIMPLEX, 0.38 * scale, 248, max(1, round(scale)), cv2.LINE_AA
+                    letters,
+                    word,
+                    place,
+                    cv2.FONT_HERSHEY_SIMPLEX,
+                    0.38 * scale,
+                    248,
+                    max(1, round(scale)),
+                    cv2.LINE_AA,
                 )
         turn = cv2.getRotationMatrix2D((x, y), rng.normal(0, 5), 1)
         return cv2.warpAffine(letters, turn, (width, height)).astype(np.float32) / 255

@@ -109,7 +109,9 @@ class _Painter:
         if self.rng.random() < 0.35:
             return [self._perihilar(side) for side in (0, 1)]
         side = int(self.rng.integers(2))
-        return [self._patches(side, low=bool(self.rng.random() < 0.5), peripheral=bool(self.rng.random() < 0.4))]
+        return [
+            self._patches(side, low=bool(self.rng.random() < 0.5), peripheral=bool(self.rng.random() < 0.4))
+        ]
 
     def atypical(self) -> list[Picture]:
         side = int(self.rng.integers(2))
@@ -165,10 +167,10 @@ class _Painter:
                 rx, ry = reach * self.rng.uniform(0.6, 0.95), reach * self.rng.uniform(0.7, 1.15)
                 apart = np.hypot((self.canvas.x - cx) / rx, (self.canvas.y - cy) / ry)
                 field = np.maximum(field, 1 - apart)
-            field += 0.16 * self.canvas.noise(self.rng, 0.11) + 0.05 * self.canvas.noise(self.rng, 0.03)
+            field += 0.13 * self.canvas.noise(self.rng, 0.16) + 0.02 * self.canvas.noise(self.rng, 0.04)
             solid = self.rng.random() < 0.5
-            density = self.rng.uniform(0.36, 0.46) if solid else self.rng.uniform(0.24, 0.34)
-            region = self._finish(side, ramp(field, 0.0, 0.22), density, 0.13)
+            density = self.rng.uniform(0.36, 0.46) if solid else self.rng.uniform(0.27, 0.35)
+            region = self._finish(side, ramp(field, 0.0, 0.26), density, 0.12)
             if self._large_enough(region):
                 break
         return region

@@ -134,7 +134,9 @@ def _each(out: Path, planned: list[Study], workers: int) -> Iterator[_Written]:
         yield from map(write, planned)
         return
     # Never fork: OpenCV's threads do not survive it.
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
         try:
             yield from pool.map(write, planned, chunksize=2)
         except BaseException:
@@ -266,7 +268,12 @@ def _image_table(written: list[_Written]) -> bytes:
             corners = [tuple(map(float, box)) for box in boxes]
             listed = [{"x": a, "y": b, "width": c - a, "height": d - b} for a, b, c, d in corners]
             label = " ".join(f"opacity 1 {a:g} {b:g} {c:g} {d:g}" for a, b, c, d in corners)
-            row = (f"{image}_image", str(listed) if listed else "", label or "none 1 0 0 1 1", one.study.study)
+            row = (
+                f"{image}_image",
+                str(listed) if listed else "",
+                label or "none 1 0 0 1 1",
+                one.study.study,
+            )
             rows.append(row)
     return _table(("id", "boxes", "label", "StudyInstanceUID"), rows)
 
