@@ -1,4 +1,4 @@
-"""A synthetic chest: who the patient is, and the attenuation that each part of the body adds.
+"""A synthetic chest: the attenuation that each part of the body adds.
 
 Attenuation is in units of the logarithm that a digital detector records (0 = bare air). Nothing here is
 measured from a patient; shapes and values were chosen by eye beside public radiographs.
@@ -11,54 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from covidmm.datasets.phantom.canvas import Canvas, Picture, Points, ramp, smooth
+from covidmm.datasets.phantom.patient import Patient
+from covidmm.datasets.phantom.skeleton import draw_bones
+from covidmm.datasets.phantom.vessels import draw_vessels
 
 # Control points of the lungs, x as seen for a lung on the right of the picture (the patient's left);
 # 'dome' and 'angle' move with the patient.
 _APEX_TO_BASE = [(0.42, -1.06), (0.66, -0.88), (0.84, -0.47), (0.95, 0.05), (0.995, 0.5)]
 _MEDIAL = [(0.10, 0.25), (0.10, -0.5), (0.17, -0.87)]
-
-
-@dataclass(frozen=True)
-class Patient:
-    """What stays the same in every image of one patient. Lengths are in body units."""
-
-    sex: str
-    age: int
-    view: str
-    shape: float  # lung height over the usual
-    fat: float  # thickness of what lies over the ribs
-    heart: float  # heart width over the usual
-    domes: tuple[float, float]  # y of the diaphragm's top, patient's right and left
-    rib_drop: float  # how steeply ribs fall from the spine to the front
-    bone: float  # density of bones over the usual
-    breast: float
-    arms: float  # how far the arms stand off
-    bubble: bool
-    devices: bool
-    jitter: Points  # (64, 2) small shifts of control points
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator) -> Patient:
-        """A random grown-up."""
-        sex = "F" if rng.random() < 0.44 else "M"
-        view = "AP" if rng.random() < 0.45 else "PA"
-        right = float(rng.uniform(0.50, 0.66))
-        return cls(
-            sex=sex,
-            age=int(np.clip(rng.normal(54, 17), 18, 92)),
-            view=view,
-            shape=float(rng.uniform(0.93, 1.07)),
-            fat=float(rng.uniform(0.05, 0.17)),
-            heart=float(rng.uniform(0.9, 1.1) + (0.1 if view == "AP" else 0)),
-            domes=(right, right + float(rng.uniform(0.04, 0.12))),
-            rib_drop=float(rng.uniform(0.78, 1.02)),
-            bone=float(rng.uniform(0.8, 1.2)),
-            breast=float(rng.uniform(0.10, 0.26)) if sex == "F" else 0.0,
-            arms=float(rng.uniform(0.05, 0.35)),
-            bubble=bool(rng.random() < 0.6),
-            devices=bool(rng.random() < (0.55 if view == "AP" else 0.1)),
-            jitter=rng.normal(0, 0.012, (64, 2)).astype(np.float32),
-        )
 
 
 @dataclass(frozen=True)
@@ -95,9 +55,8 @@ def draw_thorax(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> T
     # Some lung lies behind and before the heart; it thins out towards the heart's middle.
     picture -= air * (1 - soft_middle * (0.72 + 0.28 * (1 - np.exp(-canvas.depth(middle) / 0.12))))
     picture += _abdomen(canvas, patient, inside)
-    bones = _ribs(canvas, patient) + _shoulders(canvas, patient) + _spine(canvas, patient)
-    picture += patient.bone * bones * ramp(canvas.depth(canvas.fill(*_silhouette(patient))), 0, 0.02)
-    picture += _vessels(canvas, patient, rng) * (1 - 0.8 * soft_middle) * (0.25 + 0.75 * inside)
+    picture += draw_bones(canvas, patient) * ramp(canvas.depth(canvas.fill(*_silhouette(patient))), 0, 0.02)
+    picture += draw_vessels(canvas, rng) * (1 - 0.8 * soft_middle) * (0.25 + 0.75 * inside)
     picture += _airways(canvas) + _breasts(canvas, patient)
     picture += inside * 0.012 * canvas.noise(rng, 0.03)
     lungs = tuple(canvas.blur(field, 0.008) * (1 - soft_middle) for field in fields)
@@ -105,7 +64,10 @@ def draw_thorax(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> T
 
 
 def lung_outline(patient: Patient, side: int) -> Points:
-    """Closed outline of a lung, heart ignored. ``side`` -1: left of the picture (patient's right), 1: right."""
+    """Closed outline of a lung, heart ignored.
+
+    ``side`` is -1 for the left of the picture (the patient's right) and 1 for the right.
+    """
     dome = patient.domes[0 if side < 0 else 1]
     base = [(0.985, dome + 0.36), (0.93, dome + 0.26), (0.80, dome + 0.08), (0.55, dome), (0.30, dome + 0.01)]
     points = np.array([*_APEX_TO_BASE, *base, (0.11, dome - 0.01), *_MEDIAL], np.float32)
@@ -168,101 +130,6 @@ def _abdomen(canvas: Canvas, patient: Patient, inside: Picture) -> Picture:
     return dense
 
 
-def _ribs(canvas: Canvas, patient: Patient) -> Picture:
-    """Ten pairs of ribs: tilted rings, steep and bright behind, flat and faint in front.
-
-    A ring of half width w that falls by d from spine to sternum shows at x = w sin(a), y = d (1 - cos(a)) / 2.
-    """
-    back, front = [], []
-    behind, ahead = np.linspace(0.03, np.pi / 2 + 0.12, 24), np.linspace(np.pi / 2, 2.45, 24)
-    for number in range(10):
-        top = (-1.20 + 0.190 * number) * (patient.shape if number < 6 else 1)
-        width = (0.50, 0.74, 0.88, 0.965, 1.01, 1.035, 1.04, 1.04, 1.03, 1.0)[number]
-        drop = patient.rib_drop * (0.62, 0.85, 0.97, 1.05, 1.1, 1.15, 1.2, 1.2, 1.2, 1.15)[number]
-        for side in (-1, 1):
-            shift = patient.jitter[(number * 2 + side) % 64]
-            for angles, lines in ((behind, back), (ahead, front)):
-                if lines is front and number > 6:
-                    continue
-                line = np.stack([side * width * np.sin(angles), top + drop * (1 - np.cos(angles)) / 2], 1)
-                lines.append((line + 0.5 * shift).astype(np.float32))
-    fade = 1 - 0.45 * ramp(np.abs(canvas.x), 1.0, 0.3)
-    behind_shadow = canvas.tubes(back, 0.040, cortex=0.6)
-    # Behind the spine and under the diaphragm they hardly show.
-    behind_shadow *= ramp(np.abs(canvas.x), 0.04, 0.15) * (1 - 0.75 * ramp(canvas.y, 0.75, 1.1))
-    before = canvas.tubes(front, 0.050, cortex=0.4) * fade
-    return 0.125 * behind_shadow + 0.075 * before
-
-
-def _shoulders(canvas: Canvas, patient: Patient) -> Picture:
-    """Clavicles, shoulder blades and the upper arms' bones."""
-    collar, blades, heads, shafts, spurs = [], [], [], [], []
-    lift = float(patient.jitter[40, 1]) * 4 - (0.05 if patient.view == "AP" else 0)
-    out = patient.arms
-    for side in (-1, 1):
-        line = [
-            (0.11, -0.72),
-            (0.26, -0.76),
-            (0.50, -0.87 + lift),
-            (0.80, -1.02 + lift),
-            (1.22, -1.08 + lift),
-        ]
-        collar.append(smooth([(side * x, y) for x, y in line], closed=False))
-        blade = [(0.90, -0.93), (0.98, -0.6), (1.02, -0.25), (1.10, -0.12), (1.17, -0.4), (1.24, -0.75)]
-        if patient.view == "AP":
-            blade = [(x - 0.12 if x < 1.15 else x, y) for x, y in blade]
-        blades.append(smooth([(side * x, y) for x, y in [*blade, (1.2, -0.95)]], closed=True))
-        head = [
-            (1.20, -0.95),
-            (1.27, -1.04),
-            (1.40, -1.03),
-            (1.49, -0.92),
-            (1.47, -0.78),
-            (1.45 + 0.1 * out, -0.55),
-        ]
-        head += [(1.35 + 0.1 * out, -0.55), (1.30, -0.76), (1.21, -0.84)]
-        heads.append(smooth([(side * x, y) for x, y in head], closed=True))
-        shaft = [
-            (1.40 + 0.1 * out, -0.62),
-            (1.45 + 0.3 * out, -0.2),
-            (1.55 + out, 0.6),
-            (1.62 + 1.4 * out, 3),
-        ]
-        shafts.append(smooth([(side * x, y) for x, y in shaft], closed=False))
-        spur = [(0.88, -0.80), (1.10, -0.97), (1.30, -1.10), (1.36, -1.06)]
-        spurs.append(smooth([(side * x, y) for x, y in spur], closed=False))
-    plate = canvas.fill(*blades)
-    rim = np.exp(-((canvas.distance(blades) / 0.014) ** 2)) * ramp(canvas.y, -1.1, -0.9)
-    head = canvas.fill(*heads)
-    cortex = np.exp(-((canvas.distance([np.vstack([each, each[:1]]) for each in heads]) / 0.012) ** 2))
-    shaft = canvas.tubes(shafts, 0.062, cortex=0.6) * (1 - head)
-    bones = 0.17 * canvas.tubes(collar, 0.046, cortex=0.55) + 0.06 * canvas.blur(
-        canvas.tubes(spurs, 0.05), 0.02
-    )
-    bones += 0.045 * canvas.blur(plate, 0.01) + 0.05 * canvas.blur(rim, 0.004)
-    bones += 0.13 * canvas.blur(head, 0.012) + 0.06 * canvas.blur(cortex, 0.004) + 0.16 * shaft
-    return bones
-
-
-def _spine(canvas: Canvas, patient: Patient) -> Picture:
-    """Vertebral bodies between paler discs, pedicles and the spinous processes."""
-    centre = 0.02 * np.sin(2.2 * canvas.y + 80 * patient.jitter[45, 0])
-    across = canvas.x - centre
-    half = 0.105 + 0.025 * ramp(canvas.y, -1.0, 1.2)
-    height = 0.197
-    phase = np.mod(canvas.y + 1.2, height) / height  # 0 and 1 in the middle of a disc
-    edge = np.minimum(phase, 1 - phase)
-    column = ramp(half - np.abs(across), -0.006, 0.012)
-    waist = 0.02 * np.cos(2 * np.pi * phase)
-    wall = np.exp(-(((np.abs(across) - half - waist * 0.5 + 0.012) / 0.012) ** 2))
-    body = column * (0.10 + 0.08 * ramp(edge, 0.06, 0.13))
-    plates = column * np.exp(-(((edge - 0.13) / 0.035) ** 2))
-    pedicles = np.exp(-(((np.abs(across) - 0.068) / 0.018) ** 2) - ((phase - 0.40) / 0.13) ** 2)
-    process = np.exp(-((across / 0.016) ** 2) - ((phase - 0.72) / 0.2) ** 2)
-    visible = 0.9 - 0.5 * ramp(canvas.y, -0.7, 0.2)
-    return visible * (body + 0.07 * plates + 0.06 * wall + 0.09 * pedicles + 0.09 * process)
-
-
 def _airways(canvas: Canvas) -> Picture:
     """The air in the windpipe and the main bronchi, negative."""
     trachea = smooth([(0.0, -1.9), (0.0, -1.1), (0.015, -0.7), (0.03, -0.36)], closed=False)
@@ -296,40 +163,3 @@ def _breasts(canvas: Canvas, patient: Patient) -> Picture:
     mask = canvas.fill(*shapes)
     thick = 1 - np.exp(-canvas.depth(mask) / 0.12)
     return patient.breast * canvas.blur(mask, 0.012) * thick * ramp(canvas.y, -0.25, 0.65)
-
-
-def _vessels(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> Picture:
-    """Pulmonary vessels: trees that leave the hila and grow thin towards the pleura."""
-    levels: list[list[Points]] = [[] for _ in range(6)]
-    for side in (-1, 1):
-        hilum = np.array([side * (0.24 if side < 0 else 0.30), -0.10 if side < 0 else -0.16])
-        for heading in np.linspace(-1.25, 1.42, 9):
-            heading += rng.normal(0, 0.08)
-            start = hilum + rng.normal(0, 0.03, 2) + [0, 0.10 * heading]
-            _branch(levels, start, heading, side, 0, rng)
-    shadow = canvas.blank()
-    for level, lines in enumerate(levels):
-        drawn = canvas.strokes(lines, 0.025 * 0.72**level)
-        shadow = np.maximum(shadow, 0.15 * 0.82**level * drawn)
-    hila = canvas.blank()
-    for side, y in ((-1, -0.06), (1, -0.13)):
-        hila += np.exp(-(((canvas.x - side * 0.27) / 0.09) ** 2) - ((canvas.y - y) / 0.17) ** 2)
-    return shadow + 0.10 * hila
-
-
-def _branch(
-    levels: list[list[Points]], start: Points, heading: float, side: int, level: int, rng: np.random.Generator
-) -> None:
-    """Grow one vessel from ``start`` towards ``heading`` (0 outwards, positive down) and its branches."""
-    length = rng.uniform(0.14, 0.24) * (1.15 if level == 0 else 0.95**level)
-    bend = rng.normal(0, 0.15)
-    steps = [
-        np.array([np.cos(heading + k * bend), np.sin(heading + k * bend)]) * length / 3 for k in range(3)
-    ]
-    line = start + np.vstack([[0, 0], np.cumsum(steps, axis=0)]) * [side, 1]
-    levels[level].append(line.astype(np.float32))
-    if level + 1 == len(levels):
-        return
-    for turn in (rng.uniform(0.12, 0.42), -rng.uniform(0.12, 0.42)):
-        if level < 3 or rng.random() < 0.75:
-            _branch(levels, line[-1], heading + bend + turn, side, level + 1, rng)

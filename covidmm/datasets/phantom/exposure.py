@@ -1,12 +1,12 @@
-"""From attenuation to the grey values of a finished radiograph: scatter, noise, contrast, what is burned in."""
+"""From attenuation to a finished radiograph: scatter, noise, contrast, what is burned in."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from covidmm.datasets.phantom.anatomy import Patient
 from covidmm.datasets.phantom.canvas import Canvas, Picture, ramp, smooth
+from covidmm.datasets.phantom.patient import Patient
 
 
 class Exposure:
@@ -105,7 +105,11 @@ class Exposure:
         for _ in range(int(rng.integers(1, 4))):
             side = rng.choice([-1, 1])
             end = np.array([side * rng.uniform(0.55, 1.0), rng.uniform(-0.7, 0.6)])
-            way = [end, end + [side * 0.1, -0.15], [side * rng.uniform(0.9, 1.3), rng.uniform(-0.4, 0.3)]]
+            way = [
+                end,
+                (end[0] + side * 0.1, end[1] - 0.15),
+                [side * rng.uniform(0.9, 1.3), rng.uniform(-0.4, 0.3)],
+            ]
             way.append(np.array([side * 1.7, rng.uniform(-0.9, 0.9)]))
             metal += 0.22 * canvas.strokes([smooth(np.array(way), closed=False)], 0.009)
             ring = np.hypot(canvas.x - end[0], canvas.y - end[1])

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
-from covidmm.datasets.phantom.anatomy import Patient, draw_thorax
+from covidmm.datasets.phantom.anatomy import draw_thorax
 from covidmm.datasets.phantom.canvas import Canvas, Picture
 from covidmm.datasets.phantom.exposure import Exposure
 from covidmm.datasets.phantom.opacities import CLASSES, draw_opacities
+from covidmm.datasets.phantom.patient import Patient
 
 _Value = TypeVar("_Value")
 
