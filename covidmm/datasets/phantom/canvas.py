@@ -60,14 +60,15 @@ class Canvas:
     def depth(self, mask: Picture) -> Picture:
         """How far inside a mask each pixel lies, in body units (0 outside)."""
         inside = (mask > 0.5).astype(np.uint8)
-        return cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / self.unit
+        # Not DIST_MASK_PRECISE: its last bits depend on where the memory lies, and a seed must give one result.
+        return cv2.distanceTransform(inside, cv2.DIST_L2, 5) / self.unit
 
     def distance(self, lines: Iterable[Points]) -> Picture:
         """How far each pixel lies from the nearest of some open lines, in body units."""
         off = np.ones((self.height, self.width), np.uint8)
         placed = [self.pixels(line) for line in lines]
         cv2.polylines(off, placed, False, 0, 1, cv2.LINE_8, _SHIFT)
-        return np.minimum(cv2.distanceTransform(off, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / self.unit, 10.0)
+        return np.minimum(cv2.distanceTransform(off, cv2.DIST_L2, 5) / self.unit, 10.0)
 
     def tubes(self, lines: Sequence[Points], radius: float, cortex: float = 0.0) -> Picture:
         """Shadows of hollow tubes along lines: a rounded body, and a shell that is brighter by ``cortex``."""

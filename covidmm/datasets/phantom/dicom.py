@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset, config, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLosslessSV1
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
 from covidmm.datasets.phantom.canvas import Picture
 from covidmm.datasets.phantom.study import Study
@@ -20,6 +20,8 @@ from covidmm.errors import DataError
 _DX = UID("1.2.840.10008.5.1.4.1.1.1.1")
 _CR = UID("1.2.840.10008.5.1.4.1.1.1")
 _DATE = "20200401"
+# Named, since the first that pydicom finds may be gdcm, whose RLE encoder aborts the process on some sizes.
+_ENCODERS = {RLELossless: "pydicom", JPEG2000Lossless: "pylibjpeg"}
 
 
 def encode(study: Study, number: int, grey: Picture) -> bytes:
@@ -40,7 +42,8 @@ def encode(study: Study, number: int, grey: Picture) -> bytes:
         if study.syntax == JPEGLosslessSV1:
             _compress_jpeg_lossless(dataset)
         elif study.syntax != ExplicitVRLittleEndian:
-            dataset.compress(study.syntax, generate_instance_uid=False)
+            plugin = _ENCODERS[study.syntax]
+            dataset.compress(study.syntax, encoding_plugin=plugin, generate_instance_uid=False)
         return _file_bytes(dataset)
 
 

@@ -19,8 +19,10 @@ from covidmm.datasets.phantom.canvas import Canvas, Picture, ramp
 CLASSES = ("negative", "typical", "indeterminate", "atypical")
 
 VISIBLE = 0.04
-"""Added attenuation above which a pixel belongs to an opacity (about 8 of 255 grey levels over a lung); boxes are
-the tight bounds of such pixels."""
+"""Added attenuation above which a pixel belongs to an opacity: about 8 of 255 grey levels over a lung.
+
+A box is the tight bounds of such pixels.
+"""
 
 _SMALLEST = 0.09  # the least side of a box, as a share of the image's width
 _TRIES = 40

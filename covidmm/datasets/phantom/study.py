@@ -81,6 +81,9 @@ def plan_study(seed: int, index: int, size: tuple[int, int]) -> Study:
     longer = int(rng.integers(size[0], size[1] + 1))
     ratio = rng.uniform(0.80, 0.96) if rng.random() < 0.45 else rng.uniform(0.98, 1.2)
     shape = (longer, round(longer * ratio)) if ratio < 1 else (round(longer / ratio), longer)
+    syntax, bits = _spread(seed, index, 11, _SYNTAX), _spread(seed, index, 7, _BITS)
+    if syntax == JPEGLosslessSV1 and bits == 8:  # gdcm cannot compress an odd number of bytes
+        shape = (shape[0], shape[1] // 2 * 2)
     count = _spread(seed, index, 3, _IMAGES)
     return Study(
         seed=seed,
@@ -93,8 +96,8 @@ def plan_study(seed: int, index: int, size: tuple[int, int]) -> Study:
         series=tuple(_identifier(seed, index, f"series {k}") for k in range(count)),
         images=tuple(_identifier(seed, index, f"image {k}") for k in range(count)),
         photometric=_spread(seed, index, 5, _PHOTOMETRIC),
-        bits=_spread(seed, index, 7, _BITS),
-        syntax=_spread(seed, index, 11, _SYNTAX),
+        bits=bits,
+        syntax=syntax,
         modality=_spread(seed, index, 13, _MODALITY),
         windows=_spread(seed, index, 17, _WINDOWS),
         intercept=_spread(seed, index, 19, _INTERCEPT),
