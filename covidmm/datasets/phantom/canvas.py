@@ -60,7 +60,7 @@ class Canvas:
     def depth(self, mask: Picture) -> Picture:
         """How far inside a mask each pixel lies, in body units (0 outside)."""
         inside = (mask > 0.5).astype(np.uint8)
-        # Not DIST_MASK_PRECISE: its last bits depend on where the memory lies, and a seed must give one result.
+        # Not DIST_MASK_PRECISE: its last bits vary with the place in memory, and a seed must give one result.
         return cv2.distanceTransform(inside, cv2.DIST_L2, 5) / self.unit
 
     def distance(self, lines: Iterable[Points]) -> Picture:
