@@ -112,9 +112,7 @@ class _Painter:
         if self.rng.random() < 0.35:
             return [self._perihilar(side) for side in (0, 1)]
         side = int(self.rng.integers(2))
-        return [
-            self._patches(side, low=bool(self.rng.random() < 0.5), peripheral=bool(self.rng.random() < 0.4))
-        ]
+        return [self._patches(side, low=bool(self.rng.random() < 0.5), peripheral=bool(self.rng.random() < 0.4))]
 
     def atypical(self) -> list[Picture]:
         side = int(self.rng.integers(2))

@@ -112,9 +112,7 @@ def render(study: Study, image: int, opacities: bool = True) -> Rendering:
         image: which of its images, from 0.
         opacities: False leaves them out and everything else, noise included, as it is.
     """
-    pose, body, disease, shot = (
-        np.random.default_rng([study.seed, study.index, 1 + image, part]) for part in range(4)
-    )
+    pose, body, disease, shot = (np.random.default_rng([study.seed, study.index, 1 + image, part]) for part in range(4))
     height, width = study.shape
     unit = min(width / 2.5, height / 2.45) * pose.uniform(0.94, 1.04)
     centre = (width / 2 + pose.normal(0, 0.02) * width, height * pose.uniform(0.48, 0.53))

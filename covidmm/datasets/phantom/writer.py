@@ -114,8 +114,7 @@ def _refuse_others(out: Path, ours: set[str]) -> None:
         others = sorted(entry.name for entry in train.iterdir() if entry.name not in ours)
         if others:
             raise DataError(
-                f"{train}: holds {len(others)} entries of another set (first: {others[0]}); "
-                "name an empty folder"
+                f"{train}: holds {len(others)} entries of another set (first: {others[0]}); name an empty folder"
             )
 
 
@@ -127,9 +126,7 @@ def _each(out: Path, planned: list[Study], workers: int) -> Iterator[_Written]:
         yield from map(write, planned)
         return
     # Never fork: OpenCV's threads do not survive it.
-    with ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         try:
             yield from pool.map(write, planned, chunksize=2)
         except BaseException:
@@ -166,9 +163,7 @@ def _image_table(written: list[_Written]) -> bytes:
 
 
 def _study_table(planned: list[Study]) -> bytes:
-    rows = [
-        (f"{study.study}_study", *(int(study.study_class == name) for name in CLASSES)) for study in planned
-    ]
+    rows = [(f"{study.study}_study", *(int(study.study_class == name) for name in CLASSES)) for study in planned]
     return _table(("id", *_STUDY_COLUMNS), rows)
 
 

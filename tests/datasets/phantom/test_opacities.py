@@ -106,10 +106,7 @@ def test_an_opacity_is_lighter_than_the_lung_beneath(rendered):
 def test_bounds_equal_scipy_and_meeting_boxes_are_joined():
     density = np.zeros((60, 80), np.float32)
     density[5:15, 5:20] = density[30:50, 40:70] = 2 * VISIBLE
-    expected = [
-        (s[1].start, s[0].start, s[1].stop, s[0].stop)
-        for s in ndimage.find_objects(ndimage.label(density)[0])
-    ]
+    expected = [(s[1].start, s[0].start, s[1].stop, s[0].stop) for s in ndimage.find_objects(ndimage.label(density)[0])]
     assert bounds(density).tolist() == [list(box) for box in sorted(expected)]
     density[45:55, 60:62] = 0
     density[52:56, 50:60] = 2 * VISIBLE  # apart by two rows
