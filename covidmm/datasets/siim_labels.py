@@ -10,8 +10,9 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from covidmm.datasets.samples import STUDY_CLASSES, Box, Issue, LabelledFolder, Sample
+from covidmm.datasets.samples import Box, Issue, LabelledFolder, Sample
 from covidmm.datasets.tables import Table, find_files, number, read_rows
+from covidmm.findings import STUDY_CLASSES
 
 IMAGE_CSV = "train_image_level.csv"
 STUDY_CSV = "train_study_level.csv"

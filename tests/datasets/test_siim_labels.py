@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from covidmm.datasets.samples import STUDY_CLASSES
+from covidmm.findings import STUDY_CLASSES
 from covidmm.datasets.siim_labels import IMAGE_CSV, STUDY_CSV, read_folder, read_images, read_studies
 from covidmm.errors import DataError
 

@@ -1,7 +1,7 @@
-"""Synthetic chest radiographs with exactly known opacities, in the raw SIIM layout.
+"""Synthetic chest radiographs in the raw SIIM layout, for tests and demonstrations.
 
-Phantoms test software and show it working. They say nothing about patients: never report a result on them
-as a clinical one.
+Phantoms are drawings. A number measured on them says that the software works and nothing about patients:
+never report it as a clinical result.
 """
 
 from covidmm.datasets.phantom.writer import PhantomSummary, write_phantoms

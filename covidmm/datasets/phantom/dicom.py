@@ -1,131 +1,133 @@
-"""Wraps a phantom's grey values into DICOM, with the variety of real archives."""
+"""A finished picture as the bytes of a DICOM file."""
 
 from __future__ import annotations
 
 import io
 import tempfile
-import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import Dataset, config, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
-if TYPE_CHECKING:
-    from pydicom import Dataset
+from covidmm.datasets.phantom.canvas import Picture
+from covidmm.datasets.phantom.study import Study
+from covidmm.errors import DataError
 
-Choice = TypeVar("Choice")
-
-#: BitsStored and their frequencies in SIIM's 6,334 images (system-spec section 1), rare ones made less rare.
-_BITS = ((8, 0.10), (10, 0.04), (12, 0.56), (14, 0.06), (15, 0.18), (16, 0.06))
-_MONOCHROME1 = 1701 / 6334
-_SYNTAXES = (("raw", 0.76), ("jpeg_lossless", 0.12), ("jpeg_2000", 0.06), ("rle", 0.06))
-
-
-@dataclass(frozen=True)
-class Acquisition:
-    """Who and what a picture is of. ``age`` is in years."""
-
-    study: str
-    series: str
-    image: str
-    patient: str
-    sex: str
-    age: int
+_DX = UID("1.2.840.10008.5.1.4.1.1.1.1")
+_CR = UID("1.2.840.10008.5.1.4.1.1.1")
+_DATE = "20200401"
+# Named, since the first that pydicom finds may be gdcm, whose RLE encoder aborts the process on some sizes.
+_ENCODERS = {RLELossless: "pydicom", JPEG2000Lossless: "pylibjpeg"}
 
 
-def encode(grey: NDArray[np.float32], acquisition: Acquisition, rng: np.random.Generator) -> bytes:
-    """A DICOM file of (H, W) grey values in 0..1, air 0.
+def encode(study: Study, number: int, grey: Picture) -> bytes:
+    """A complete DICOM file.
 
-    Bit depth, photometric interpretation, compression, window and rescale are drawn by ``rng``; whatever is
-    drawn, a viewer shows the same picture.
+    Args:
+        study: says photometric interpretation, bit depth, compression and windows.
+        number: which of its images.
+        grey: (H, W) in 0..1, 0 = black.
     """
-    with warnings.catch_warnings():
-        # SIIM's identifiers, and so the phantoms', are 12 hex digits where DICOM asks for dotted numbers
-        warnings.filterwarnings("ignore", message="Invalid value for VR UI")
-        return _encode(grey, acquisition, rng)
+    # SIIM's ids are 12 hex digits, which is no valid UID; readers must cope, and so must this writer.
+    with config.disable_value_validation():
+        dataset = _header(study, number, grey.shape)
+        stored = _stored(study, grey)
+        dataset.PixelData = stored.tobytes()
+        dataset["PixelData"].VR = "OB" if study.bits == 8 else "OW"
+        _windows(dataset, study, stored)
+        if study.syntax == JPEGLosslessSV1:
+            _compress_jpeg_lossless(dataset)
+        elif study.syntax != ExplicitVRLittleEndian:
+            plugin = _ENCODERS[study.syntax]
+            dataset.compress(study.syntax, encoding_plugin=plugin, generate_instance_uid=False)
+        return _file_bytes(dataset)
 
 
-def _encode(grey: NDArray[np.float32], acquisition: Acquisition, rng: np.random.Generator) -> bytes:
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+def _file_bytes(dataset: Dataset) -> bytes:
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
 
-    bits = _draw(_BITS, rng)
-    syntax = _draw(_SYNTAXES, rng)
-    inverted = bool(rng.random() < _MONOCHROME1)
-    top = 2**bits - 1
-    # detectors rarely fill their range
-    low, high = (int(top * rng.uniform(a, b)) for a, b in ((0.0, 0.06), (0.85, 1.0)))
-    stored = np.rint(low + (high - low) * (1 - grey if inverted else grey)).astype(np.uint8 if bits == 8 else np.uint16)
 
+def _header(study: Study, number: int, shape: tuple[int, ...]) -> Dataset:
+    image = study.images[number]
+    patient = study.patient
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    dataset.file_meta.MediaStorageSOPInstanceUID = acquisition.image
-    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
-    dataset.SOPInstanceUID = acquisition.image
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = acquisition.study, acquisition.series
-    dataset.StudyDate, dataset.PatientName = "20200101", "Phantom"
-    dataset.PatientID, dataset.PatientSex = acquisition.patient, acquisition.sex
-    dataset.PatientAge = f"{acquisition.age:03d}Y"
-    dataset.Modality = str(rng.choice(["DX", "CR"]))
-    dataset.ViewPosition = str(rng.choice(["PA", "AP"]))
-    dataset.BodyPartExamined = "CHEST"
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = _DX if study.modality == "DX" else _CR
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = image
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study.study, study.series[number]
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    dataset.ImageType = ["ORIGINAL", "PRIMARY"]
+    dataset.StudyDate, dataset.StudyTime, dataset.AccessionNumber = _DATE, "120000", ""
+    dataset.Modality = study.modality
     dataset.Manufacturer = "covidmm phantom"
-    dataset.Rows, dataset.Columns = stored.shape
-    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
-    dataset.PhotometricInterpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
-    dataset.BitsStored, dataset.HighBit = bits, bits - 1
-    dataset.BitsAllocated = stored.itemsize * 8
-    offset = 0
-    if rng.random() < 0.15:
-        offset = -1024 if bits > 10 else -16
-        dataset.RescaleIntercept, dataset.RescaleSlope = offset, 1
-    if rng.random() < 0.4:
-        dataset.WindowCenter, dataset.WindowWidth = (low + high) / 2 + offset, high - low + 2
-    dataset.PixelData = stored.tobytes()
-    return _compressed(dataset, syntax)
+    dataset.PatientName = dataset.PatientID = study.patient_id
+    dataset.PatientSex, dataset.PatientAge = patient.sex, f"{patient.age:03d}Y"
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.DeidentificationMethod = "Synthetic: drawn by a program, no patient"
+    dataset.BodyPartExamined, dataset.ViewPosition = "CHEST", patient.view
+    dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = "", number + 1, 1
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, study.photometric
+    dataset.Rows, dataset.Columns = shape
+    dataset.BitsAllocated = 8 if study.bits == 8 else 16
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = study.bits, study.bits - 1, 0
+    if study.intercept:
+        dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = study.intercept, 1, "US"
+    return dataset
 
 
-def _compressed(dataset: Dataset, syntax: str) -> bytes:
-    from pydicom.uid import JPEG2000Lossless, RLELossless
-
-    if syntax == "jpeg_2000":
-        dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
-    elif syntax == "rle":
-        dataset.compress(RLELossless, generate_instance_uid=False)
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return _jpeg_lossless(buffer.getvalue()) if syntax == "jpeg_lossless" else buffer.getvalue()
+def _stored(study: Study, grey: Picture) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Grey 0..1 as stored values; a detector leaves a little of its range unused at both ends."""
+    top = (1 << study.bits) - 1
+    values = np.round((0.02 + 0.94 * grey) * top)
+    if study.photometric == "MONOCHROME1":
+        values = top - values
+    return values.astype(np.uint8 if study.bits == 8 else np.uint16)
 
 
-def _jpeg_lossless(plain: bytes) -> bytes:
-    """Recompress a file as JPEG Lossless, process 14, selection value 1 (…4.70), which only gdcm can write."""
+def _windows(dataset: Dataset, study: Study, stored: NDArray) -> None:
+    """Windows that hold nearly all values, in the units after rescaling."""
+    if not study.windows:
+        return
+    low, high = np.percentile(stored, (1, 99.7)) + study.intercept
+    centre, width = round(float(low + high) / 2), max(2, round(float(high - low)))
+    both = study.windows == 2
+    dataset.WindowCenter = [centre, centre + width // 10] if both else centre
+    dataset.WindowWidth = [width, max(2, width * 4 // 5)] if both else width
+    dataset.WindowCenterWidthExplanation = ["NORMAL", "HARDER"] if both else "NORMAL"
+
+
+def _compress_jpeg_lossless(dataset: Dataset) -> None:
+    """JPEG Lossless, selection value 1, which pydicom cannot encode: gdcm does, from file to file."""
     import gdcm
 
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "plain.dcm"), Path(folder, "packed.dcm")
-        source.write_bytes(plain)
+        raw, packed = Path(folder, "raw.dcm"), Path(folder, "packed.dcm")
+        raw.write_bytes(_file_bytes(dataset))
         reader = gdcm.ImageReader()
-        reader.SetFileName(str(source))
+        reader.SetFileName(str(raw))
         change = gdcm.ImageChangeTransferSyntax()
         change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
-        if not reader.Read():
-            raise RuntimeError("gdcm cannot read the phantom")
-        change.SetInput(reader.GetImage())
-        if not change.Change():
-            raise RuntimeError("gdcm cannot write JPEG Lossless")
         writer = gdcm.ImageWriter()
-        writer.SetFileName(str(target))
-        writer.SetFile(reader.GetFile())
-        writer.SetImage(change.GetOutput())
-        if not writer.Write():
-            raise RuntimeError("gdcm cannot write JPEG Lossless")
-        return target.read_bytes()
-
-
-def _draw(options: tuple, rng: np.random.Generator):
-    names, shares = zip(*options, strict=True)
-    return names[int(rng.choice(len(names), p=np.array(shares) / sum(shares)))]
+        writer.SetFileName(str(packed))
+        done = reader.Read()
+        if done:
+            change.SetInput(reader.GetImage())
+            done = change.Change()
+        if done:
+            writer.SetFile(reader.GetFile())
+            writer.SetImage(change.GetOutput())
+            done = writer.Write()
+        if not done:
+            raise DataError(f"image {dataset.SOPInstanceUID}: gdcm could not encode JPEG Lossless")
+        frame = next(generate_frames(dcmread(packed).PixelData, number_of_frames=1))
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1

@@ -1,139 +1,251 @@
-"""Places opacities by study class, as the SIIM criteria (Litmanovich et al., 2020) describe the appearances."""
+"""Opacities by study class, after the grading of the RSNA expert consensus that SIIM's labels follow.
+
+Typical: both lungs, peripheral, lower zones first. Indeterminate: one lung, or around the hila. Atypical:
+effusion, pneumothorax, lobar consolidation, nodules or masses. Negative: none
+(Litmanovich et al., Journal of Thoracic Imaging 2020, table 1).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.datasets.phantom.anatomy import Field, Thorax, noise
+from covidmm.datasets.phantom.anatomy import Thorax
+from covidmm.datasets.phantom.canvas import Canvas, Picture, ramp
 
-#: A pixel belongs to an opacity where its thickness differs by more than this from the healthy thorax.
-VISIBLE = 0.035
+CLASSES = ("negative", "typical", "indeterminate", "atypical")
+
+VISIBLE = 0.04
+"""Added attenuation above which a pixel belongs to an opacity: about 8 of 255 grey levels over a lung.
+
+A box is the tight bounds of such pixels.
+"""
+
+_SMALLEST = 0.09  # the least side of a box, as a share of the image's width
+_TRIES = 40
 
 
 @dataclass(frozen=True)
-class Opacity:
-    """One finding: what it adds to the thickness, (H, W) float32, and its box x1 y1 x2 y2 in pixels.
+class Opacities:
+    """What a disease adds to a chest.
 
-    The box is the tight bound of the pixels where ``|added|`` is greater than :data:`VISIBLE`; x2 and y2 are
-    one past the last such pixel.
+    Attributes:
+        density: (H, W) added attenuation of all opacities, >= 0.
+        signs: (H, W) attenuation that belongs to the disease but is no opacity (a pneumothorax' extra air and
+            its pleural line); no box covers it.
+        boxes: (N, 4) int, x1 y1 x2 y2 in pixels, x2 and y2 exclusive: the tight bounds of each region
+            where ``density`` exceeds :data:`VISIBLE`.
     """
 
-    added: Field
-    box: tuple[int, int, int, int]
+    density: Picture
+    signs: Picture
+    boxes: NDArray[np.int64]
 
 
-def place_opacities(study_class: str, thorax: Thorax, rng: np.random.Generator) -> list[Opacity]:
-    """Draw the findings of one image.
+def draw_opacities(canvas: Canvas, thorax: Thorax, study_class: str, rng: np.random.Generator) -> Opacities:
+    """Place opacities of a study class on a chest.
 
     Args:
-        study_class: ``negative`` (none); ``typical`` (both lungs, peripheral, lower zones);
-            ``indeterminate`` (one lung, or central); ``atypical`` (effusion, pneumothorax, lobar or nodular).
+        canvas: the canvas that the chest was drawn on.
+        thorax: the chest.
+        study_class: one of :data:`CLASSES`.
+        rng: draws kind, place and size.
+
+    Returns:
+        One box per region; regions whose boxes meet count as one.
     """
-    if study_class == "negative":
-        return []
-    if study_class == "typical":
-        fields = [
-            _patches(thorax, side, rng, across=(0.42, 0.58), along=(0.52, 0.72), count=int(rng.integers(1, 3)))
-            for side in (-1, 1)
+    painter = _Painter(canvas, thorax, rng)
+    draw = {
+        "negative": lambda: [],
+        "typical": painter.typical,
+        "indeterminate": painter.indeterminate,
+        "atypical": painter.atypical,
+    }[study_class]
+    density = canvas.blank()
+    for region in draw():
+        density = np.maximum(density, region)
+    return Opacities(density, painter.signs, bounds(density))
+
+
+def bounds(density: Picture) -> NDArray[np.int64]:
+    """(N, 4) x1 y1 x2 y2 around the visible regions, those with meeting boxes joined, in reading order."""
+    count, _, stats, _ = cv2.connectedComponentsWithStats((density > VISIBLE).astype(np.uint8))
+    boxes = [(x, y, x + w, y + h) for x, y, w, h, _ in stats[1:count].tolist()]
+    joined: list[tuple[int, int, int, int]] = []
+    while boxes:
+        box = boxes.pop()
+        meeting = [other for other in joined if _meet(box, other)]
+        if not meeting:
+            joined.append(box)
+            continue
+        joined = [other for other in joined if other not in meeting]
+        group = np.array([box, *meeting])
+        boxes.append((*group[:, :2].min(0).tolist(), *group[:, 2:].max(0).tolist()))
+    return np.array(sorted(joined), np.int64).reshape(-1, 4)
+
+
+def _meet(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
+
+
+class _Painter:
+    """Draws single regions; each is the largest connected piece of what was asked for, and big enough."""
+
+    def __init__(self, canvas: Canvas, thorax: Thorax, rng: np.random.Generator) -> None:
+        self.canvas, self.thorax, self.rng = canvas, thorax, rng
+        self.signs = canvas.blank()
+
+    def typical(self) -> list[Picture]:
+        regions = []
+        for side in (0, 1):
+            regions.append(self._patches(side, low=True, peripheral=True))
+            if self.rng.random() < 0.2:
+                upper = self._patches(side, low=False, peripheral=True)
+                if not self._touches(regions, upper):
+                    regions.append(upper)
+        return regions
+
+    def indeterminate(self) -> list[Picture]:
+        if self.rng.random() < 0.35:
+            return [self._perihilar(side) for side in (0, 1)]
+        side = int(self.rng.integers(2))
+        return [
+            self._patches(side, low=bool(self.rng.random() < 0.5), peripheral=bool(self.rng.random() < 0.4))
         ]
-    elif study_class == "indeterminate":
-        if rng.random() < 0.5:
-            side = int(rng.choice([-1, 1]))
-            fields = [_patches(thorax, side, rng, across=(0.34, 0.52), along=(0.30, 0.66), count=1)]
-        else:
-            fields = [_patches(thorax, side, rng, across=(0.24, 0.30), along=(0.44, 0.54), count=1) for side in (-1, 1)]
-    elif study_class == "atypical":
-        kinds: list[Callable[[Thorax, int, np.random.Generator], Field]] = [
-            _effusion,
-            _pneumothorax,
-            _lobar,
-            _nodule,
-        ]
-        kind = kinds[int(rng.choice(4, p=[0.3, 0.1, 0.3, 0.3]))]
-        fields = [kind(thorax, int(rng.choice([-1, 1])), rng)]
-    else:
-        raise ValueError(f"unknown study class '{study_class}'")
-    found = [_bounded(field) for field in fields]
-    return [opacity for opacity in found if opacity is not None]
 
+    def atypical(self) -> list[Picture]:
+        side = int(self.rng.integers(2))
+        kind = self.rng.choice(["effusion", "pneumothorax", "lobar", "nodules"], p=[0.35, 0.15, 0.25, 0.25])
+        if kind == "effusion":
+            both = self.rng.random() < 0.3
+            return [self._effusion(each) for each in ((0, 1) if both else (side,))]
+        if kind == "pneumothorax":
+            self._pneumothorax(side)
+            return [self._effusion(side, flat=True)]
+        if kind == "lobar":
+            return [self._lobe(side)]
+        return self._nodules()
 
-def _bounded(added: Field) -> Opacity | None:
-    """Cut an opacity to its visible part and bound it, or None where nothing is visible."""
-    visible = np.abs(added) > VISIBLE
-    if not visible.any():
-        return None
-    rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
-    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    return Opacity(np.where(visible, added, 0).astype(np.float32), box)
+    def _touches(self, regions: list[Picture], new: Picture) -> bool:
+        alone = sum(len(bounds(region)) for region in [*regions, new])
+        return len(bounds(np.maximum.reduce([*regions, new]))) < alone
 
+    def _finish(self, side: int, support: Picture, density: float, texture: float) -> Picture:
+        """Cut a 0..1 support to the lung, keep its largest piece, give it density and texture."""
+        support = support * self.thorax.lungs[side]
+        count, labels, stats, _ = cv2.connectedComponentsWithStats((support > 0.02).astype(np.uint8))
+        if count > 1:
+            support = support * (labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])))
+        grain = self.canvas.noise(self.rng, 0.16) + 0.7 * self.canvas.noise(self.rng, 0.05)
+        return support * density * np.clip(1 + texture * grain, 0.55, 1.6)
 
-def _step(distance: NDArray, softness: float) -> NDArray:
-    return np.clip(0.5 + distance / softness, 0, 1)
+    def _large_enough(self, region: Picture) -> bool:
+        boxes = bounds(region)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        return len(boxes) == 1 and bool((sides >= _SMALLEST * self.canvas.width).all())
 
+    def _place(self, side: int, x: float, y: float) -> tuple[float, float]:
+        """Body coordinates of a spot in a lung: x 0..1 from the inner to the outer edge, y 0..1 downwards."""
+        outline = self.thorax.outlines[side]
+        top, bottom = float(outline[:, 1].min()), float(outline[:, 1].max())
+        row = top + y * (bottom - top)
+        near = outline[np.abs(outline[:, 1] - row) < 0.08, 0]
+        edge = float(np.abs(near).max()) if len(near) else 0.9
+        inner = min(0.3, edge - 0.1)
+        return (-1 if side == 0 else 1) * (inner + x * (edge - inner)), row
 
-def _side(thorax: Thorax, side: int) -> Field:
-    return thorax.lungs * (thorax.u * side > 0)
+    def _patches(self, side: int, low: bool, peripheral: bool) -> Picture:
+        """Ground glass or consolidation: overlapping ragged patches."""
+        region = self.canvas.blank()
+        for _ in range(_TRIES):
+            x = self.rng.uniform(0.62, 0.85) if peripheral else self.rng.uniform(0.2, 0.5)
+            y = self.rng.uniform(0.56, 0.72) if low else self.rng.uniform(0.2, 0.36)
+            reach = self.rng.uniform(0.24, 0.40) * (1 if low else 0.72)
+            field = np.full_like(region, -9)
+            for _ in range(int(self.rng.integers(3, 6))):
+                cx, cy = self._place(side, x + self.rng.normal(0, 0.12), y + self.rng.normal(0, 0.10))
+                rx, ry = reach * self.rng.uniform(0.6, 0.95), reach * self.rng.uniform(0.7, 1.15)
+                apart = np.hypot((self.canvas.x - cx) / rx, (self.canvas.y - cy) / ry)
+                field = np.maximum(field, 1 - apart)
+            field += 0.13 * self.canvas.noise(self.rng, 0.16) + 0.02 * self.canvas.noise(self.rng, 0.04)
+            solid = self.rng.random() < 0.5
+            density = self.rng.uniform(0.36, 0.46) if solid else self.rng.uniform(0.27, 0.35)
+            region = self._finish(side, ramp(field, 0.0, 0.26), density, 0.12)
+            if self._large_enough(region):
+                break
+        return region
 
+    def _perihilar(self, side: int) -> Picture:
+        """A cloud around a hilum."""
+        region = self.canvas.blank()
+        sign = -1 if side == 0 else 1
+        for _ in range(_TRIES):
+            cx, cy = sign * self.rng.uniform(0.42, 0.5), self.rng.uniform(-0.12, 0.1)
+            rx, ry = self.rng.uniform(0.28, 0.38), self.rng.uniform(0.34, 0.5)
+            field = 1 - np.hypot((self.canvas.x - cx) / rx, (self.canvas.y - cy) / ry)
+            field = field + 0.12 * self.canvas.noise(self.rng, 0.12)
+            region = self._finish(side, ramp(field, 0.0, 0.22), self.rng.uniform(0.28, 0.4), 0.12)
+            if self._large_enough(region):
+                break
+        return region
 
-def _patches(
-    thorax: Thorax,
-    side: int,
-    rng: np.random.Generator,
-    across: tuple[float, float],
-    along: tuple[float, float],
-    count: int,
-) -> Field:
-    """Ground glass to consolidation in one lung: irregular patches that touch, so that they are one opacity."""
-    height, width = thorax.u.shape
-    x, y = side * rng.uniform(*across), rng.uniform(*along)
-    ragged = 0.16 * noise(height, width, width / 9, rng) + 0.05 * noise(height, width, width / 25, rng)
-    patch = np.zeros_like(thorax.u)
-    for _ in range(count):
-        radius_x, radius_y = rng.uniform(0.13, 0.20), rng.uniform(0.11, 0.18)
-        reach = np.hypot((thorax.u - x) / radius_x, (thorax.v - y) / radius_y) + ragged
-        patch = np.maximum(patch, _step(1 - reach, 0.30))
-        x, y = x + side * rng.uniform(-0.02, 0.06), y + rng.choice([-1, 1]) * rng.uniform(0.10, 0.14)
-    texture = 1 + 0.12 * noise(height, width, width / 60, rng)
-    return rng.uniform(0.20, 0.30) * patch * texture * _side(thorax, side)
+    def _effusion(self, side: int, flat: bool = False) -> Picture:
+        """Fluid that blunts the angle; its surface climbs the chest wall unless air lies on it."""
+        region = self.canvas.blank()
+        for _ in range(_TRIES):
+            outline = self.thorax.outlines[side]
+            level = float(outline[:, 1].max()) - self.rng.uniform(0.38, 0.75)
+            climb = 0 if flat else self.rng.uniform(0.14, 0.26)
+            near_wall = np.clip((np.abs(self.canvas.x) - 0.45) / 0.5, 0, 1)
+            surface = level - climb * near_wall**2 + (0 if flat else 0.03) * (1 - near_wall)
+            support = ramp(self.canvas.y - surface, -0.015, 0.03 if flat else 0.07)
+            region = self._finish(side, support, self.rng.uniform(0.46, 0.56), 0.03)
+            if self._large_enough(region):
+                break
+        return region
 
+    def _lobe(self, side: int) -> Picture:
+        """A whole lobe, sharp along its fissure."""
+        region = self.canvas.blank()
+        for _ in range(_TRIES):
+            fissure = self.rng.uniform(-0.25, -0.1) + 0.08 * np.abs(self.canvas.x)
+            if self.rng.random() < 0.5:
+                support = ramp(fissure - self.canvas.y, -0.012, 0.02)
+            else:
+                away = self.canvas.y - fissure - self.rng.uniform(0.25, 0.4)
+                support = ramp(away, -0.012, 0.02)
+            region = self._finish(side, support, self.rng.uniform(0.38, 0.5), 0.09)
+            if self._large_enough(region):
+                break
+        return region
 
-def _effusion(thorax: Thorax, side: int, rng: np.random.Generator) -> Field:
-    """Fluid that fills the costophrenic angle and rises along the chest wall (the meniscus)."""
-    level = thorax.base[side] - rng.uniform(0.10, 0.22)
-    across = np.abs(thorax.u)
-    meniscus = level - 0.55 * np.clip(across - 0.42, 0, None) ** 1.5 + 0.12 * np.clip(0.42 - across, 0, None)
-    return rng.uniform(0.30, 0.38) * _step(thorax.v - meniscus, 0.03) * _side(thorax, side)
+    def _nodules(self) -> list[Picture]:
+        """One to three round masses that stay apart."""
+        regions: list[Picture] = []
+        wanted = int(self.rng.integers(1, 4))
+        for _ in range(_TRIES):
+            side = int(self.rng.integers(2))
+            cx, cy = self._place(side, self.rng.uniform(0.35, 0.65), self.rng.uniform(0.2, 0.7))
+            radius = self.rng.uniform(0.15, 0.24)
+            apart = np.hypot(self.canvas.x - cx, self.canvas.y - cy) / radius
+            wobble = 0.04 * self.canvas.noise(self.rng, 0.12)
+            support = ramp(1 - apart + wobble, 0, 0.2)
+            region = self._finish(side, support, self.rng.uniform(0.34, 0.46), 0.05)
+            if self._large_enough(region) and not (regions and self._touches(regions, region)):
+                regions.append(region)
+            if len(regions) == wanted:
+                break
+        return regions
 
-
-def _pneumothorax(thorax: Thorax, side: int, rng: np.random.Generator) -> Field:
-    """Air outside the lung: a dark crescent at apex and wall, the pleural line, a denser lung."""
-    shrink = rng.uniform(0.70, 0.80)
-    x, y = side * 0.36, 0.60
-    reach = np.hypot((thorax.u - x) / (0.36 * shrink), (thorax.v - y) / (0.56 * shrink))
-    outside = _step(reach - 1, 0.05)
-    line = np.exp(-(((reach - 1) / 0.018) ** 2))
-    upper = _step(0.62 - thorax.v, 0.10)
-    return (0.11 * line - 0.10 * outside) * upper * _side(thorax, side)
-
-
-def _lobar(thorax: Thorax, side: int, rng: np.random.Generator) -> Field:
-    """Consolidation of a lobe, sharply bounded by a fissure."""
-    height, width = thorax.u.shape
-    fissure = rng.uniform(0.36, 0.46) + 0.10 * np.abs(thorax.u)
-    upper = rng.random() < 0.6
-    lobe = _step(fissure - thorax.v, 0.02) if upper else _step(thorax.v - fissure - 0.16, 0.03)
-    texture = 1 + 0.08 * noise(height, width, width / 50, rng)
-    return rng.uniform(0.24, 0.32) * lobe * texture * _side(thorax, side)
-
-
-def _nodule(thorax: Thorax, side: int, rng: np.random.Generator) -> Field:
-    """A round mass."""
-    radius = rng.uniform(0.085, 0.13)
-    x, y = side * rng.uniform(0.32, 0.52), rng.uniform(0.32, 0.68)
-    # u spans half the width of the picture, v about all of its height
-    reach = np.hypot((thorax.u - x) / radius, (thorax.v - y) / (radius * 0.62))
-    return rng.uniform(0.26, 0.34) * _step(1 - reach, 0.18) * _side(thorax, side)
+    def _pneumothorax(self, side: int) -> None:
+        """Air between lung and chest wall: no vessels outside a fine pleural line."""
+        lung = self.thorax.lungs[side]
+        depth = self.canvas.depth(self.canvas.fill(self.thorax.outlines[side]))
+        gap = self.rng.uniform(0.09, 0.16) + 0.10 * ramp(self.canvas.y, 0.0, -1.0)
+        outer = ramp(np.abs(self.canvas.x), 0.25, 0.5)
+        air = (1 - ramp(depth - gap, -0.01, 0.01)) * outer * lung
+        line = np.exp(-(((depth - gap) / 0.008) ** 2)) * outer * lung
+        self.signs = self.signs - 0.10 * air + 0.11 * line

@@ -1,152 +1,191 @@
-"""Writes phantom studies as the SIIM competition hands out real ones."""
+"""Writes synthetic studies as a raw SIIM folder: DICOM files and the two label tables."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
+import os
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from covidmm.atomic import write_bytes
-from covidmm.datasets.phantom.anatomy import draw_thorax
-from covidmm.datasets.phantom.dicom import Acquisition, encode
-from covidmm.datasets.phantom.opacities import place_opacities
-from covidmm.datasets.phantom.picture import expose, leave_marks
+from covidmm.datasets.phantom.dicom import encode
+from covidmm.datasets.phantom.opacities import CLASSES
+from covidmm.datasets.phantom.study import Study, plan_study, render
 from covidmm.errors import DataError
 
-CLASSES = ("negative", "typical", "indeterminate", "atypical")
-STUDY_COLUMNS = (
-    "Negative for Pneumonia", "Typical Appearance", "Indeterminate Appearance", "Atypical Appearance",
-)  # fmt: skip
-
-#: SIIM's own proportions: 1676, 2855, 1049 and 474 of 6054 studies.
-PROPORTIONS = (1676 / 6054, 2855 / 6054, 1049 / 6054, 474 / 6054)
-
-#: Share of studies with a second image, as in SIIM (6334 images of 6054 studies).
-SECOND_IMAGE = 0.046
-
-Box = tuple[int, int, int, int]
+_STUDY_COLUMNS = (
+    "Negative for Pneumonia",
+    "Typical Appearance",
+    "Indeterminate Appearance",
+    "Atypical Appearance",
+)
 
 
 @dataclass(frozen=True)
 class PhantomSummary:
-    """What was written."""
+    """What :func:`write_phantoms` wrote.
+
+    Attributes:
+        out: the raw folder.
+        studies: number of studies.
+        images: number of DICOM files.
+        boxes: number of opacity boxes.
+        classes: studies per class, in the order negative, typical, indeterminate, atypical.
+    """
 
     out: Path
+    studies: int
     images: int
     boxes: int
-    studies: dict[str, int]
+    classes: dict[str, int]
 
     def __str__(self) -> str:
-        classes = ", ".join(f"{count} {name}" for name, count in self.studies.items())
-        total = sum(self.studies.values())
-        return f"{self.out}: {total} phantom studies ({classes}), {self.images} images, {self.boxes} boxes"
+        shares = ", ".join(f"{count} {name}" for name, count in self.classes.items())
+        return (
+            f"{self.out}: {self.studies} synthetic studies ({shares}), {self.images} images, "
+            f"{self.boxes} boxes. Phantoms test software; they say nothing about patients."
+        )
 
 
 @dataclass(frozen=True)
-class _Image:
-    study: str
-    series: str
-    image: str
-    study_class: str
-    boxes: tuple[Box, ...]
+class _Written:
+    study: Study
+    boxes: tuple[NDArray[np.int64], ...]  # per image
 
 
 def write_phantoms(
-    out: str | Path, studies: int, seed: int, longer_side: int = 576, workers: int | None = None
+    out: Path | str, studies: int, seed: int, size: tuple[int, int] = (512, 640), workers: int | None = None
 ) -> PhantomSummary:
-    """Write synthetic studies in the raw SIIM layout.
+    """Write synthetic chest radiographs in the raw layout of SIIM-FISABIO-RSNA COVID-19.
 
-    The same seed gives the same bytes, whatever the number of workers; study k does not depend on how many
-    follow it. Label files come last, so a folder that has them is complete.
+    Phantoms are drawn for tests and demonstrations. Whatever is measured on them says that the software
+    works, and nothing about patients: never report it as a clinical result.
+
+    The same arguments give the same bytes, whatever ``workers`` is; study ``i`` of a seed is the same in
+    every set. Each file appears whole or not at all, the tables last.
 
     Args:
-        out: folder to make.
-        studies: how many; from 8 on, every class occurs.
-        seed: draws everything.
-        longer_side: of the pictures, in pixels.
-        workers: processes; one per core by default.
+        out: the raw folder to make: ``train/<study>/<series>/<image>.dcm``, ``train_image_level.csv``,
+            ``train_study_level.csv``. Writing the same set again is allowed.
+        studies: how many, at least 1.
+        seed: draws them, at least 0.
+        size: least and greatest length of an image's longer side, pixels.
+        workers: processes; one per core when None.
 
     Raises:
-        DataError: ``studies`` is below 1.
+        DataError: an argument is out of range, or ``out`` already holds other studies.
+        OSError: ``out`` cannot be written.
     """
     if studies < 1:
-        raise DataError(f"--studies {studies}: at least one study is needed")
+        raise DataError(f"studies: at least 1 expected, got {studies}")
+    if seed < 0:
+        raise DataError(f"seed: 0 or more expected, got {seed}")
+    if not 128 <= size[0] <= size[1] <= 4096:
+        raise DataError(f"size: two lengths in pixels, 128 <= least <= greatest <= 4096 expected, got {size}")
     out = Path(out)
-    job = partial(_write_study, out, seed, longer_side)
-    if workers == 1:
-        images = [image for index in range(studies) for image in job(index)]
-    else:
-        with ProcessPoolExecutor(workers) as pool:
-            images = [image for found in pool.map(job, range(studies), chunksize=4) for image in found]
-    _write_labels(out, images)
-    classes = Counter({image.study: image.study_class for image in images}.values())
+    planned = [plan_study(seed, index, size) for index in range(studies)]
+    _refuse_others(out, {study.study for study in planned})
+    written = list(_each(out, planned, workers or os.cpu_count() or 1))
+    _write_whole(out / "train_image_level.csv", _image_table(written))
+    _write_whole(out / "train_study_level.csv", _study_table(planned))
+    counts = Counter(study.study_class for study in planned)
     return PhantomSummary(
-        out, len(images), sum(len(i.boxes) for i in images), {name: classes[name] for name in CLASSES}
+        out=out,
+        studies=studies,
+        images=sum(len(study.images) for study in planned),
+        boxes=sum(len(boxes) for one in written for boxes in one.boxes),
+        classes={name: counts[name] for name in CLASSES},
     )
 
 
-def study_class(seed: int, index: int) -> str:
-    """The class of study ``index``: drawn by SIIM's proportions, the first eight twice each."""
-    if index < 8:
-        return CLASSES[index % 4]
-    return str(np.random.default_rng([seed, index, 1]).choice(CLASSES, p=PROPORTIONS))
+def _refuse_others(out: Path, ours: set[str]) -> None:
+    """A table beside studies that it does not list is a trap for whoever reads the folder."""
+    train = out / "train"
+    if train.is_dir():
+        others = sorted(entry.name for entry in train.iterdir() if entry.name not in ours)
+        if others:
+            raise DataError(
+                f"{train}: holds {len(others)} entries of another set (first: {others[0]}); "
+                "name an empty folder"
+            )
 
 
-def _write_study(out: Path, seed: int, longer_side: int, index: int) -> list[_Image]:
-    rng = np.random.default_rng([seed, index])
-    chosen = study_class(seed, index)
-    study, patient = _identifier(seed, index, "study"), _identifier(seed, index, "patient")
-    female = bool(rng.random() < 0.45)
-    age = int(rng.integers(18, 91))
-    images = []
-    for number in range(2 if rng.random() < SECOND_IMAGE else 1):
-        height, width = _shape(longer_side, rng)
-        thorax = draw_thorax(height, width, rng, female)
-        opacities = place_opacities(chosen, thorax, rng)
-        thickness = thorax.thickness + sum(opacity.added for opacity in opacities)
-        grey = leave_marks(expose(thickness, rng), rng)
-        series, image = (_identifier(seed, index, f"{kind} {number}") for kind in ("series", "image"))
-        acquisition = Acquisition(study, series, image, patient, "F" if female else "M", age)
-        folder = out / "train" / study / series
-        folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / f"{image}.dcm", encode(grey, acquisition, rng))
-        images.append(_Image(study, series, image, chosen, tuple(opacity.box for opacity in opacities)))
-    return images
+def _each(out: Path, planned: list[Study], workers: int) -> Iterator[_Written]:
+    """Write every study; results come in the order of the plan."""
+    write = partial(_write_study, out)
+    workers = min(workers, len(planned))
+    if workers == 1:
+        yield from map(write, planned)
+        return
+    # Never fork: OpenCV's threads do not survive it.
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
+        try:
+            yield from pool.map(write, planned, chunksize=2)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
-def _shape(longer_side: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Portrait mostly, sometimes square or landscape."""
-    aspect = float(rng.choice([0.82, 0.86, 0.92, 1.0, 1.12], p=[0.3, 0.3, 0.2, 0.12, 0.08]))
-    if aspect <= 1:
-        return longer_side, round(longer_side * aspect)
-    return round(longer_side / aspect), longer_side
+def _write_study(out: Path, study: Study) -> _Written:
+    boxes = []
+    for number, (series, image) in enumerate(zip(study.series, study.images, strict=True)):
+        rendering = render(study, number)
+        path = out / "train" / study.study / series / f"{image}.dcm"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, encode(study, number, rendering.grey))
+        boxes.append(rendering.boxes)
+    return _Written(study, tuple(boxes))
 
 
-def _identifier(seed: int, index: int, what: str) -> str:
-    return hashlib.sha256(f"covidmm phantom {seed} {index} {what}".encode()).hexdigest()[:12]
+def _image_table(written: list[_Written]) -> bytes:
+    rows = []
+    for one in written:
+        for image, boxes in zip(one.study.images, one.boxes, strict=True):
+            corners = [tuple(map(float, box)) for box in boxes]
+            listed = [{"x": a, "y": b, "width": c - a, "height": d - b} for a, b, c, d in corners]
+            label = " ".join(f"opacity 1 {a:g} {b:g} {c:g} {d:g}" for a, b, c, d in corners)
+            row = (
+                f"{image}_image",
+                str(listed) if listed else "",
+                label or "none 1 0 0 1 1",
+                one.study.study,
+            )
+            rows.append(row)
+    return _table(("id", "boxes", "label", "StudyInstanceUID"), rows)
 
 
-def _write_labels(out: Path, images: list[_Image]) -> None:
-    image_rows = [("id", "boxes", "label", "StudyInstanceUID")]
-    for image in sorted(images, key=lambda i: i.image):
-        boxes = [{"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1} for x1, y1, x2, y2 in image.boxes]
-        label = " ".join(f"opacity 1 {x1} {y1} {x2} {y2}" for x1, y1, x2, y2 in image.boxes)
-        image_rows.append((f"{image.image}_image", str(boxes) if boxes else "", label or "none 1 0 0 1 1", image.study))
-    study_rows = [("id", *STUDY_COLUMNS)]
-    for study, chosen in sorted({image.study: image.study_class for image in images}.items()):
-        study_rows.append((f"{study}_study", *(str(int(chosen == name)) for name in CLASSES)))
-    write_bytes(out / "train_image_level.csv", _csv(image_rows))
-    write_bytes(out / "train_study_level.csv", _csv(study_rows))
+def _study_table(planned: list[Study]) -> bytes:
+    rows = [
+        (f"{study.study}_study", *(int(study.study_class == name) for name in CLASSES)) for study in planned
+    ]
+    return _table(("id", *_STUDY_COLUMNS), rows)
 
 
-def _csv(rows: list[tuple[str, ...]]) -> bytes:
+def _table(columns: tuple[str, ...], rows: list[tuple]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(sorted(rows))
     return text.getvalue().encode()
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """The file appears complete or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
