@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import corners, match
+from covidmm.findings import STUDY_CLASSES
 
 Order = Literal["spread", "worst", "best"]
-#: Rows of a sheet follow it; images without a study class come last.
-STUDY_CLASSES = ("negative", "typical", "indeterminate", "atypical")
 
 
 @dataclass(frozen=True)
@@ -119,6 +118,7 @@ def choose(cases: Sequence[Case], count: int, order: Order = "spread", seed: int
 
 
 def _rank(case: Case) -> int:
+    """The place of the study class; images without one come last."""
     known = case.study_class in STUDY_CLASSES
     return STUDY_CLASSES.index(str(case.study_class)) if known else len(STUDY_CLASSES)
 

@@ -7,10 +7,9 @@ import pytest
 from PIL import Image
 
 from covidmm.errors import DataError
+from covidmm.findings import STUDY_CLASSES
 from covidmm.reports.cases import choose, read_cases
 from covidmm.reports.grid import PREDICTION, TRUTH, draw_case, draw_grid, draw_sheet, draw_show_dir
-
-CLASSES = ("negative", "typical", "indeterminate", "atypical")
 
 
 def rgb(colour):
@@ -34,7 +33,7 @@ def prepared(tmp_path_factory):
                 "width": width,
                 "height": height,
                 "image_id": f"image{number}",
-                "study_class": CLASSES[number % 4],
+                "study_class": STUDY_CLASSES[number % 4],
             }
         )
         box = [width * 0.2, height * 0.2, width * 0.4, height * 0.5]
