@@ -197,7 +197,7 @@ class _Painter:
         region = self.canvas.blank()
         for _ in range(_TRIES):
             outline = self.thorax.outlines[side]
-            level = float(outline[:, 1].max()) - self.rng.uniform(0.38, 0.75)
+            level = float(outline[:, 1].max()) - self.rng.uniform(0.48, 0.80)
             climb = 0 if flat else self.rng.uniform(0.14, 0.26)
             near_wall = np.clip((np.abs(self.canvas.x) - 0.45) / 0.5, 0, 1)
             surface = level - climb * near_wall**2 + (0 if flat else 0.03) * (1 - near_wall)
@@ -231,8 +231,9 @@ class _Painter:
             cx, cy = self._place(side, self.rng.uniform(0.35, 0.65), self.rng.uniform(0.2, 0.7))
             radius = self.rng.uniform(0.15, 0.24)
             apart = np.hypot(self.canvas.x - cx, self.canvas.y - cy) / radius
-            wobble = 0.04 * self.canvas.noise(self.rng, 0.12)
-            support = ramp(1 - apart + wobble, 0, 0.2)
+            wobble = 0.08 * self.canvas.noise(self.rng, 0.12)
+            ball = 1 - apart + wobble
+            support = 0.7 * ramp(ball, 0, 0.18) + 0.3 * ramp(ball, 0, 0.8)
             region = self._finish(side, support, self.rng.uniform(0.34, 0.46), 0.05)
             if self._large_enough(region) and not (regions and self._touches(regions, region)):
                 regions.append(region)
