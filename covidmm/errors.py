@@ -45,7 +45,7 @@ def run_tool(main: Callable[[], int | None]) -> int:
     try:
         return main() or 0
     except CovidmmError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_one_line(error)}", file=sys.stderr)
         return 1
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT):
@@ -55,3 +55,9 @@ def run_tool(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _one_line(error: CovidmmError) -> str:
+    """The message, without the traceback that torch puts before it when a data-loader worker raised it."""
+    text = str(error).strip()
+    return text.splitlines()[-1].partition(": ")[2] if "Original Traceback" in text else text

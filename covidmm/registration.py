@@ -3,3 +3,15 @@
 A config needs one line, which ``configs/_base_/default_runtime.py`` holds:
 ``custom_imports = dict(imports=['covidmm.registration'], allow_failed_imports=False)``.
 """
+
+import covidmm.datasets.nih
+import covidmm.datasets.rsna
+import covidmm.datasets.siim
+import covidmm.datasets.transforms
+import covidmm.engine.checkpointing
+import covidmm.engine.hooks
+import covidmm.engine.mixed_precision
+import covidmm.engine.preflight
+import covidmm.engine.schedules
+import covidmm.evaluation.metric
+import covidmm.models.checkpoints  # noqa: F401

@@ -1,0 +1,41 @@
+# make setup | demo | test | lint | docs: each works as the first command on a fresh machine.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test lint docs lock format clean
+
+setup: $(READY)
+
+# --no-deps: the lock is complete, and names the one OpenCV build that needs no display library.
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: $(READY)
+	$(BIN)/python tools/demo.py
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(READY)
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+# Pins every package for every platform and Python; names no registry.
+lock:
+	$(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 3.10 --all-extras \
+		--no-header --no-annotate --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) docs/_build work_dirs/demo data/demo

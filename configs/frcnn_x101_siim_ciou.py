@@ -1,0 +1,9 @@
+"""Faster R-CNN with CIoU as the box loss of the second stage; see docs/box-losses.md for the weight."""
+
+_base_ = "./frcnn_x101_siim.py"
+
+model = dict(
+    roi_head=dict(
+        bbox_head=dict(reg_decoded_bbox=True, loss_bbox=dict(_delete_=True, type="CIoULoss", loss_weight=10.0))
+    )
+)

@@ -1,0 +1,100 @@
+"""Reading the CSV files and folders that data sets come in."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from covidmm.datasets.samples import Issue
+from covidmm.errors import DataError
+
+Row = TypeVar("Row")
+
+
+@dataclass
+class Table(Generic[Row]):
+    """The usable rows of a label file by id, the ids of the others, and what is wrong with those."""
+
+    name: str
+    rows: dict[str, Row] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    issues: list[Issue] = field(default_factory=list)
+
+    def refuse(self, key: str, line: int, column: str, cause: str) -> None:
+        """Leave the row of ``key`` out, and any other row of that id."""
+        self.refused.add(key)
+        self.rows.pop(key, None)
+        self.issues.append(Issue(self.name, f"{column} (line {line}, id {key!r})", cause))
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield ``(line number, row)`` of a CSV file, plain or gzipped (``.gz``).
+
+    Values are stripped; a value that a short row lacks is ``''``.
+
+    Args:
+        path: the file.
+        columns: names that its header must hold; others are kept too.
+
+    Raises:
+        DataError: the file is missing, empty, not text, not CSV, or lacks a column.
+    """
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = [name.strip() for name in reader.fieldnames or []]
+            if not header:
+                raise DataError(f"{path}: is empty, expected a header with {', '.join(columns)}")
+            missing = [name for name in columns if name not in header]
+            if missing:
+                raise DataError(f"{path}: has no column {', '.join(map(repr, missing))}, only {header}")
+            reader.fieldnames = header
+            for row in reader:
+                yield reader.line_num, {name: (row[name] or "").strip() for name in header}
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: is not CSV: {error}") from error
+
+
+def number(text: str) -> float:
+    """The finite number that ``text`` spells.
+
+    Raises:
+        ValueError: it spells none.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is not finite")
+    return value
+
+
+def find_files(folder: Path, suffix: str) -> tuple[list[Path], list[Issue]]:
+    """Every file below ``folder`` whose name ends in ``suffix`` (any case), sorted, and what was unreadable.
+
+    Raises:
+        DataError: the folder is missing or unreadable, or no such file lies below it.
+    """
+    failures: list[OSError] = []
+    found = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder, onerror=failures.append)
+        for name in names
+        if name.lower().endswith(suffix) and not name.startswith(".")
+    ]
+    issues = [Issue(str(error.filename), "folder", error.strerror or str(error)) for error in failures]
+    if not found:
+        cause = failures[0].strerror if failures else f"no {suffix} file in it"
+        raise DataError(f"{folder}: {cause}")
+    return sorted(found), issues

@@ -1,0 +1,105 @@
+"""Runs one function over many jobs in processes of their own, and survives those that die."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+import cv2
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+# Jobs handed out per worker: enough to keep it busy, few enough to retry one by one when a process dies.
+_AHEAD = 2
+
+
+class WorkerCrashedError(Exception):
+    """The process that ran a job died: a codec crashed, or memory ran out."""
+
+
+def run_each(
+    function: Callable[[Job], Result], jobs: Iterable[Job], workers: int
+) -> Iterator[tuple[Job, Result | Exception]]:
+    """Yield every job with what ``function`` returned or raised, in the order of completion.
+
+    When a process dies, the jobs that were running are tried again one at a time, so that only the one
+    that kills its process is lost; it comes back with a :class:`WorkerCrashedError`.
+
+    Args:
+        function: a module-level function.
+        jobs: its arguments, picklable.
+        workers: number of processes.
+    """
+    queue = deque(jobs)
+    while queue:
+        for job in (yield from _run_until_crash(function, queue, workers)):
+            yield job, _run_alone(function, job)
+
+
+def _run_until_crash(
+    function: Callable[[Job], Result], queue: deque[Job], workers: int
+) -> Generator[tuple[Job, Result | Exception], None, list[Job]]:
+    """Work through the queue; returns the jobs that were under way when a process died, none at the end."""
+    pool = _pool(min(workers, len(queue)))
+    running: dict[Future[Result], Job] = {}
+    try:
+        while queue or running:
+            while queue and len(running) < workers * _AHEAD:
+                job = queue.popleft()
+                try:
+                    running[pool.submit(function, job)] = job
+                except BrokenProcessPool:
+                    return [*running.values(), job]
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                if isinstance(future.exception(), BrokenProcessPool):
+                    return list(running.values())
+                yield running.pop(future), _outcome(future)
+        return []
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _run_alone(function: Callable[[Job], Result], job: Job) -> Result | Exception:
+    with _pool(1) as pool:
+        outcome = _outcome(pool.submit(function, job))
+    if isinstance(outcome, BrokenProcessPool):
+        return WorkerCrashedError("decoder crashed: its process died (or ran out of memory)")
+    return outcome
+
+
+def _outcome(future: Future[Result]) -> Result | Exception:
+    try:
+        return future.result()
+    except Exception as error:
+        return error
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Never fork: OpenCV and BLAS threads of this process do not survive it.
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(["covidmm.datasets.conversion"])
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start)
+
+
+def _start() -> None:
+    """Make a worker leave ctrl-C to its parent, use one thread, and end when its parent is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def follow() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=follow, daemon=True).start()

@@ -1,0 +1,159 @@
+"""Checkpoints that survive a kill: whole or absent, plain values only, always after the validation."""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import HistoryBuffer
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from covidmm.atomic import write_bytes
+from covidmm.errors import CheckpointError, ConfigError
+from covidmm.models.checkpoints import coverage, read_checkpoint, require_coverage, state_of
+
+_EPOCH_FILE = re.compile(r"epoch_(\d+)\.pth")
+
+
+@register_backend("atomic")
+class AtomicLocalBackend(LocalBackend):
+    """Local files that are written under another name and then renamed, so that none is ever half there."""
+
+    def put(self, obj: bytes | BytesIO, filepath: str | Path) -> None:
+        """Write ``obj`` to ``filepath``, whole or not at all."""
+        target = Path(filepath)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(target, obj.getvalue() if isinstance(obj, BytesIO) else obj)
+
+
+@HOOKS.register_module()
+class ResumableCheckpointHook(CheckpointHook):
+    """MMEngine's checkpoint hook with what an exact resume needs.
+
+    * An epoch's checkpoint is written *after* its validation, so a run that is killed while it validates
+      repeats the epoch instead of losing its validation and its chance to be the best.
+    * Files are written whole or not at all, and hold tensors and plain values alone, so that they are
+      read back with ``weights_only=True``.
+    * The validation metrics, with the confidence threshold that they chose, go into the checkpoint.
+    * Loading prints the share of the model's parameters that was filled and refuses a poor one.
+
+    Args:
+        interval: epochs between two checkpoints; the last epoch always has one.
+        max_keep_ckpts: how many epochs' checkpoints stay, at least 2, so that one is whole at any moment.
+        save_best: the metric that picks the best checkpoint, kept beside them.
+        rule: ``greater`` or ``less``.
+    """
+
+    def __init__(
+        self,
+        interval: int = 1,
+        max_keep_ckpts: int = 2,
+        save_best: str | None = None,
+        rule: str | None = None,
+    ) -> None:
+        if max_keep_ckpts < 2:
+            raise ConfigError(f"max_keep_ckpts must be at least 2, not {max_keep_ckpts}")
+        super().__init__(
+            interval,
+            by_epoch=True,
+            max_keep_ckpts=max_keep_ckpts,
+            save_best=save_best,
+            rule=rule,
+            backend_args={"backend": "atomic"},
+        )
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Write the epoch's checkpoint unless a validation follows, which will."""
+        if not _validates(runner, runner.epoch + 1):
+            super().after_train_epoch(runner)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Write the best checkpoint where this epoch is it, then the epoch's own."""
+        runner.message_hub.update_info("metrics_of_validation", {k: float(v) for k, v in metrics.items()})
+        super().after_val_epoch(runner, metrics)
+        due = runner.epoch % self.interval == 0 or runner.epoch == runner.max_epochs
+        if runner.epoch and due:
+            self._save_checkpoint_with_step(runner, runner.epoch, {"epoch": runner.epoch, "iter": runner.iter})
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Reduce the checkpoint to tensors and plain values."""
+        hub = checkpoint["message_hub"]
+        hub["log_scalars"] = {name: _plain_history(buffer) for name, buffer in hub["log_scalars"].items()}
+        hub["runtime_info"] = _plain(hub["runtime_info"])
+        hub["resumed_keys"] = dict(hub["resumed_keys"])
+        checkpoint["meta"] = _plain(checkpoint["meta"])
+        checkpoint["meta"]["val_metrics"] = hub["runtime_info"].get("metrics_of_validation", {})
+        checkpoint["param_schedulers"] = _plain(checkpoint.get("param_schedulers", []))
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Check the fit, and bring the log history back into the form that MMEngine resumes from."""
+        model = getattr(runner.model, "module", runner.model)
+        require_coverage(coverage(model.state_dict(), state_of(checkpoint)), str(runner._load_from))
+        for name, history in checkpoint.get("message_hub", {}).get("log_scalars", {}).items():
+            if isinstance(history, dict):
+                checkpoint["message_hub"]["log_scalars"][name] = HistoryBuffer(
+                    history["values"].tolist(), history["counts"].tolist(), history["max_length"]
+                )
+
+
+def latest_checkpoint(work_dir: Path) -> Path:
+    """The checkpoint of the last finished epoch in a work dir.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    found = {int(m[1]): path for path in work_dir.glob("epoch_*.pth") if (m := _EPOCH_FILE.fullmatch(path.name))}
+    if not found:
+        raise CheckpointError(f"{work_dir}: nothing to resume, it holds no epoch_*.pth")
+    return found[max(found)]
+
+
+def best_checkpoint(work_dir: Path) -> Path:
+    """The best checkpoint by validation in a work dir, or the last one where no best was kept.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    best = sorted(work_dir.glob("best_*.pth"), key=lambda path: path.stat().st_mtime)
+    return best[-1] if best else latest_checkpoint(work_dir)
+
+
+def stored_val_metrics(path: Path) -> dict[str, float]:
+    """The validation metrics, the chosen confidence threshold among them, that a checkpoint carries."""
+    return dict(read_checkpoint(path).get("meta", {}).get("val_metrics", {}))
+
+
+def _validates(runner: Runner, epoch: int) -> bool:
+    loop = runner.train_loop
+    return (
+        runner.val_loop is not None
+        and epoch >= loop.val_begin
+        and (epoch % loop.val_interval == 0 or epoch == loop.max_epochs)
+    )
+
+
+def _plain_history(buffer: HistoryBuffer) -> dict[str, Any]:
+    values, counts = buffer.data
+    return {
+        "values": torch.as_tensor(values, dtype=torch.float64),
+        "counts": torch.as_tensor(counts, dtype=torch.int64),
+        "max_length": buffer.max_length,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Dicts, lists and scalars of Python's own types; tensors stay, the rest becomes its text."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str | torch.Tensor):
+        # numpy's float64 is a float, but pickles as a numpy object
+        return value.item() if hasattr(value, "item") and not isinstance(value, torch.Tensor) else value
+    return value.item() if hasattr(value, "item") else str(value)

@@ -1,0 +1,102 @@
+"""Configs, read so that nothing in them is ignored: a key that nothing reads is an error.
+
+MMEngine accepts any key: ``trian_cfg.max_epochs=1`` would train for 50 epochs without a word.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+from covidmm.engine.config_keys import Checker
+from covidmm.errors import ConfigError
+
+
+def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
+    """Load a config file, apply overrides and refuse every key that nothing reads.
+
+    Args:
+        path: config file.
+        options: overrides, each ``dotted.key=value``.
+
+    Raises:
+        ConfigError: the file or a base of it is missing or broken; an unknown key or type, with the nearest
+            existing name; an override of another type than the value that it replaces.
+    """
+    cfg = _read(Path(path))
+    helpers = _helper_names(cfg)
+    for text in options:
+        _override(cfg, text, helpers)
+    Checker(cfg, helpers).check()
+    return cfg
+
+
+def _read(path: Path) -> Config:
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such config file")
+    try:
+        return Config.fromfile(str(path))
+    except SyntaxError as error:
+        raise ConfigError(f"{error.filename or path}: line {error.lineno}: {error.msg}") from error
+    except ImportError as error:
+        raise ConfigError(f"{path}: custom_imports: {' '.join(str(error).split())}") from error
+    except Exception as error:  # a config is a program: anything can come out of it
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{path}: {type(error).__name__}: {cause}") from error
+
+
+def _override(cfg: Config, text: str, helpers: frozenset[str]) -> None:
+    """Apply one ``key=value``, whose key must lead to something that is there or that may be there."""
+    key, equals, _ = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--cfg-options {text}: is not KEY=VALUE")
+    top = key.split(".")[0]
+    if top in helpers:
+        raise ConfigError(
+            f"--cfg-options {key}: '{top}' is a helper of the config file, already used when it was read; "
+            "override the place that it fills, such as train_dataloader.dataset.pipeline"
+        )
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--options", nargs="+", action=DictAction)
+    try:
+        parsed = parser.parse_args(["--options", text]).options
+        present = _present(cfg, key)
+        value = parsed[key]
+        if isinstance(present, bool | int | float) and isinstance(value, str):
+            raise ConfigError(f"--cfg-options {text}: {key} is {present!r}, a text cannot replace it")
+        cfg.merge_from_dict(parsed)
+    except (KeyError, TypeError, IndexError, ValueError, argparse.ArgumentError, AssertionError) as error:
+        raise ConfigError(f"--cfg-options {text}: {' '.join(str(error).split())}") from error
+
+
+def _present(cfg: Any, key: str) -> Any:
+    for part in key.split("."):
+        if isinstance(cfg, list | tuple) and part.isdigit() and int(part) < len(cfg):
+            cfg = cfg[int(part)]
+        elif isinstance(cfg, Config | dict) and part in cfg:
+            cfg = cfg[part]
+        else:
+            return None
+    return cfg
+
+
+def _helper_names(cfg: Config) -> frozenset[str]:
+    """Top-level names that the config's files read themselves: ``train_pipeline``, ``vis_backends``, ...
+
+    Whatever the runner reads too does not count as a helper; see :mod:`covidmm.engine.config_keys`.
+    """
+    # mmengine keeps the text of the file and of all its bases, in this form
+    read = set(re.findall(r"_base_\.(\w+)", cfg.text))
+    for part in re.split(r"^.+\.py$", cfg.text, flags=re.MULTILINE):
+        try:
+            tree = ast.parse(re.sub(r"\{\{.*?\}\}", "''", part))
+        except SyntaxError:
+            continue
+        read |= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    return frozenset(read & set(cfg)) - Checker.top_level_keys()

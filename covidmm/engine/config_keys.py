@@ -1,0 +1,311 @@
+"""Which keys a config may have: found from what reads them, not from a list of ours.
+
+* At the top, the arguments of MMEngine's Runner.
+* In a dict with a ``type``, the arguments of the registered class, up its bases through ``**kwargs``.
+* In the ``train_cfg`` and ``test_cfg`` of a model, the names that occur in the source of its classes.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import Registry
+from mmengine.runner import (
+    EpochBasedTrainLoop,
+    IterBasedTrainLoop,
+    Runner,
+    TestLoop,
+    ValLoop,
+    set_random_seed,
+)
+from torch.nn.utils import clip_grad_norm_
+from torch.utils.data import DataLoader
+
+from covidmm.errors import ConfigError
+
+#: Read by MMEngine or mmdet's tools at the top of a config, beside the arguments of the Runner.
+_TOP_LEVEL = {
+    "custom_imports", "auto_scale_lr", "tta_model", "tta_pipeline", "runner_type", "env_cfg", "compile",
+    "model_wrapper_cfg", "find_unused_parameters", "sync_bn", "efficient_conv_bn_eval",
+    "activation_checkpointing", "cudnn_benchmark",
+}  # fmt: skip
+
+#: What a builder takes out of a dict before it calls the class, by the registry's name or the dict's own key.
+_POPPED = {
+    "hook": {"priority"},
+    "parameter scheduler": {"convert_to_iter_based"},
+    "optimizer wrapper": {"optimizer", "paramwise_cfg", "constructor"},
+    "norm_cfg": {"requires_grad"},
+    "nms": {"split_thr", "class_agnostic", "iou_thr"},
+    "loop": {"by_epoch"},
+    "dcn": {"fallback_on_stride", "deformable_groups"},
+    "loss_cls": {"bg_cls_weight"},
+}
+
+#: Untyped dicts and the functions or classes whose arguments they are.
+_ARGUMENTS_OF: dict[str, tuple[Callable, ...]] = {
+    "train_cfg": (EpochBasedTrainLoop, IterBasedTrainLoop),
+    "val_cfg": (ValLoop,),
+    "test_cfg": (TestLoop,),
+    "randomness": (set_random_seed,),
+    "clip_grad": (clip_grad_norm_,),
+    "train_dataloader": (DataLoader,),
+    "val_dataloader": (DataLoader,),
+    "test_dataloader": (DataLoader,),
+}
+
+#: Keys of untyped dicts that are read by name in MMEngine, where no signature tells them.
+_NAMED = {
+    "train_dataloader": {"dataset", "num_batch_per_epoch", "disable_subprocess_warning"},
+    "val_dataloader": {"dataset", "num_batch_per_epoch", "disable_subprocess_warning"},
+    "test_dataloader": {"dataset", "num_batch_per_epoch", "disable_subprocess_warning"},
+    "train_cfg": {"by_epoch"},
+    "env_cfg": {"cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"},
+    "mp_cfg": {"mp_start_method", "opencv_num_threads"},
+    "custom_imports": {"imports", "allow_failed_imports"},
+    "optim_wrapper": {"optimizer", "paramwise_cfg", "constructor"},
+    "paramwise_cfg": {
+        "custom_keys", "norm_decay_mult", "bias_lr_mult", "bias_decay_mult", "dwconv_decay_mult",
+        "dcn_offset_lr_mult", "bypass_duplicate", "flat_decay_mult", "num_layers", "decay_rate", "decay_type",
+        "layer_decay_rate", "layer_wise",
+    },
+    "filter_cfg": {"filter_empty_gt", "min_size"},
+}  # fmt: skip
+
+#: In mmdet's shipped ``train_cfg``s: read outside the model's classes, or left by earlier versions.
+_ELSEWHERE = {"debug", "allowed_border", "mask_size"}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``": did you mean 'x'?"`` for the closest known name, or nothing."""
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f": did you mean '{close[0]}'?" if close else ""
+
+
+class Checker:
+    """Checks one config.
+
+    Args:
+        cfg: the whole config, overrides merged.
+        helpers: top-level names that its files read themselves.
+    """
+
+    def __init__(self, cfg: Config, helpers: frozenset[str]) -> None:
+        self.cfg = cfg
+        self.helpers = helpers
+        self.registries = _registries(cfg.get("default_scope") or "mmengine")
+
+    @staticmethod
+    def top_level_keys() -> frozenset[str]:
+        """Every key that MMEngine or mmdet reads at the top of a config."""
+        return frozenset(set(inspect.signature(Runner.__init__).parameters) - {"self"} | _TOP_LEVEL)
+
+    def check(self) -> None:
+        """Check every key.
+
+        Raises:
+            ConfigError: at the first that nothing reads, or the first unknown type.
+        """
+        known = self.top_level_keys()
+        for key, value in self.cfg.items():
+            if key in known:
+                self._check(value, key, key)
+            elif key not in self.helpers:
+                raise ConfigError(f"unknown key '{key}' in the config{nearest(key, known)}")
+
+    def _check(self, value: Any, path: str, role: str) -> None:
+        if isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                self._check(item, f"{path}.{index}", role)
+        elif isinstance(value, Mapping):
+            if value.get("type") is not None:
+                self._check_typed(value, path, role)
+            else:
+                self._check_plain(value, path, role)
+            for key, item in value.items():
+                if path == "model" and key in ("train_cfg", "test_cfg"):
+                    continue  # checked with the model's own words
+                self._check(item, f"{path}.{key}", str(key))
+            if path == "model":
+                self._check_model(value)
+
+    def _check_typed(self, value: Mapping, path: str, role: str) -> None:
+        kinds = self._resolve(value["type"], path, role)
+        allowed: set[str] = {"type", "_scope_", "_delete_"} | _POPPED.get(role, set()) | _NAMED.get(role, set())
+        for registry, kind in kinds:
+            accepted = arguments(kind)
+            if accepted is None:
+                return
+            allowed |= accepted | _POPPED.get(registry, set())
+        self._refuse_others(value, allowed, path, f" of {_name(kinds[0][1])}")
+
+    def _check_plain(self, value: Mapping, path: str, role: str) -> None:
+        if role not in _NAMED and role not in _ARGUMENTS_OF:
+            return
+        if role in ("train_cfg", "val_cfg", "test_cfg") and "." in path:
+            return  # a model's, not the runner's
+        if role == "paramwise_cfg" and _present_constructor(self.cfg):
+            return
+        allowed = set(_NAMED.get(role, ()))
+        for kind in _ARGUMENTS_OF.get(role, ()):
+            allowed |= arguments(kind) or set()
+        if role == "optim_wrapper":
+            allowed |= arguments(self._resolve("OptimWrapper", path, role)[0][1]) or set()
+        self._refuse_others(value, allowed | {"type"}, path, "")
+
+    def _check_model(self, model: Mapping) -> None:
+        """Check ``train_cfg`` and ``test_cfg`` by the words in the source of the model's classes."""
+        words = set(_ELSEWHERE)
+        for node in _dicts(model):
+            if node.get("type") is not None:
+                for kind in self._lookup(node["type"]):
+                    words |= _words(kind[1])
+
+        def visit(value: Any, path: str, role: str) -> None:
+            if isinstance(value, list | tuple):
+                for index, item in enumerate(value):
+                    visit(item, f"{path}.{index}", role)
+            elif isinstance(value, Mapping) and value.get("type") is not None:
+                self._check(value, path, role)
+            elif isinstance(value, Mapping):
+                self._refuse_others(value, words, path, "")
+                for key, item in value.items():
+                    visit(item, f"{path}.{key}", str(key))
+
+        for name in ("train_cfg", "test_cfg"):
+            visit(model.get(name), f"model.{name}", name)
+
+    def _refuse_others(self, value: Mapping, allowed: set[str], path: str, of: str) -> None:
+        for key in value:
+            if key not in allowed:
+                raise ConfigError(f"unknown key '{path}.{key}'{of}{nearest(str(key), allowed)}")
+
+    def _resolve(self, name: Any, path: str, role: str) -> list[tuple[str, Any]]:
+        found = self._lookup(name)
+        if not found and role in ("nms", "roi_layer"):
+            # mmcv looks these two up by name among its ops
+            import mmcv.ops
+
+            if hasattr(mmcv.ops, name):
+                return [("op", getattr(mmcv.ops, name))]
+        if not found:
+            names = {key for registry in self.registries for key in registry.module_dict}
+            raise ConfigError(f"unknown type '{name}' at {path}{nearest(str(name), names)}")
+        return found
+
+    def _lookup(self, name: Any) -> list[tuple[str, Any]]:
+        if not isinstance(name, str):
+            return [("", name)]
+        found = []
+        for registry in self.registries:
+            kind = registry.get(name)
+            if kind is not None:
+                found.append((registry.name, kind))
+        return found
+
+
+def arguments(kind: Any) -> set[str] | None:
+    """The keyword arguments that a class or function takes, or None where it takes any.
+
+    ``**kwargs`` of a constructor is followed up the bases as long as it is handed to ``super().__init__``.
+    """
+    if not inspect.isclass(kind):
+        parameters = inspect.signature(kind).parameters.values()
+        return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else {p.name for p in parameters}
+    names: set[str] = set()
+    # with several bases, which one gets the rest is the class's own affair
+    mixed = any(len(base.__bases__) > 1 for base in kind.__mro__)
+    for base in kind.__mro__:
+        init = base.__dict__.get("__init__")
+        if init is None or base is object:
+            continue
+        try:
+            parameters = inspect.signature(init).parameters.values()
+        except ValueError:
+            return None
+        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        if open_ended and not _hands_on(init):
+            return None
+        if not open_ended and not mixed:
+            break
+    return names - {"self"}
+
+
+@cache
+def _hands_on(init: Callable) -> bool:
+    """Whether a constructor gives its ``**kwargs`` to ``super().__init__``."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(init)))
+    except (OSError, SyntaxError):
+        return False
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "__init__":
+            handed = [keyword.value for keyword in call.keywords if keyword.arg is None]
+            if any(isinstance(n, ast.Name) and n.id == "kwargs" for v in handed for n in ast.walk(v)):
+                return True
+    return False
+
+
+@cache
+def _words(kind: Any) -> frozenset[str]:
+    """Every attribute name and short string in the modules of a class and its bases."""
+    words: set[str] = set()
+    for base in getattr(kind, "__mro__", (kind,)):
+        module = getattr(base, "__module__", "builtins")
+        if module.split(".")[0] not in ("builtins", "torch", "abc"):
+            words |= _module_words(module)
+    return frozenset(words)
+
+
+@cache
+def _module_words(module: str) -> frozenset[str]:
+    try:
+        tree = ast.parse(inspect.getsource(importlib.import_module(module)))
+    except (OSError, ImportError, SyntaxError):
+        return frozenset()
+    words = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            words.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
+            words.add(node.value)
+        elif isinstance(node, ast.arg):
+            words.add(node.arg)
+    return frozenset(words)
+
+
+def _registries(scope: str) -> list[Registry]:
+    found: dict[int, Registry] = {}
+    for package in (scope, "mmengine"):
+        module = importlib.import_module(f"{package}.registry")
+        for value in vars(module).values():
+            if isinstance(value, Registry):
+                found[id(value)] = value
+    return list(found.values())
+
+
+def _dicts(value: Any) -> Iterable[Mapping]:
+    if isinstance(value, Mapping):
+        yield value
+        for item in value.values():
+            yield from _dicts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _dicts(item)
+
+
+def _present_constructor(cfg: Config) -> bool:
+    return bool((cfg.get("optim_wrapper") or {}).get("constructor"))
+
+
+def _name(kind: Any) -> str:
+    return getattr(kind, "__name__", str(kind))

@@ -1,0 +1,101 @@
+"""Hooks of the training loop: reproducible epochs and a validation loss."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import FUNCTIONS, HOOKS
+from mmengine.runner import Runner
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seeds every random generator from (seed, epoch, rank) at the start of each training epoch.
+
+    An epoch then draws the same augmentations whether the run was stopped before it or not. The data
+    loaders need ``worker_init_fn=dict(type='seed_worker')`` and ``persistent_workers=False``.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed Python, NumPy and torch."""
+        sequence = np.random.SeedSequence([runner.seed, runner.epoch, runner.rank])
+        _seed_all(int(sequence.generate_state(1)[0]))
+
+
+@FUNCTIONS.register_module()
+def seed_worker(worker_id: int) -> None:
+    """Seed a data-loader worker's Python and NumPy generators from torch's, which differs per epoch.
+
+    MMEngine's own function gives a worker the same seed in every epoch, so that it repeats its
+    augmentations unless workers persist, which in turn makes an exact resume impossible.
+    """
+    _seed_all(torch.initial_seed() % 2**32)
+
+
+@HOOKS.register_module()
+class ValidationLossHook(Hook):
+    """Adds the model's losses on the validation set to its metrics: ``val_loss``, ``val_loss_bbox``, ...
+
+    MMDetection computes none. The validation pipeline must load annotations *before* it resizes, so that
+    boxes are in the pixels that the model sees.
+    """
+
+    priority = "HIGH"
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Start the sums anew."""
+        self._sums: dict[str, float] = defaultdict(float)
+        self._batches = 0
+
+    @torch.no_grad()
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Add the losses of one batch."""
+        model = getattr(runner.model, "module", runner.model)
+        # The detector's prediction replaced nothing in data_batch: preprocessing again is exact.
+        data = model.data_preprocessor(data_batch, training=False)
+        # Losses draw samples (which RoIs count); training must not notice that validation did.
+        with torch.random.fork_rng(devices=[]), _numpy_state_kept(), _autocast(runner):
+            torch.manual_seed(batch_idx)
+            np.random.seed(batch_idx)
+            losses = model(**data, mode="loss")
+        _, parsed = model.parse_losses(losses)
+        for name, value in parsed.items():
+            self._sums[name] += float(value)
+        self._batches += 1
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Publish the means over batches."""
+        for name, value in self._sums.items():
+            mean = value / self._batches
+            # 'val_' because MMEngine drops the 'val/' when it hands scalars to TensorBoard
+            runner.message_hub.update_scalar(f"val/val_{name}", mean)
+            if metrics is not None:
+                metrics[f"val_{name}"] = mean
+
+
+class _numpy_state_kept:  # noqa: N801 - reads as a function
+    def __enter__(self) -> None:
+        self._states = np.random.get_state(), random.getstate()
+
+    def __exit__(self, *_: object) -> None:
+        np.random.set_state(self._states[0])
+        random.setstate(self._states[1])
+
+
+def _autocast(runner: Runner) -> torch.autocast:
+    dtype = getattr(runner.optim_wrapper, "cast_dtype", None)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.autocast(device, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def _seed_all(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

@@ -1,0 +1,211 @@
+"""Checks before the first epoch: a run that can only end in zero mAP must not start."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+from covidmm.errors import ConfigError, DataError
+
+
+@HOOKS.register_module()
+class PreflightHook(Hook):
+    """Checks that data, pipeline and model agree, and logs what is kept.
+
+    * Class names, category ids and every head's ``num_classes`` agree.
+    * No image is in training and in validation; no image file is missing.
+    * Ground-truth boxes survive the training pipeline, and anchors match them.
+    * The log says how many images with and without boxes each split keeps.
+
+    Args:
+        samples: training images that are sent through the pipeline, spread over the data set.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, samples: int = 32) -> None:
+        self.samples = samples
+
+    def before_train(self, runner: Runner) -> None:
+        """Run the checks.
+
+        Raises:
+            ConfigError: the model and the data disagree.
+            DataError: the data cannot be trained on.
+        """
+        train = runner.train_dataloader.dataset
+        datasets = {"train": train}
+        if runner.val_loop is not None:
+            datasets["val"] = runner.val_dataloader.dataset
+        files = {}
+        for split, dataset in datasets.items():
+            files[split] = _check_dataset(split, dataset, runner.logger)
+        shared = sorted(set(files["train"]) & set(files.get("val", ())))
+        if shared:
+            raise DataError(f"{shared[0]}: is in training and in validation ({len(shared)} such images)")
+        model = getattr(runner.model, "module", runner.model)
+        classes = tuple(train.metainfo["classes"])
+        check_classes(model, classes)
+        with _untouched_randomness():
+            boxes = _boxes_after_pipeline(train, self.samples)
+        runner.logger.info("preflight: %s", check_anchors(model, boxes))
+
+
+def check_classes(model: nn.Module, classes: tuple[str, ...]) -> None:
+    """Every head that classifies into classes has as many as the data set.
+
+    Raises:
+        ConfigError: one does not, by its name in the model.
+    """
+    for name, module in model.named_modules():
+        count = getattr(module, "num_classes", None)
+        # region proposals have one class, 'object', whatever the data
+        if isinstance(count, int) and "rpn" not in name and count != len(classes):
+            raise ConfigError(
+                f"model.{name}.num_classes is {count}, the data set has {len(classes)}: {', '.join(classes)}"
+            )
+
+
+def check_anchors(model: nn.Module, samples: list[tuple[torch.Tensor, tuple[int, int]]]) -> str:
+    """How well the anchors of a detector can match the boxes that its pipeline hands it.
+
+    Args:
+        model: a detector; one without anchors passes.
+        samples: per image the (N, 4) boxes and the (height, width), after the pipeline.
+
+    Returns:
+        A line for the log.
+
+    Raises:
+        ConfigError: no box overlaps any anchor by an IoU of 0.3 or more, so nothing could be learned.
+    """
+    from mmdet.structures.bbox import bbox_overlaps
+
+    boxed = [(boxes, size) for boxes, size in samples if len(boxes)]
+    total = sum(len(boxes) for boxes, _ in boxed)
+    head = _anchor_head(model)
+    if head is None:
+        return f"{total} boxes of {len(samples)} sampled images reach the model, which has no anchors to check"
+    best = []
+    for boxes, (height, width) in boxed:
+        sizes = [(-(-height // y), -(-width // x)) for x, y in head.prior_generator.strides]
+        anchors = torch.cat(head.prior_generator.grid_priors(sizes, device="cpu"))
+        best.append(bbox_overlaps(boxes, anchors).amax(1))
+    overlaps = torch.cat(best)
+    recall = float((overlaps >= 0.5).float().mean())
+    if not (overlaps >= 0.3).any():
+        sides = _sides(torch.cat([boxes for boxes, _ in boxed]))
+        anchor_sides = _sides(torch.cat(list(head.prior_generator.base_anchors)))
+        raise ConfigError(
+            f"no anchor overlaps any of {total} sampled boxes by IoU 0.3: square roots of the areas are "
+            f"{min(sides):.0f} to {max(sides):.0f} px for boxes and {min(anchor_sides):.0f} to "
+            f"{max(anchor_sides):.0f} px for anchors"
+        )
+    line = (
+        f"{total} boxes of {len(samples)} sampled images reach the model; the best anchor overlaps them by "
+        f"IoU {float(overlaps.mean()):.2f} on average, {recall:.0%} by at least 0.5"
+    )
+    return line if recall >= 0.5 else f"{line}: WARNING, the anchors fit these boxes badly"
+
+
+def _sides(boxes: torch.Tensor) -> list[float]:
+    return (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt().tolist()
+
+
+def _check_dataset(split: str, dataset: Any, logger: Any) -> list[str]:
+    """Check one split's images and boxes and log their counts; return the image files."""
+    files, boxed = [], 0
+    for leaf in _leaves(dataset):
+        _check_categories(leaf)
+        for index in range(len(leaf)):
+            info = leaf.get_data_info(index)
+            files.append(str(info["img_path"]))
+            boxed += bool(info.get("instances"))
+    if not files:
+        raise DataError(f"the {split} set has no image")
+    if not boxed:
+        raise DataError(f"the {split} set has {len(files)} images and not one box")
+    missing = [path for path in files if not Path(path).is_file()]
+    if missing:
+        raise DataError(f"{missing[0]}: no such image ({len(missing)} of {len(files)} of the {split} set)")
+    listed = sum(_listed(leaf) for leaf in _leaves(dataset))
+    dropped = f"; filter_cfg or indices drop {listed - len(files)} of {listed}" if listed > len(files) else ""
+    logger.info("%s: %d images with boxes and %d without%s", split, boxed, len(files) - boxed, dropped)
+    return files
+
+
+def _check_categories(dataset: Any) -> None:
+    coco = getattr(dataset, "coco", None)
+    ids = getattr(dataset, "cat_ids", None)
+    classes = dataset.metainfo.get("classes", ())
+    if coco is None and ids is not None and len(ids) != len(classes):
+        raise DataError(f"{dataset.ann_file}: has categories {ids}, the data set names {', '.join(classes)}")
+
+
+def _listed(dataset: Any) -> int:
+    """Images in the annotation file, before any filter."""
+    path = getattr(dataset, "ann_file", None)
+    if not path or not Path(path).is_file():
+        return len(dataset)
+    return len(json.loads(Path(path).read_text())["images"])
+
+
+def _leaves(dataset: Any) -> Iterator[Any]:
+    """The data sets inside wrappers such as RepeatDataset, ConcatDataset and MultiImageMixDataset."""
+    inner = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
+    if inner == [None]:
+        yield dataset
+    else:
+        for item in inner:
+            yield from _leaves(item)
+
+
+def _boxes_after_pipeline(dataset: Any, samples: int) -> list[tuple[torch.Tensor, tuple[int, int]]]:
+    """Send images with boxes through the pipeline.
+
+    Raises:
+        DataError: not one box comes out.
+    """
+    chosen = np.linspace(0, len(dataset) - 1, min(samples, len(dataset))).round().astype(int)
+    found = []
+    for index in chosen:
+        sample = dataset[int(index)]["data_samples"]
+        boxes = sample.gt_instances.bboxes
+        found.append((getattr(boxes, "tensor", boxes).float(), tuple(sample.img_shape)))
+    before = sum(len(dataset.get_data_info(int(index)).get("instances", ())) for index in chosen)
+    after = sum(len(boxes) for boxes, _ in found)
+    if before and not after:
+        raise DataError(
+            f"none of {before} ground-truth boxes survives the training pipeline; see its crops and filters"
+        )
+    return found
+
+
+def _anchor_head(model: nn.Module) -> Any:
+    for name in ("rpn_head", "bbox_head"):
+        head = getattr(model, name, None)
+        if hasattr(getattr(head, "prior_generator", None), "base_anchors"):
+            return head
+    return None
+
+
+class _untouched_randomness:  # noqa: N801 - reads as a function
+    """Restores every random generator, so that a run with and without checks is the same."""
+
+    def __enter__(self) -> None:
+        self._states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+    def __exit__(self, *_: object) -> None:
+        random.setstate(self._states[0])
+        np.random.set_state(self._states[1])
+        torch.set_rng_state(self._states[2])

@@ -1,0 +1,69 @@
+"""Learning-rate schedules as MMEngine parameter schedulers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
+from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
+from mmengine.registry import PARAM_SCHEDULERS
+
+
+@PARAM_SCHEDULERS.register_module()
+class SteppedCosineLR(LRSchedulerMixin, _ParamScheduler):
+    r"""Cosine annealing to a floor that moves only every few epochs: the report's equation (1).
+
+    In epoch :math:`e` the learning rate is
+
+    .. math:: \eta_e = \eta_0 \left(f + (1 - f) \frac{1 + \cos(\pi \min(s, T) / T)}{2}\right),
+              \qquad s = \lfloor e / k \rfloor
+
+    with floor :math:`f` = ``eta_min_ratio``, :math:`k` = ``step_every`` and :math:`T` = ``T_max`` counted in
+    *steps*. The seed's code counted T in epochs while stepping every second one, so its rate ended at 0.53
+    of the start instead of at the floor.
+
+    Args:
+        optimizer: optimizer or optim wrapper.
+        T_max: steps from the initial value to the floor.
+        eta_min_ratio: the floor as a share of the initial value, 0..1.
+        step_every: epochs (iterations where ``by_epoch=False``) between two steps.
+        begin, end, last_step, by_epoch, verbose: as in every MMEngine scheduler.
+
+    Raises:
+        ValueError: ``T_max`` or ``step_every`` below 1, or a floor outside 0..1.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        T_max: int,  # noqa: N803 - the name that MMEngine's and torch's schedulers use
+        eta_min_ratio: float,
+        step_every: int = 1,
+        begin: int = 0,
+        end: int = INF,
+        last_step: int = -1,
+        by_epoch: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        if T_max < 1 or step_every < 1:
+            raise ValueError(f"T_max and step_every must be at least 1, not {T_max} and {step_every}")
+        if not 0 <= eta_min_ratio <= 1:
+            raise ValueError(f"eta_min_ratio must lie in 0..1, not {eta_min_ratio}")
+        self.T_max = T_max
+        self.eta_min_ratio = eta_min_ratio
+        self.step_every = step_every
+        super().__init__(optimizer, begin, end, last_step, by_epoch, verbose)
+
+    def _get_value(self) -> list[float]:
+        # Relative to the present value, as MMEngine's own, so that a warm-up can run at the same time.
+        values = [group[self.param_name] for group in self.optimizer.param_groups]
+        if self.last_step == 0 or self._factor(self.last_step - 1) == 0:
+            return values
+        change = self._factor(self.last_step) / self._factor(self.last_step - 1)
+        return [value * change for value in values]
+
+    def _factor(self, epoch: int) -> float:
+        step = min(epoch // self.step_every, self.T_max)
+        cosine = (1 + math.cos(math.pi * step / self.T_max)) / 2
+        return self.eta_min_ratio + (1 - self.eta_min_ratio) * cosine

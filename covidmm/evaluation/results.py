@@ -1,0 +1,183 @@
+"""``metrics.json``: what a tool measured, and from what. The contract is in docs/results.md."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from covidmm import __version__
+from covidmm.atomic import json_bytes, write_bytes
+from covidmm.errors import DataError
+
+_DISTRIBUTIONS = {
+    "torch": ("torch",),
+    "torchvision": ("torchvision",),
+    "mmdet": ("onedl-mmdetection", "mmdet"),
+    "mmcv": ("onedl-mmcv", "mmcv", "mmcv-lite"),
+    "mmengine": ("onedl-mmengine", "mmengine"),
+    "pycocotools": ("pycocotools",),
+}
+_COLUMNS = {
+    "mAP@.50": "mAP_50",
+    "mAP@.50:.95": "mAP",
+    "   F1": "f1",
+    "Precision": "precision",
+    "Recall": "recall",
+    "Threshold": "threshold",
+}
+
+
+def write_metrics(path: str | Path, **sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge sections into ``metrics.json``, so that one file holds every detector of a run.
+
+    Args:
+        path: the file; made where it is missing.
+        **sections: ``detectors``, ``study``, ``competition``, ``seconds`` or ``provenance``; a
+            key of a section, such as one detector, is replaced as a whole, so it never mixes two runs.
+
+    Returns:
+        The whole content.
+
+    Raises:
+        DataError: the file that is there holds something else, or a metric is not finite; it stays as it was.
+    """
+    path = Path(path)
+    content: dict[str, Any] = _read_metrics(path)
+    for name, section in sections.items():
+        content[name] = {**content.get(name, {}), **section}
+    try:
+        data = json_bytes(content, indent=2)
+    except ValueError as error:
+        raise DataError(f"{path}: a metric is infinite or not a number: {sections}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, data)
+    return content
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DataError(f"{path}: is not JSON ({error}); remove it to start a new one") from error
+    if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
+        raise DataError(f"{path}: does not hold sections by name; remove it to start a new one")
+    return content
+
+
+def provenance(config: str | Path, checkpoint: str | Path, annotations: str | Path) -> dict[str, Any]:
+    """What a result came from: config, hashes of checkpoint and annotations, versions and machine.
+
+    Args:
+        config: config file.
+        checkpoint: checkpoint file.
+        annotations: annotation file of the evaluated split. Where ``prepared.json`` lies above it, its
+            digest of the whole data set, pixels included, comes along as ``prepared_sha256``.
+
+    Raises:
+        DataError: a file is missing, or ``prepared.json`` is damaged.
+    """
+    found = {
+        "config": str(config),
+        "config_sha256": sha256(config),
+        "checkpoint": str(checkpoint),
+        "checkpoint_sha256": sha256(checkpoint),
+        "data": str(annotations),
+        "data_sha256": sha256(annotations),
+        "versions": versions(),
+        "machine": machine(),
+    }
+    manifest = Path(annotations).parent.parent / "prepared.json"
+    if manifest.is_file():
+        found["prepared_sha256"] = _manifest_digest(manifest)
+    if revision := git_revision():
+        found["git_revision"] = revision
+    return found
+
+
+def _manifest_digest(manifest: Path) -> str:
+    try:
+        return str(json.loads(manifest.read_text())["data_sha256"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{manifest}: no JSON with a data_sha256; prepare the data set again") from error
+
+
+def machine() -> dict[str, Any]:
+    """What the measured times depend on: platform, number of processors, GPU (None without one)."""
+    import torch
+
+    return {
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def git_revision() -> str | None:
+    """The commit of the checkout that this code runs from, with ``+changes`` where it was edited.
+
+    None for an installed package, or where git is not there.
+    """
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file, as hex digits.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    digest = hashlib.sha256()  # hashlib.file_digest would need Python 3.11
+    try:
+        with Path(path).open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of covidmm and of what it stands on."""
+    found = {"covidmm": __version__, "python": platform.python_version()}
+    for name, candidates in _DISTRIBUTIONS.items():
+        for candidate in candidates:
+            try:
+                found[name] = importlib.metadata.version(candidate)
+                break
+            except importlib.metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Detection metrics as a table for people; a metric that a row lacks is a dash.
+
+    Args:
+        rows: name of a detector to its metrics, as :func:`covidmm.evaluation.detection.score_detections` gives.
+    """
+    width = max((len(name) for name in rows), default=0)
+    lines = ["  ".join([" " * width, *_COLUMNS]), "  ".join("-" * size for size in (width, *map(len, _COLUMNS)))]
+    for name, metrics in rows.items():
+        cells = [_cell(metrics.get(key), len(title)) for title, key in _COLUMNS.items()]
+        lines.append("  ".join([name.ljust(width), *cells]))
+    return "\n".join(lines)
+
+
+def _cell(value: float | None, width: int) -> str:
+    return "-".rjust(width) if value is None else f"{value:{width}.3f}"

@@ -1,0 +1,67 @@
+"""What models say of radiographs and studies: plain frozen values, checked when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covidmm.radiograph import Radiograph
+
+#: The order of study-level probabilities everywhere in covidmm.
+STUDY_CLASSES = ("negative", "typical", "indeterminate", "atypical")
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The boxes that one detector, or several fused, found on one radiograph.
+
+    Attributes:
+        boxes: (N, 4) float32, x1 y1 x2 y2 in pixels of the original image.
+        scores: (N,) float32 in 0..1.
+        labels: (N,) int64 class indices; zeros where none are given.
+
+    Raises:
+        ValueError: shapes that do not agree, values that are not finite, scores outside 0..1.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
+        scores = np.asarray(self.scores, np.float32)
+        labels = np.asarray(self.labels, np.int64)
+        if not len(labels):
+            labels = np.zeros(len(scores), np.int64)
+        if scores.shape != (len(boxes),) or labels.shape != scores.shape:
+            raise ValueError(f"{len(boxes)} boxes, but scores {scores.shape} and labels {labels.shape}")
+        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+            raise ValueError("boxes and scores must be finite")
+        if scores.size and (scores.min() < 0 or scores.max() > 1):
+            raise ValueError(f"scores must lie in 0..1, not {scores.min()}..{scores.max()}")
+        for name, value in (("boxes", boxes), ("scores", scores), ("labels", labels)):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study: its radiographs, and per radiograph what was detected on it.
+
+    Raises:
+        ValueError: not one set of detections per radiograph.
+    """
+
+    identifier: str
+    radiographs: Sequence[Radiograph]
+    detections: Sequence[Detections]
+
+    def __post_init__(self) -> None:
+        if len(self.radiographs) != len(self.detections):
+            raise ValueError(f"{len(self.radiographs)} radiographs, but {len(self.detections)} sets of detections")

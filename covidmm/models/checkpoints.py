@@ -1,0 +1,234 @@
+"""Checkpoints: where they are found, how they are read safely, and how much of a model they filled.
+
+Importing this module replaces three of MMEngine's parts, for every config: files and downloads are read with
+``weights_only=True`` and never unpickled otherwise, and the ``Pretrained`` initializer refuses a checkpoint
+that fills too little of the module. It adds the scheme ``covidmm://NAME``.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mmengine.runner.checkpoint as mmengine_checkpoint
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer, print_log
+from mmengine.model.weight_init import update_init_info
+from mmengine.registry import WEIGHT_INITIALIZERS
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor, nn
+
+from covidmm.errors import CheckpointError
+
+STORE_VARIABLE = "COVIDMM_CHECKPOINTS"
+DEFAULT_STORE = Path("checkpoints")
+
+#: Share of a model's parameters below which a checkpoint is taken to belong to another model.
+MINIMUM_SHARE = 0.95
+
+
+def checkpoint_store() -> Path:
+    """The folder that ``covidmm://`` names are looked up in."""
+    return Path(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
+
+
+def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint file with weights only: tensors and plain values, nothing is executed.
+
+    Raises:
+        CheckpointError: missing, damaged, or holding objects that only unpickling could make.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        with torch.serialization.safe_globals(_harmless_types()):
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"it holds {found.group(1)}" if found else "it is damaged or holds foreign objects"
+        raise CheckpointError(f"{path}: refused, cannot be read with weights only ({what})") from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged checkpoint ({_first_line(error)})") from error
+
+
+@CheckpointLoader.register_scheme(prefixes="", force=True)
+def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """MMEngine's loader of plain paths, without its fall-back to unsafe unpickling."""
+    return read_checkpoint(filename, map_location)
+
+
+@CheckpointLoader.register_scheme(prefixes="covidmm://", force=True)
+def load_from_store(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Loader of ``covidmm://NAME``: ``NAME.pth`` in the checkpoint store."""
+    name = filename.removeprefix("covidmm://")
+    path = checkpoint_store() / f"{name}.pth"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{filename}: no {path}; train and publish it, point {STORE_VARIABLE} at the folder that has it, "
+            "or start from other weights with --cfg-options model.backbone.init_cfg.checkpoint="
+            "torchvision://resnext101_32x8d (random weights: model.backbone.init_cfg=None)"
+        )
+    return read_checkpoint(path, map_location)
+
+
+@CheckpointLoader.register_scheme(prefixes=("http://", "https://"), force=True)
+def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Loader of web addresses, through torch.hub's cache and with weights only."""
+    try:
+        return torch.hub.load_state_dict_from_url(filename, map_location=map_location, weights_only=True)
+    except (OSError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{filename}: {_first_line(error)}") from error
+
+
+@CheckpointLoader.register_scheme(prefixes="torchvision://", force=True)
+def load_from_torchvision(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Loader of ``torchvision://MODEL``: torchvision's ImageNet weights of that name."""
+    name = filename.removeprefix("torchvision://")
+    addresses = mmengine_checkpoint.get_torchvision_models()
+    if name not in addresses:
+        raise CheckpointError(f"{filename}: torchvision has no weights named '{name}'")
+    return load_from_http(addresses[name], map_location)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a model a state dict fills. Counts are of parameter and buffer elements."""
+
+    filled: int
+    total: int
+    missing: tuple[str, ...]
+    mismatched: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """Filled elements over all elements, 0..1."""
+        return self.filled / self.total if self.total else 1.0
+
+    def __str__(self) -> str:
+        text = f"{self.share:.1%} of {self.total:,} values filled"
+        for label, names in (
+            ("missing", self.missing),
+            ("of another shape", self.mismatched),
+            ("left over", self.unused),
+        ):
+            if names:
+                text += f", {len(names)} {label} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        return text
+
+
+def coverage(model_state: Mapping[str, Tensor], checkpoint_state: Mapping[str, Tensor]) -> Coverage:
+    """Compare a model's state dict with a checkpoint's, name by name and shape by shape."""
+    shapes = {name: value.shape for name, value in checkpoint_state.items() if isinstance(value, Tensor)}
+    fits = {name for name, value in model_state.items() if shapes.get(name) == value.shape}
+    return Coverage(
+        filled=sum(model_state[name].numel() for name in fits),
+        total=sum(value.numel() for value in model_state.values()),
+        missing=tuple(name for name in model_state if name not in shapes),
+        mismatched=tuple(name for name in model_state if name in shapes and name not in fits),
+        unused=tuple(name for name in shapes if name not in model_state),
+    )
+
+
+def state_of(checkpoint: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
+    """The weights in a checkpoint of any common form, without ``module.`` and without ``prefix``.
+
+    Args:
+        checkpoint: a state dict, or a dict that holds one under ``state_dict`` or ``model``.
+        prefix: keep only names that begin so (``backbone.``), stripped of it.
+
+    Raises:
+        CheckpointError: ``prefix`` is nowhere in it.
+    """
+    state = checkpoint.get("state_dict", checkpoint.get("model", checkpoint))
+    state = {re.sub(r"^module\.", "", name): value for name, value in state.items()}
+    if not prefix:
+        return state
+    prefix = prefix.rstrip(".") + "."
+    part = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    if not part:
+        raise CheckpointError(f"no parameter of the checkpoint begins with '{prefix}'")
+    return part
+
+
+def require_coverage(found: Coverage, source: str, minimum: float = MINIMUM_SHARE) -> None:
+    """Log the share of parameters that ``source`` fills.
+
+    Raises:
+        CheckpointError: the share is below ``minimum``.
+    """
+    if found.share < minimum:
+        raise CheckpointError(f"{source}: does not fit the model: {found}; at least {minimum:.0%} is required")
+    print_log(f"checkpoint {source}: {found}", logger="current")
+
+
+@WEIGHT_INITIALIZERS.register_module(name="Pretrained", force=True)
+class CheckedPretrainedInit:
+    """MMEngine's ``Pretrained`` initializer, refusing a checkpoint that does not fit.
+
+    Args:
+        checkpoint: path or scheme, such as ``covidmm://x101_nih``.
+        prefix: the part of the checkpoint to load, such as ``backbone.``.
+        map_location: as :func:`torch.load`.
+        minimum_share: share of the module's values that must be filled.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        prefix: str | None = None,
+        map_location: str = "cpu",
+        minimum_share: float = MINIMUM_SHARE,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.prefix = prefix
+        self.map_location = map_location
+        self.minimum_share = minimum_share
+
+    def __call__(self, module: nn.Module) -> None:
+        """Fill ``module``, or raise :class:`CheckpointError` where too little of it is filled."""
+        loaded = CheckpointLoader.load_checkpoint(self.checkpoint, self.map_location)
+        state = state_of(loaded, self.prefix or "")
+        found = coverage(module.state_dict(), state)
+        require_coverage(found, self.checkpoint, self.minimum_share)
+        dropped = {*found.mismatched, *found.unused}
+        module.load_state_dict({k: v for k, v in state.items() if k not in dropped}, strict=False)
+        if hasattr(module, "_params_init_info"):
+            update_init_info(module, init_info=f"Pretrained: load from {self.checkpoint}")
+
+
+def _harmless_types() -> list[Any]:
+    """What checkpoints of the OpenMMLab model zoo hold beside tensors: numpy values and log buffers.
+
+    mmengine's own list also admits ``getattr``, which lets a pickle reach into any object; here it reaches
+    the statistics of a log buffer and nothing else.
+    """
+    multiarray = getattr(np, "_core", None) or np.core
+    dtypes = {type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.uint32, np.bool_)}
+    return [
+        HistoryBuffer,
+        multiarray.multiarray._reconstruct,
+        multiarray.multiarray.scalar,
+        np.ndarray,
+        np.dtype,
+        slice,
+        *dtypes,
+        (_log_statistic, "builtins.getattr"),
+    ]
+
+
+def _log_statistic(owner: Any, name: str) -> Any:
+    if owner is not HistoryBuffer or name not in ("min", "max", "mean", "current"):
+        raise pickle.UnpicklingError(f"GLOBAL getattr of {owner}")
+    return getattr(owner, name)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,81 @@
+"""The two questions that covidmm asks its plugins, and the values that go in and out.
+
+A plugin is a module or object with functions of these names, marked by :data:`hookimpl`. An installed package
+is found by its entry point in the group ``covidmm``::
+
+    from covidmm.plugins import hookimpl
+
+    @hookimpl
+    def covidmm_ensemble_strategies():
+        return {"my_strategy": MyStrategy}
+
+A config then chooses it by name, the other keys being the arguments of the factory::
+
+    strategy = dict(type="my_strategy", sigma=0.5)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import pluggy
+from numpy.typing import NDArray
+
+from covidmm.findings import Detections, Study
+
+PROJECT = "covidmm"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@runtime_checkable
+class EnsembleStrategy(Protocol):
+    """Fuses the boxes of several detectors on one image into one set."""
+
+    def fuse(self, members: Sequence[Detections], weights: Sequence[float], size: tuple[int, int]) -> Detections:
+        """Fuse one image.
+
+        Args:
+            members: what each detector found, boxes in pixels of the original image.
+            weights: one positive number per member.
+            size: height and width of the original image in pixels.
+
+        Returns:
+            The fused boxes, in pixels of the original image.
+        """
+        ...
+
+
+@runtime_checkable
+class StudyClassifier(Protocol):
+    """Says how likely each study-level appearance is."""
+
+    def classify(self, study: Study) -> NDArray[np.float32]:
+        """Classify one study.
+
+        Returns:
+            (4,) probabilities that add up to 1, in the order of :data:`covidmm.findings.STUDY_CLASSES`.
+        """
+        ...
+
+
+@hookspec
+def covidmm_ensemble_strategies() -> Mapping[str, Callable[..., EnsembleStrategy]]:
+    """Which ensemble strategies do you have?
+
+    Returns:
+        Name to factory. A factory takes the keys of the config's ``strategy`` dict, ``type`` aside, as keyword
+        arguments and returns an :class:`EnsembleStrategy`.
+    """
+
+
+@hookspec
+def covidmm_study_classifiers() -> Mapping[str, Callable[..., StudyClassifier]]:
+    """Which study classifiers do you have?
+
+    Returns:
+        Name to factory. A factory takes the keys of the config's ``study`` dict, ``type`` aside, as keyword
+        arguments and returns a :class:`StudyClassifier`.
+    """

@@ -1,0 +1,123 @@
+"""Finds plugins and builds what a config names, with errors that list what exists."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pluggy
+
+from covidmm.errors import PluginError
+from covidmm.plugins import hookspecs
+from covidmm.plugins.hookspecs import PROJECT, EnsembleStrategy, StudyClassifier
+
+Factory = Callable[..., Any]
+
+
+class PluginManager:
+    """Every plugin of this process.
+
+    Args:
+        plugins: modules or objects with hook implementations, beside the installed ones.
+        installed: whether to load the packages with an entry point in the group ``covidmm``.
+
+    Raises:
+        PluginError: a plugin cannot be imported, implements a hook that does not exist, answers with something
+            else than names and factories, or uses a name that another one has.
+    """
+
+    def __init__(self, plugins: Iterable[object] = (), installed: bool = True) -> None:
+        self._manager = pluggy.PluginManager(PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        for plugin in plugins:
+            self._register(plugin, getattr(plugin, "__name__", type(plugin).__name__))
+        if installed:
+            for entry in importlib.metadata.entry_points(group=PROJECT):
+                self._register(_load(entry), entry.name)
+        try:
+            # With a misspelt hook pluggy would say nothing and the plugin would be silently absent.
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise PluginError(" ".join(str(error).split())) from error
+        self.strategies = self._answers("covidmm_ensemble_strategies")
+        self.study_classifiers = self._answers("covidmm_study_classifiers")
+
+    def build_strategy(self, config: Mapping[str, Any]) -> EnsembleStrategy:
+        """Build the ensemble strategy of a dict such as ``dict(type='soft_nms', sigma=0.5)``.
+
+        Raises:
+            PluginError: an unknown name or argument, or something that is no strategy.
+        """
+        return _build("ensemble strategy", self.strategies, config, EnsembleStrategy)
+
+    def build_study_classifier(self, config: Mapping[str, Any]) -> StudyClassifier:
+        """Build the study classifier of a dict such as ``dict(type='resnext', checkpoint=...)``.
+
+        Raises:
+            PluginError: an unknown name or argument, or something that is no classifier.
+        """
+        return _build("study classifier", self.study_classifiers, config, StudyClassifier)
+
+    def _register(self, plugin: object, name: str) -> None:
+        try:
+            self._manager.register(plugin, name)
+        except (ValueError, pluggy.PluginValidationError) as error:
+            raise PluginError(f"plugin '{name}': {' '.join(str(error).split())}") from error
+
+    def _answers(self, hook: str) -> dict[str, Factory]:
+        """Ask every plugin and join the answers."""
+        found: dict[str, Factory] = {}
+        owner: dict[str, str] = {}
+        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+            plugin = implementation.plugin_name
+            answer = implementation.function()
+            if not isinstance(answer, Mapping) or not all(
+                isinstance(name, str) and callable(factory) for name, factory in answer.items()
+            ):
+                raise PluginError(f"plugin '{plugin}': {hook} must return a dict of names and factories")
+            for name, factory in answer.items():
+                if name in found:
+                    raise PluginError(f"plugins '{owner[name]}' and '{plugin}' both have a '{name}' in {hook}")
+                found[name], owner[name] = factory, plugin
+        return found
+
+
+def _load(entry: importlib.metadata.EntryPoint) -> object:
+    try:
+        return entry.load()
+    except Exception as error:  # foreign code can fail in any way
+        package = entry.dist.name if entry.dist else entry.value
+        cause = " ".join(str(error).split())
+        raise PluginError(f"plugin '{entry.name}' of {package}: {type(error).__name__}: {cause}") from error
+
+
+def _build(what: str, factories: Mapping[str, Factory], config: Mapping[str, Any], protocol: type) -> Any:
+    arguments = dict(config)
+    name = arguments.pop("type", None)
+    if name not in factories:
+        known = ", ".join(sorted(factories)) or "none"
+        raise PluginError(f"unknown {what} '{name}'{_nearest(str(name), factories)}; there are: {known}")
+    factory = factories[name]
+    parameters = inspect.signature(factory).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for key in arguments:
+            if key not in parameters:
+                known = ", ".join(parameters) or "none"
+                raise PluginError(
+                    f"{what} '{name}' has no argument '{key}'{_nearest(key, parameters)}; it has: {known}"
+                )
+    try:
+        built = factory(**arguments)
+    except (TypeError, ValueError) as error:
+        raise PluginError(f"{what} '{name}': {' '.join(str(error).split())}") from error
+    if not isinstance(built, protocol):
+        raise PluginError(f"{what} '{name}': {type(built).__name__} is no {protocol.__name__}")
+    return built
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean '{close[0]}'?" if close else ""

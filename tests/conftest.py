@@ -1,0 +1,158 @@
+"""Tiny raw data sets in the official layouts, written with pydicom and OpenCV."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+REALDATA = Path(os.environ.get("COVIDMM_REALDATA", Path(__file__).parents[1] / "../shared/data")).resolve()
+ONE_HOT = {"negative": "1,0,0,0", "typical": "0,1,0,0", "indeterminate": "0,0,1,0", "atypical": "0,0,0,1"}
+STUDY_HEADER = [
+    "id",
+    "Negative for Pneumonia",
+    "Typical Appearance",
+    "Indeterminate Appearance",
+    "Atypical Appearance",
+]
+
+
+def picture(seed: int, height: int = 60, width: int = 48) -> np.ndarray:
+    """A random smooth 12-bit image: no two of them look alike."""
+    coarse = np.random.default_rng(seed).integers(0, 4096, (8, 8)).astype(np.float32)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 4095).astype(np.uint16)
+
+
+def write_dicom(path: Path, pixels: np.ndarray, study: str = "", patient: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = pydicom.uid.DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, "1.2.3"
+    dataset.Modality, dataset.PhotometricInterpretation = "DX", "MONOCHROME2"
+    dataset.PatientID, dataset.PatientSex = patient, "F"
+    with pydicom.config.disable_value_validation():  # SIIM's identifiers are no valid UIDs
+        dataset.StudyInstanceUID = study or "1.2.4"
+        dataset.Rows, dataset.Columns = pixels.shape
+        dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+        dataset.PixelData = pixels.astype("<u2").tobytes()
+        dataset.save_as(path, enforce_file_format=True)
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def siim_row(image: str, study: str, boxes: Sequence[tuple[float, float, float, float]]) -> list[str]:
+    named = [dict(zip(("x", "y", "width", "height"), box, strict=True)) for box in boxes]
+    label = " ".join(f"opacity 1 {x} {y} {x + w} {y + h}" for x, y, w, h in boxes)
+    return [f"{image}_image", repr(named) if boxes else "", label or "none 1 0 0 1 1", study]
+
+
+def write_siim(
+    raw: Path,
+    studies: int = 12,
+    order: Callable[[list[int]], list[int]] = list,
+    size: tuple[int, int] = (60, 48),
+) -> Path:
+    """A raw SIIM folder; study 0 has two images, study k is of class k % 4, negatives have no boxes."""
+    images = [["id", "boxes", "label", "StudyInstanceUID"]]
+    rows = [STUDY_HEADER]
+    for number in order(list(range(studies))):
+        study = f"study{number:03d}"
+        name = list(ONE_HOT)[number % 4]
+        rows.append([f"{study}_study", *ONE_HOT[name].split(",")])
+        for part in range(2 if number == 0 else 1):
+            image = f"image{number:03d}{part}"
+            boxes = [] if name == "negative" else [(4.0, 6.0, 10.5, 20.0), (25.0, 8.0, 12.0, 30.0)][: number % 2 + 1]
+            images.append(siim_row(image, study, boxes))
+            pixels = picture(number * 10 + part, *size)
+            write_dicom(raw / "train" / study / f"series{part}" / f"{image}.dcm", pixels, study, f"patient{number}")
+    write_csv(raw / "train_image_level.csv", images)
+    write_csv(raw / "train_study_level.csv", rows)
+    return raw
+
+
+def write_rsna(raw: Path, patients: int = 10) -> Path:
+    """A raw RSNA folder; patients with an odd number have one box, every fifth has two."""
+    rows: list[list[object]] = [["patientId", "x", "y", "width", "height", "Target"]]
+    classes: list[list[object]] = [["patientId", "class"]]
+    for number in range(patients):
+        patient = f"patient{number:03d}"
+        boxes = [] if number % 2 == 0 else [(4.0, 6.0, 10.0, 20.0), (25.0, 8.0, 12.0, 30.0)][: 1 + (number % 5 == 0)]
+        for box in boxes:
+            rows.append([patient, *box, 1])
+            classes.append([patient, "Lung Opacity"])
+        if not boxes:
+            rows.append([patient, "", "", "", "", 0])
+            classes.append([patient, "Normal" if number % 4 else "No Lung Opacity / Not Normal"])
+        write_dicom(raw / "stage_2_train_images" / f"{patient}.dcm", picture(number), patient=patient)
+    write_csv(raw / "stage_2_train_labels.csv", rows)
+    write_csv(raw / "stage_2_detailed_class_info.csv", classes)
+    return raw
+
+
+NIH_HEADER = ["Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age", "Patient Gender"]
+
+
+def write_nih(raw: Path, patients: int = 12, lists: bool = False) -> Path:
+    """A raw NIH folder; every patient has two images in different folders, one of them with findings."""
+    rows: list[list[object]] = [[*NIH_HEADER, "View Position"]]
+    for number in range(patients):
+        for part in range(2):
+            name = f"{number + 1:08d}_{part:03d}.png"
+            finding = "No Finding" if part else ("Effusion|Atelectasis" if number % 2 else "Hernia")
+            rows.append([name, finding, part, number + 1, "058Y", "F", "PA"])
+            path = raw / f"images_{part + 1:03d}" / "images" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(path), (picture(number * 2 + part) >> 4).astype(np.uint8))
+    write_csv(raw / "Data_Entry_2017.csv", rows)
+    if lists:
+        names = [str(row[0]) for row in rows[1:]]
+        (raw / "train_val_list.txt").write_text("\n".join(names[8:]))
+        (raw / "test_list.txt").write_text("\n".join(names[:8]) + "\n")
+    return raw
+
+
+def read_provenance(path: Path) -> dict[str, str]:
+    """RSNA patient -> NIH picture."""
+    with path.open(newline="") as file:
+        return {row["patientId"]: row["nih_image"] for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="session")
+def make() -> SimpleNamespace:
+    """The writers above."""
+    return SimpleNamespace(
+        picture=picture,
+        dicom=write_dicom,
+        csv=write_csv,
+        siim=write_siim,
+        siim_row=siim_row,
+        study_header=STUDY_HEADER,
+        rsna=write_rsna,
+        nih=write_nih,
+        nih_header=NIH_HEADER,
+        provenance=read_provenance,
+    )
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    if not REALDATA.is_dir():
+        pytest.skip(f"no real data in {REALDATA}")
+    return REALDATA

@@ -1,0 +1,131 @@
+import gzip
+from collections import Counter
+
+import pytest
+
+from covidmm.datasets.nih_labels import FINDINGS, read_entries, read_folder, read_lists
+from covidmm.errors import DataError
+
+# From Wang et al. (2017) and the publisher's table.
+COUNTS = {
+    "Hernia": 227,
+    "Pneumonia": 1431,
+    "Fibrosis": 1686,
+    "Edema": 2303,
+    "Emphysema": 2516,
+    "Cardiomegaly": 2776,
+    "Pleural_Thickening": 3385,
+    "Consolidation": 4667,
+    "Pneumothorax": 5302,
+    "Mass": 5782,
+    "Nodule": 6331,
+    "Atelectasis": 11559,
+    "Effusion": 13317,
+    "Infiltration": 19894,
+    "No Finding": 60361,
+}
+
+
+def entries_of(tmp_path, make, *rows):
+    make.csv(tmp_path / "Data_Entry_2017.csv", [make.nih_header, *rows])
+    return read_entries(tmp_path / "Data_Entry_2017.csv")
+
+
+def test_the_order_of_findings_is_frozen():
+    assert len(FINDINGS) == 15
+    assert sorted(FINDINGS[:-1]) == list(FINDINGS[:-1])
+    assert FINDINGS[-1] == "No Finding"
+
+
+@pytest.mark.parametrize(
+    ("age", "years"), [("58", 58), ("058Y", 58), ("013M", 1), ("020D", 0), ("", None), ("x", None)]
+)
+def test_reads_both_editions(tmp_path, make, age, years):
+    table = entries_of(tmp_path, make, ["a.png", "Effusion|Atelectasis", 0, 1, age, "F"])
+    assert table.rows["a.png"] == (("Atelectasis", "Effusion"), "1", years, "F", None)
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "cause"),
+    [
+        (["", "Mass", 0, 1, 5, "F"], "Image Index", "is empty"),
+        (["a.png", "Mass", 0, 1, 5, "F"], "Image Index", "a second row"),
+        (["b.png", "Mass|ConsolidationEdema", 0, 1, 5, "F"], "Finding Labels", "'ConsolidationEdema'"),
+        (["b.png", "", 0, 1, 5, "F"], "Finding Labels", "unknown finding ''"),
+        (["b.png", "Mass|No Finding", 0, 1, 5, "F"], "Finding Labels", "'No Finding' beside"),
+        (["b.png", "Mass", 0, "", 5, "F"], "Patient ID", "is empty"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_line(tmp_path, make, row, field, cause):
+    table = entries_of(tmp_path, make, ["a.png", "Mass", 0, 1, 5, "F"], row)
+    assert row[0] not in table.rows
+    assert table.issues[0].field == f"{field} (line 3, id {row[0]!r})"
+    assert cause in table.issues[0].cause
+
+
+def test_joins_several_image_folders(tmp_path, make):
+    folder = read_folder(make.nih(tmp_path, patients=4))
+    assert len(folder.samples) == 8
+    assert folder.skipped == ()
+    assert folder.samples[0].extra == {"labels": ["Hernia"], "age": 58, "sex": "F", "view": "PA"}
+    assert {sample.official for sample in folder.samples} == {None}
+
+
+def test_reads_a_gzipped_table(tmp_path, make):
+    raw = make.nih(tmp_path, patients=2)
+    plain = raw / "Data_Entry_2017.csv"
+    (raw / "Data_Entry_2017.csv.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
+    assert len(read_folder(raw).samples) == 4
+
+
+def test_official_lists_are_honoured(tmp_path, make):
+    raw = make.nih(tmp_path, patients=6, lists=True)
+    (raw / "train_val_list.txt").write_text((raw / "train_val_list.txt").read_text().replace("00000006_001.png", ""))
+    folder = read_folder(raw)
+    assert Counter(sample.official for sample in folder.samples) == {"test": 8, "train_val": 3}
+    assert folder.skipped[0].cause == "in neither train_val_list.txt nor test_list.txt"
+
+
+def test_lists_must_be_two_and_disjoint(tmp_path, make):
+    raw = make.nih(tmp_path, patients=6, lists=True)
+    both = (raw / "test_list.txt").read_text()
+    (raw / "train_val_list.txt").write_text(both)
+    with pytest.raises(DataError, match=r"'00000001_000\.png' is in both lists"):
+        read_lists(raw)
+    (raw / "train_val_list.txt").unlink()
+    with pytest.raises(DataError, match=r"train_val_list.txt: missing, though test_list.txt is there"):
+        read_lists(raw)
+
+
+def test_what_does_not_match_is_listed(tmp_path, make):
+    raw = make.nih(tmp_path, patients=2)
+    images = raw / "images_001/images"
+    (images / "00000001_000.png").rename(images / "stranger.png")
+    (images / "00000001_001.png").write_bytes(b"")
+    folder = read_folder(raw)
+    assert len(folder.samples) == 3
+    assert [(issue.field, issue.cause) for issue in folder.skipped] == [
+        ("Image Index", "no row in Data_Entry_2017.csv"),
+        ("Image Index", "a second file of this name, images_001/images/00000001_001.png is used"),
+        ("Image Index '00000001_000.png'", "no such file below images*/"),
+    ]
+
+
+def test_no_images_at_all(tmp_path, make):
+    make.csv(tmp_path / "Data_Entry_2017.csv", [make.nih_header])
+    with pytest.raises(DataError, match=r"no folder images\*/"):
+        read_folder(tmp_path)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match=r"no \.png file in it"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.realdata
+def test_the_full_table_parses_to_the_published_counts(realdata):
+    table = read_entries(realdata / "labels/nih/Data_Entry_2017.csv.gz")
+    assert table.issues == []
+    assert len(table.rows) == 112_120
+    assert len({entry.patient for entry in table.rows.values()}) == 30_805
+    assert Counter(name for entry in table.rows.values() for name in entry.findings) == COUNTS
+    assert sum(COUNTS.values()) == 141_537

@@ -1,0 +1,199 @@
+"""``tools/prepare.py`` as a process of its own: killed, stopped, out of space, on real radiographs."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+TOOL = Path(__file__).parents[2] / "tools/prepare.py"
+RESULTS = ("annotations", "images", "prepared.json", "skipped.csv", "notes.csv")
+
+
+def command(*arguments):
+    return [sys.executable, str(TOOL), *map(str, arguments)]
+
+
+def run(*arguments):
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=300, check=False)
+
+
+def contents(out):
+    files = [path for name in RESULTS for path in [out / name, *(out / name).rglob("*")] if path.is_file()]
+    return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def start_and_wait(out, raw, images):
+    """Start a run and return once its journal holds some images."""
+    process = subprocess.Popen(
+        command("siim", raw, out, "--workers", 2),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    journal = out / ".journal/images.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if journal.exists() and journal.read_bytes().count(b"\n") >= images:
+            return process
+        time.sleep(0.002)
+    pytest.fail(f"no image in the journal, exit code {process.poll()}: {process.communicate()}")
+
+
+def processes_of(session):
+    """Processes of a session that are neither gone nor zombies."""
+    alive = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            alive.append(folder.name)
+    return alive
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory, make):
+    return make.siim(tmp_path_factory.mktemp("raw"), studies=60, size=(700, 600))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, raw):
+    out = tmp_path_factory.mktemp("prepared") / "out"
+    result = run("siim", raw, out)
+    assert result.returncode == 0, result.stderr
+    assert "61 written, 0 already there" in result.stdout
+    return contents(out)
+
+
+def test_kill_9_and_again_ends_as_an_undisturbed_run(raw, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    for images in (3, 20):
+        process = start_and_wait(out, raw, images)
+        process.kill()
+        process.wait()
+        assert not (out / "prepared.json").exists()
+        deadline = time.monotonic() + 10
+        while processes_of(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert processes_of(process.pid) == []
+    result = run("siim", raw, out)
+    assert result.returncode == 0, result.stderr
+    assert "61 written" not in result.stdout
+    assert contents(out) == undisturbed
+    assert list(out.rglob("*.tmp")) == []
+
+
+def test_ctrl_c_says_that_it_goes_on(raw, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    process = start_and_wait(out, raw, 3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "images written; the same command goes on" in errors
+    assert "Traceback" not in errors
+    assert list(out.rglob("*.tmp")) == []
+    assert run("siim", raw, out).returncode == 0
+    assert contents(out) == undisturbed
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no small disk: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_no_space_left_is_one_line_and_nothing_half_written(raw, undisturbed, small_disk):
+    out = small_disk / "out"
+    result = run("siim", raw, out)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {out}")
+    assert line.endswith("No space left on device")
+    assert not (out / "annotations").exists()
+    assert list(out.rglob("*.tmp")) == []
+    pngs = {path.relative_to(out).as_posix(): path.read_bytes() for path in (out / "images").rglob("*.png")}
+    assert pngs
+    for name, data in pngs.items():
+        assert hashlib.sha256(data).hexdigest() == undisturbed[name]
+    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
+    result = run("siim", raw, out)
+    assert result.returncode == 0, result.stderr
+    assert contents(out) == undisturbed
+
+
+def test_something_skipped_is_said_by_the_exit_code(tmp_path, make):
+    raw = make.siim(tmp_path / "raw", studies=6)
+    (raw / "train/study001/series0/image0010.dcm").write_bytes(b"")
+    result = run("siim", raw, tmp_path / "out")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: 1 files or rows were skipped, see ")
+    assert "train/study001/series0/image0010.dcm: pixels: " in result.stdout
+    allowed = run("siim", raw, tmp_path / "out", "--allow-skipped", "--quiet")
+    assert (allowed.returncode, allowed.stdout, allowed.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("siim", "{}/nowhere", "{}/out"), "error: {}/nowhere: no such folder"),
+        (("rsna", "{}", "{}/../out"), "error: {}/stage_2_train_labels.csv: no such file"),
+        (("nih", "{}", "{}/../out"), "error: {}/Data_Entry_2017.csv: no such file"),
+        (("siim", "{}", "{}/../out", "--val-fold", "7"), "error: option val_fold: expected 0 to 4, got 7"),
+    ],
+)
+def test_a_wrong_call_is_one_line(tmp_path, arguments, message):
+    result = run(*(argument.format(tmp_path) for argument in arguments))
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [message.format(tmp_path)]
+
+
+def test_an_unwritable_output_is_one_line(raw):
+    result = run("siim", raw, "/proc/out")
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == ["error: /proc/out: cannot be written: No such file or directory"]
+
+
+def test_help_is_quick():
+    start = time.perf_counter()
+    result = run("siim", "--help")
+    assert result.returncode == 0
+    assert "--test-fraction" in result.stdout
+    assert time.perf_counter() - start < 5
+    assert "torch" not in subprocess.run(
+        [sys.executable, "-X", "importtime", str(TOOL), "--help"], capture_output=True, text=True, check=True
+    ).stderr.replace("torchvision", "")
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("layout", "options", "images", "boxes"),
+    [
+        ("siim", (), 140, 148),
+        ("rsna", (), 78, 120),
+        ("rsna", ("--negatives",), 150, 120),
+        ("nih", (), 600, 0),
+    ],
+)
+def test_real_radiographs(realdata, tmp_path, layout, options, images, boxes):
+    result = run(layout, realdata / f"{layout}-mini", tmp_path / "out", *options)
+    assert result.returncode == 0, result.stderr
+    counts = json.loads((tmp_path / "out/prepared.json").read_text())["counts"].values()
+    assert sum(count["images"] for count in counts) == images
+    assert sum(count["boxes"] for count in counts) == boxes
+    assert len(list((tmp_path / "out/images").rglob("*.png"))) == images

@@ -1,0 +1,179 @@
+"""``tools/train.py`` and ``tools/test.py`` as processes of their own, on phantoms, killed and resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+pytestmark = pytest.mark.e2e
+ROOT = Path(__file__).parents[2]
+CONFIG = "configs/small/frcnn_r18_siim.py"
+# a minute's worth of the small experiment: 128 px, two epochs
+SMALL = [
+    "train_cfg.max_epochs=2",
+    "train_dataloader.dataset.pipeline.3.scale=(128,128)",
+    "val_dataloader.dataset.pipeline.2.scale=(128,128)",
+    "test_dataloader.dataset.pipeline.2.scale=(128,128)",
+    "train_dataloader.batch_size=4",
+    "model.test_cfg.rcnn.score_thr=0.0",
+]
+
+
+def tool(name, *arguments, root=None):
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    if root:
+        environment["SIIM_ROOT"] = str(root)
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "tools" / name), *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process, code=0):
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == code, output[-4000:]
+    return output
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms")
+    finish(tool("prepare.py", "phantom", folder / "raw", "--studies", 24, "--seed", 3))
+    finish(tool("prepare.py", "siim", folder / "raw", folder / "prepared", "--max-size", 256))
+    return folder / "prepared"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(phantoms, tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp("runs") / "undisturbed"
+    output = finish(tool("train.py", CONFIG, "--work-dir", work_dir, "--cfg-options", *SMALL, root=phantoms))
+    return work_dir, output
+
+
+def test_training_says_what_it_keeps_how_long_it_takes_and_how_well_it_validates(undisturbed):
+    work_dir, output = undisturbed
+    assert "images with boxes and" in output
+    assert "the best anchor overlaps them by IoU" in output
+    assert "eta:" in output
+    assert "val_loss:" in output
+    assert "detection/mAP_50:" in output
+    assert {"epoch_1.pth", "epoch_2.pth"} <= {path.name for path in work_dir.iterdir()}
+    assert len(list(work_dir.glob("best_*.pth"))) == 1
+    assert list(work_dir.rglob("events.out.tfevents.*"))
+
+
+def test_a_killed_run_resumes_to_the_same_weights_and_metrics(phantoms, undisturbed, tmp_path):
+    process = tool("train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *SMALL, root=phantoms)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "epoch_1.pth").exists():
+        assert process.poll() is None, process.communicate()[0][-4000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.5)  # into the second epoch
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "epoch_2.pth").exists()
+
+    output = finish(
+        tool("train.py", CONFIG, "--work-dir", tmp_path, "--resume", "--cfg-options", *SMALL, root=phantoms)
+    )
+    assert "100.0% of" in output
+    whole, resumed = (torch.load(d / "epoch_2.pth", weights_only=True) for d in (undisturbed[0], tmp_path))
+    assert all(torch.equal(whole["state_dict"][name], value) for name, value in resumed["state_dict"].items())
+    assert whole["meta"]["val_metrics"] == resumed["meta"]["val_metrics"]
+
+
+def test_a_run_in_mixed_precision_on_another_box_loss_works(phantoms, tmp_path):
+    options = [*SMALL, "train_cfg.max_epochs=1", "train_dataloader.dataset.indices=8"]
+    config = "configs/phantom/frcnn_r18_phantom_ciou.py"
+    output = finish(tool("train.py", config, "--amp", "--work-dir", tmp_path, "--cfg-options", *options, root=phantoms))
+    assert "filter_cfg or indices drop" in output
+    assert (tmp_path / "epoch_1.pth").exists()
+
+
+def test_the_test_tool_prints_the_table_and_leaves_metrics_predictions_and_pictures(phantoms, undisturbed, tmp_path):
+    out, pictures = tmp_path / "predictions.json", tmp_path / "pictures"
+    arguments = [CONFIG, undisturbed[0], "--work-dir", tmp_path, "--out", out, "--show-dir", pictures]
+    output = finish(tool("test.py", *arguments, "--cfg-options", *SMALL[3:4], *SMALL[5:], root=phantoms))
+    assert "mAP@.50" in output
+    assert "threshold from validation" in output
+
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    found = metrics["detectors"]["frcnn"]
+    assert {"mAP_50", "mAP", "f1", "precision", "recall", "threshold"} <= set(found)
+    assert len(metrics["provenance"]["frcnn"]["checkpoint_sha256"]) == 64
+
+    truth = json.loads((phantoms / "annotations/test.json").read_text())
+    predictions = json.loads(out.read_text())
+    assert predictions
+    assert {p["image_id"] for p in predictions} <= {image["id"] for image in truth["images"]}
+    names = {path.stem for path in pictures.glob("*.png")}
+    assert names == {Path(image["file_name"]).stem for image in truth["images"]} | {"grid"}
+    assert cv2.imread(str(pictures / "grid.png")).shape[1] > 800
+
+
+def test_an_earlier_run_is_set_aside_not_overwritten(phantoms, undisturbed, tmp_path):
+    from covidmm.jobs import _set_aside
+
+    (tmp_path / "epoch_7.pth").write_bytes(b"hours of work")
+    _set_aside(tmp_path)
+    assert (tmp_path / "earlier_1" / "epoch_7.pth").read_bytes() == b"hours of work"
+    assert not list(tmp_path.glob("*.pth"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["configs/none.py"], "configs/none.py: no such config file"),
+        ([CONFIG, "--cfg-options", "trian_cfg.max_epochs=1"], "did you mean 'train_cfg'?"),
+        ([CONFIG, "--resume"], "nothing to resume"),
+        (["configs/frcnn_x101_siim.py"], "covidmm://x101_nih: no "),
+    ],
+)
+def test_a_bad_call_ends_in_one_line(phantoms, tmp_path, arguments, message):
+    output = finish(tool("train.py", *arguments, "--work-dir", tmp_path, root=phantoms), code=1)
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert message in last
+
+
+def test_a_missing_data_set_says_which_command_makes_it(tmp_path):
+    output = finish(tool("train.py", CONFIG, "--work-dir", tmp_path, root=tmp_path / "nowhere"), code=1)
+    assert "tools/prepare.py siim" in output.strip().splitlines()[-1]
+
+
+def test_a_missing_image_is_named_before_training(phantoms, tmp_path):
+    import shutil
+
+    copy = tmp_path / "prepared"
+    shutil.copytree(phantoms, copy)
+    train = json.loads((copy / "annotations/train.json").read_text())
+    gone = copy / "images" / train["images"][0]["file_name"]
+    gone.unlink()
+    output = finish(tool("train.py", CONFIG, "--work-dir", tmp_path / "run", root=copy), code=1)
+    assert gone.name in output.strip().splitlines()[-1]
+
+
+def test_ctrl_c_says_how_to_go_on(phantoms, tmp_path):
+    process = tool("train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *SMALL, root=phantoms)
+    for line in process.stdout:
+        if "Epoch(train)" in line or "preflight:" in line:
+            break
+    time.sleep(1)
+    os.kill(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in output
+    assert not [p for p in tmp_path.iterdir() if p.name.endswith(".tmp")]

@@ -1,0 +1,87 @@
+import math
+
+import pytest
+import torch
+from mmengine.optim import LinearLR
+from mmengine.registry import PARAM_SCHEDULERS
+
+from covidmm.engine.schedules import SteppedCosineLR
+
+
+def rates(epochs: int, **kwargs) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    schedule = SteppedCosineLR(optimizer, **kwargs)
+    found = []
+    for _ in range(epochs):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_with_single_steps_it_is_torch_cosine_annealing():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20, eta_min=5e-5)
+    expected = []
+    for _ in range(20):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        reference.step()
+    assert rates(20, T_max=20, eta_min_ratio=0.05) == pytest.approx(expected)
+
+
+def test_the_report_schedule_moves_every_other_epoch_and_ends_at_its_floor():
+    found = rates(53, T_max=25, eta_min_ratio=0.05, step_every=2)
+    assert found[0:50:2] == pytest.approx(found[1:51:2])
+    assert found[0] == pytest.approx(1e-3)
+    assert found[24] == pytest.approx(1e-3 * (0.05 + 0.95 * (1 + math.cos(math.pi * 12 / 25)) / 2))
+    assert found[50:] == pytest.approx([5e-5] * 3)
+
+
+def test_the_seed_code_schedule_ends_at_about_half():
+    assert rates(50, T_max=50, eta_min_ratio=0.05, step_every=2)[-1] / 1e-3 == pytest.approx(0.55, abs=0.03)
+
+
+def test_state_survives_a_resume():
+    kwargs = {"T_max": 5, "eta_min_ratio": 0.05, "step_every": 2}
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    schedule = SteppedCosineLR(optimizer, **kwargs)
+    for _ in range(4):
+        optimizer.step()
+        schedule.step()
+    state, optimizer_state = schedule.state_dict(), optimizer.state_dict()
+    again = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    again.load_state_dict(optimizer_state)
+    resumed = SteppedCosineLR(again, **kwargs)
+    resumed.load_state_dict(state)
+    again.step()
+    resumed.step()
+    resumed.step()
+    assert again.param_groups[0]["lr"] == pytest.approx(rates(7, **kwargs)[6])
+
+
+def test_a_warm_up_runs_at_the_same_time():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    schedules = [
+        LinearLR(optimizer, start_factor=0.1, begin=0, end=4),
+        SteppedCosineLR(optimizer, T_max=5, eta_min_ratio=0.05, step_every=2),
+    ]
+    found = []
+    for _ in range(12):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        for schedule in schedules:
+            schedule.step()
+    alone = rates(12, T_max=5, eta_min_ratio=0.05, step_every=2)
+    warm_up = [0.1, 0.4, 0.7] + [1.0] * 9
+    assert found == pytest.approx([a * b for a, b in zip(alone, warm_up, strict=True)])
+
+
+def test_it_is_registered():
+    assert PARAM_SCHEDULERS.get("SteppedCosineLR") is SteppedCosineLR
+
+
+@pytest.mark.parametrize("wrong", [{"T_max": 0}, {"step_every": 0}, {"eta_min_ratio": 1.5}])
+def test_impossible_numbers_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"at least 1|0\.\.1"):
+        rates(1, **{"T_max": 5, "eta_min_ratio": 0.05, **wrong})

@@ -1,0 +1,48 @@
+import errno
+import os
+
+import pytest
+
+from covidmm.errors import DataError, RadiographError, run_tool
+
+
+def raising(error):
+    def main():
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (DataError("labels.csv: no column 'id'"), 1, "error: labels.csv: no column 'id'\n"),
+        (RadiographError("x.dcm: truncated"), 1, "error: x.dcm: truncated\n"),
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out.png"),
+            1,
+            "error: out.png: No space left on device\n",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "out"), 1, "error: out: Permission denied\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_expected_failures_end_in_one_line(error, code, line, capsys):
+    assert run_tool(raising(error)) == code
+    assert capsys.readouterr().err == line
+
+
+def test_an_error_from_a_data_loader_worker_is_reduced_to_its_line(capsys):
+    text = "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n.\n"
+    assert run_tool(raising(DataError(text + "covidmm.errors.DataError: a.png: missing\n"))) == 1
+    assert capsys.readouterr().err == "error: a.png: missing\n"
+
+
+def test_a_programming_error_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run_tool(raising(ZeroDivisionError()))
+
+
+def test_the_exit_code_of_main_is_kept():
+    assert run_tool(lambda: None) == 0
+    assert run_tool(lambda: 3) == 3

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Turn raw radiographs and their label files into what training reads, or write synthetic ones."""
+
+import _bootstrap  # noqa: F401
+
+import argparse
+import sys
+from pathlib import Path
+
+from covidmm.errors import run_tool
+
+EPILOG = """\
+A run that was killed goes on where it stopped when the same command is given again. Files and rows that
+cannot be used are listed in OUT/skipped.csv; the exit code is then 1, unless --allow-skipped is given."""
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
+    layouts = top.add_subparsers(dest="layout", required=True, metavar="LAYOUT")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("raw", type=Path, metavar="RAW", help="the folder as its publisher hands it out")
+    common.add_argument("out", type=Path, metavar="OUT", help="the folder to make or to complete")
+    common.add_argument("--max-size", type=int, default=1024, help="longer side of the PNGs at most (default 1024)")
+    common.add_argument("--workers", type=int, help="processes (default: one per core)")
+    common.add_argument("--seed", type=int, default=0, help="draws the splits (default 0)")
+    common.add_argument("--val-fold", type=int, default=0, help="the fold, 0 to 4, that validates (default 0)")
+    common.add_argument("--test-fraction", type=float, default=0.15, help="share held out for the test (default 0.15)")
+    common.add_argument(
+        "--split",
+        choices=("auto", "train", "val", "test"),
+        default="auto",
+        help="put the whole folder into one split, as for an external test set (default auto: all three)",
+    )
+    common.add_argument("--allow-skipped", action="store_true", help="exit with 0 even if something was skipped")
+    noise = common.add_mutually_exclusive_group()
+    noise.add_argument("--progress", action="store_true", default=None, help="show progress without a terminal too")
+    noise.add_argument("--quiet", action="store_true", help="no progress and no summary, only errors")
+
+    layouts.add_parser("siim", parents=[common], help="SIIM-FISABIO-RSNA COVID-19 (Kaggle folder)")
+    rsna = layouts.add_parser("rsna", parents=[common], help="RSNA Pneumonia Detection Challenge 2018")
+    rsna.add_argument("--negatives", action="store_true", help="keep images without a lung opacity too")
+    layouts.add_parser("nih", parents=[common], help="NIH ChestX-ray14")
+    phantom = layouts.add_parser("phantom", help="write synthetic studies in the raw SIIM layout")
+    phantom.add_argument("out", type=Path, metavar="OUT", help="the raw folder to make")
+    phantom.add_argument("--studies", type=int, default=100, help="how many (default 100)")
+    phantom.add_argument("--seed", type=int, default=0, help="draws the studies (default 0)")
+    return top
+
+
+def main() -> int:
+    arguments = vars(parser().parse_args())
+    layout, out = arguments.pop("layout"), arguments.pop("out")
+    if layout == "phantom":
+        from covidmm.datasets.phantom import write_phantoms
+
+        print(write_phantoms(out, **arguments))
+        return 0
+
+    from covidmm.datasets.options import Options
+    from covidmm.datasets.preparation import prepare
+
+    raw, quiet, allowed = (arguments.pop(name) for name in ("raw", "quiet", "allow_skipped"))
+    if arguments["workers"] is None:
+        del arguments["workers"]
+    if quiet:
+        arguments["progress"] = False
+    summary = prepare(layout, raw, out, Options(**arguments))
+    if not quiet:
+        print(summary.text())
+    if summary.skipped and not allowed:
+        print(
+            f"error: {len(summary.skipped)} files or rows were skipped, see {out / 'skipped.csv'}",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))

@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Train the model that a config describes."""
+
+import _bootstrap  # noqa: F401
+
+import argparse
+import sys
+
+from covidmm.errors import run_tool
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Train the model that a config describes. Research software, not a medical device."
+    )
+    parser.add_argument("config", help="config file, such as configs/frcnn_x101_siim.py")
+    parser.add_argument("--work-dir", help="checkpoints and logs (default: work_dirs/<config name>)")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="CKPT",
+        help="continue after the last finished epoch of the work dir, or from this checkpoint",
+    )
+    parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on CUDA, bfloat16 on a CPU")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the config")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
+    parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+
+    from covidmm.jobs import train
+
+    try:
+        folder = train(args.config, args.work_dir, args.resume, args.amp, args.cfg_options, args.launcher)
+    except KeyboardInterrupt:
+        print(
+            "stopped; run the same command with --resume to go on after the last finished epoch",
+            file=sys.stderr,
+        )
+        raise
+    print(f"checkpoints and logs are in {folder}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))
