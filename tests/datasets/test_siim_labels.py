@@ -2,9 +2,9 @@ from collections import Counter
 
 import pytest
 
-from covidmm.findings import STUDY_CLASSES
 from covidmm.datasets.siim_labels import IMAGE_CSV, STUDY_CSV, read_folder, read_images, read_studies
 from covidmm.errors import DataError
+from covidmm.findings import STUDY_CLASSES
 
 BOX = "[{'x': 1.0, 'y': 2.0, 'width': 3.0, 'height': 4.0}]"
 LABEL = "opacity 1 1.0 2.0 4.0 6.0"

@@ -26,9 +26,7 @@ class Thorax:
     """One drawn chest."""
 
     attenuation: Picture
-    lungs: tuple[
-        Picture, Picture
-    ]  # 0..1: the lung that shows beside heart and mediastinum; picture's left, right
+    lungs: tuple[Picture, Picture]  # 0..1: the lung that shows beside heart and mediastinum; picture's left, right
     outlines: tuple[Points, Points]  # the lungs' outlines, body coordinates
 
 

@@ -29,9 +29,7 @@ class Canvas:
         angle: rotation of the body in degrees, clockwise on the screen.
     """
 
-    def __init__(
-        self, height: int, width: int, unit: float, centre: tuple[float, float], angle: float
-    ) -> None:
+    def __init__(self, height: int, width: int, unit: float, centre: tuple[float, float], angle: float) -> None:
         self.height, self.width, self.unit = height, width, unit
         turn = np.deg2rad(angle)
         self._matrix = unit * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -120,9 +118,7 @@ def smooth(points: Sequence[tuple[float, float]] | Points, closed: bool, samples
         knots = np.vstack([2 * knots[0] - knots[1], knots, 2 * knots[-1] - knots[-2]])
     t = np.linspace(0, 1, samples, endpoint=False, dtype=np.float32)[:, None, None]
     a, b, c, d = (knots[k : len(knots) - 3 + k] for k in range(4))
-    segments = 0.5 * (
-        2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3
-    )
+    segments = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
     curve = segments.transpose(1, 0, 2).reshape(-1, 2)
     return curve if closed else np.vstack([curve, knots[-2:-1]])
 

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from covidmm.datasets.phantom.anatomy import Thorax
 from covidmm.datasets.phantom.canvas import Canvas, Picture, ramp
 
-CLASSES = ("negative", "typical", "indeterminate", "atypical")
-
 VISIBLE = 0.04
 """Added attenuation above which a pixel belongs to an opacity: about 8 of 255 grey levels over a lung.
 
@@ -51,7 +49,7 @@ def draw_opacities(canvas: Canvas, thorax: Thorax, study_class: str, rng: np.ran
     Args:
         canvas: the canvas that the chest was drawn on.
         thorax: the chest.
-        study_class: one of :data:`CLASSES`.
+        study_class: one of :data:`covidmm.findings.STUDY_CLASSES`.
         rng: draws kind, place and size.
 
     Returns:
@@ -112,9 +110,7 @@ class _Painter:
         if self.rng.random() < 0.35:
             return [self._perihilar(side) for side in (0, 1)]
         side = int(self.rng.integers(2))
-        return [
-            self._patches(side, low=bool(self.rng.random() < 0.5), peripheral=bool(self.rng.random() < 0.4))
-        ]
+        return [self._patches(side, low=bool(self.rng.random() < 0.5), peripheral=bool(self.rng.random() < 0.4))]
 
     def atypical(self) -> list[Picture]:
         side = int(self.rng.integers(2))

@@ -82,9 +82,7 @@ def _shoulders(canvas: Canvas, patient: Patient) -> Picture:
     head = canvas.fill(*heads)
     cortex = np.exp(-((canvas.distance([np.vstack([each, each[:1]]) for each in heads]) / 0.012) ** 2))
     shaft = canvas.tubes(shafts, 0.062, cortex=0.6) * (1 - head)
-    bones = 0.17 * canvas.tubes(collar, 0.046, cortex=0.55) + 0.06 * canvas.blur(
-        canvas.tubes(spurs, 0.05), 0.02
-    )
+    bones = 0.17 * canvas.tubes(collar, 0.046, cortex=0.55) + 0.06 * canvas.blur(canvas.tubes(spurs, 0.05), 0.02)
     bones += 0.045 * canvas.blur(plate, 0.01) + 0.05 * canvas.blur(rim, 0.004)
     bones += 0.13 * canvas.blur(head, 0.012) + 0.06 * canvas.blur(cortex, 0.004) + 0.16 * shaft
     return bones

@@ -32,9 +32,7 @@ def _branch(
     """Grow one vessel from ``start`` towards ``heading`` (0 outwards, positive down) and its branches."""
     length = rng.uniform(0.14, 0.24) * (1.15 if level == 0 else 0.95**level)
     bend = rng.normal(0, 0.15)
-    steps = [
-        np.array([np.cos(heading + k * bend), np.sin(heading + k * bend)]) * length / 3 for k in range(3)
-    ]
+    steps = [np.array([np.cos(heading + k * bend), np.sin(heading + k * bend)]) * length / 3 for k in range(3)]
     line = start + np.vstack([[0, 0], np.cumsum(steps, axis=0)]) * [side, 1]
     levels[level].append(line.astype(np.float32))
     if level + 1 == len(levels):

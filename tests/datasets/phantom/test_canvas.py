@@ -26,9 +26,7 @@ def test_a_positive_angle_turns_the_body_clockwise_on_the_screen(canvas):
 def test_fill_has_the_area_of_its_outline(canvas):
     angles = np.linspace(0, 2 * np.pi, 200, endpoint=False)
     disc = canvas.fill(0.5 * np.stack([np.cos(angles), np.sin(angles)], 1))
-    assert np.sqrt(disc.sum() / np.pi) == pytest.approx(
-        40, abs=1
-    )  # OpenCV's smooth edge is half a pixel wide
+    assert np.sqrt(disc.sum() / np.pi) == pytest.approx(40, abs=1)  # OpenCV's smooth edge is half a pixel wide
     assert canvas.depth(disc).max() == pytest.approx(0.5, rel=0.05)
 
 

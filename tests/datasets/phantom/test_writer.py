@@ -118,6 +118,12 @@ def test_a_folder_of_another_set_is_refused(raw):
     assert contents(raw[0]) == before
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"file/raw: the folder cannot be made: Not a directory"):
+        write_phantoms(tmp_path / "file" / "raw", 1, seed=0, size=SIZE, workers=1)
+
+
 def test_a_full_disk_leaves_no_part_of_a_file_and_no_table(tmp_path, monkeypatch):
     real = Path.write_bytes
 
