@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from covidmm.datasets.phantom.anatomy import Thorax
 from covidmm.datasets.phantom.canvas import Canvas, Picture, ramp
 
-CLASSES = ("negative", "typical", "indeterminate", "atypical")
-
 VISIBLE = 0.04
 """Added attenuation above which a pixel belongs to an opacity: about 8 of 255 grey levels over a lung.
 
@@ -51,7 +49,7 @@ def draw_opacities(canvas: Canvas, thorax: Thorax, study_class: str, rng: np.ran
     Args:
         canvas: the canvas that the chest was drawn on.
         thorax: the chest.
-        study_class: one of :data:`CLASSES`.
+        study_class: one of :data:`covidmm.findings.STUDY_CLASSES`.
         rng: draws kind, place and size.
 
     Returns:
@@ -195,7 +193,7 @@ class _Painter:
         region = self.canvas.blank()
         for _ in range(_TRIES):
             outline = self.thorax.outlines[side]
-            level = float(outline[:, 1].max()) - self.rng.uniform(0.38, 0.75)
+            level = float(outline[:, 1].max()) - self.rng.uniform(0.48, 0.80)
             climb = 0 if flat else self.rng.uniform(0.14, 0.26)
             near_wall = np.clip((np.abs(self.canvas.x) - 0.45) / 0.5, 0, 1)
             surface = level - climb * near_wall**2 + (0 if flat else 0.03) * (1 - near_wall)
@@ -229,8 +227,9 @@ class _Painter:
             cx, cy = self._place(side, self.rng.uniform(0.35, 0.65), self.rng.uniform(0.2, 0.7))
             radius = self.rng.uniform(0.15, 0.24)
             apart = np.hypot(self.canvas.x - cx, self.canvas.y - cy) / radius
-            wobble = 0.04 * self.canvas.noise(self.rng, 0.12)
-            support = ramp(1 - apart + wobble, 0, 0.2)
+            wobble = 0.08 * self.canvas.noise(self.rng, 0.12)
+            ball = 1 - apart + wobble
+            support = 0.7 * ramp(ball, 0, 0.18) + 0.3 * ramp(ball, 0, 0.8)
             region = self._finish(side, support, self.rng.uniform(0.34, 0.46), 0.05)
             if self._large_enough(region) and not (regions and self._touches(regions, region)):
                 regions.append(region)

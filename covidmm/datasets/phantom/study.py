@@ -13,13 +13,14 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLossl
 from covidmm.datasets.phantom.anatomy import draw_thorax
 from covidmm.datasets.phantom.canvas import Canvas, Picture
 from covidmm.datasets.phantom.exposure import Exposure
-from covidmm.datasets.phantom.opacities import CLASSES, draw_opacities
+from covidmm.datasets.phantom.opacities import draw_opacities
 from covidmm.datasets.phantom.patient import Patient
+from covidmm.findings import STUDY_CLASSES
 
 _Value = TypeVar("_Value")
 
 # Shares as in SIIM's training set; rare depths and syntaxes are lifted so that a small set has them all.
-_CLASS_SHARES = dict(zip(CLASSES, (0.277, 0.471, 0.173, 0.078), strict=True))
+_CLASS_SHARES = dict(zip(STUDY_CLASSES, (0.277, 0.471, 0.173, 0.078), strict=True))
 _PHOTOMETRIC = {"MONOCHROME2": 0.73, "MONOCHROME1": 0.27}
 _BITS = {12: 0.60, 15: 0.17, 8: 0.08, 14: 0.06, 16: 0.05, 10: 0.04}
 _SYNTAX = {ExplicitVRLittleEndian: 0.76, JPEGLosslessSV1: 0.10, JPEG2000Lossless: 0.07, RLELossless: 0.07}
@@ -74,8 +75,8 @@ def plan_study(seed: int, index: int, size: tuple[int, int]) -> Study:
         size: least and greatest length of the longer side, pixels.
     """
     rng = np.random.default_rng([seed, index, 0])
-    if index < len(CLASSES):
-        study_class = CLASSES[np.random.default_rng(seed).permutation(len(CLASSES))[index]]
+    if index < len(STUDY_CLASSES):
+        study_class = STUDY_CLASSES[np.random.default_rng(seed).permutation(len(STUDY_CLASSES))[index]]
     else:
         study_class = _spread(seed, index, 2, _CLASS_SHARES)
     longer = int(rng.integers(size[0], size[1] + 1))

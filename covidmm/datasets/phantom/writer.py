@@ -6,28 +6,20 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.atomic import write_bytes
 from covidmm.datasets.phantom.dicom import encode
-from covidmm.datasets.phantom.opacities import CLASSES
 from covidmm.datasets.phantom.study import Study, plan_study, render
+from covidmm.datasets.siim_labels import IMAGE_CSV, STUDY_COLUMNS, STUDY_CSV
+from covidmm.datasets.workers import run_each
 from covidmm.errors import DataError
-
-_STUDY_COLUMNS = (
-    "Negative for Pneumonia",
-    "Typical Appearance",
-    "Indeterminate Appearance",
-    "Atypical Appearance",
-)
+from covidmm.findings import STUDY_CLASSES
 
 
 @dataclass(frozen=True)
@@ -82,8 +74,8 @@ def write_phantoms(
         workers: processes; one per core when None.
 
     Raises:
-        DataError: an argument is out of range, or ``out`` already holds other studies.
-        OSError: ``out`` cannot be written.
+        DataError: an argument is out of range, or ``out`` cannot be made or already holds other studies.
+        OSError: a file cannot be written (no space, ...).
     """
     if studies < 1:
         raise DataError(f"studies: at least 1 expected, got {studies}")
@@ -93,45 +85,45 @@ def write_phantoms(
         raise DataError(f"size: two lengths in pixels, 128 <= least <= greatest <= 4096 expected, got {size}")
     out = Path(out)
     planned = [plan_study(seed, index, size) for index in range(studies)]
-    _refuse_others(out, {study.study for study in planned})
-    written = list(_each(out, planned, workers or os.cpu_count() or 1))
-    _write_whole(out / "train_image_level.csv", _image_table(written))
-    _write_whole(out / "train_study_level.csv", _study_table(planned))
+    _make(out, {study.study for study in planned})
+    written = _write_all(out, planned, workers or os.cpu_count() or 1)
+    write_bytes(out / IMAGE_CSV, _image_table(written))
+    write_bytes(out / STUDY_CSV, _study_table(planned))
     counts = Counter(study.study_class for study in planned)
     return PhantomSummary(
         out=out,
         studies=studies,
         images=sum(len(study.images) for study in planned),
         boxes=sum(len(boxes) for one in written for boxes in one.boxes),
-        classes={name: counts[name] for name in CLASSES},
+        classes={name: counts[name] for name in STUDY_CLASSES},
     )
 
 
-def _refuse_others(out: Path, ours: set[str]) -> None:
-    """A table beside studies that it does not list is a trap for whoever reads the folder."""
+def _make(out: Path, ours: set[str]) -> None:
+    """Make the folder. A table beside studies that it does not list is a trap, so other studies are refused."""
     train = out / "train"
-    if train.is_dir():
-        others = sorted(entry.name for entry in train.iterdir() if entry.name not in ours)
-        if others:
-            raise DataError(
-                f"{train}: holds {len(others)} entries of another set (first: {others[0]}); name an empty folder"
-            )
+    try:
+        train.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{out}: the folder cannot be made: {error.strerror}") from error
+    others = sorted(entry.name for entry in train.iterdir() if entry.name not in ours)
+    if others:
+        raise DataError(
+            f"{train}: holds {len(others)} entries of another set (first: {others[0]}); name an empty folder"
+        )
 
 
-def _each(out: Path, planned: list[Study], workers: int) -> Iterator[_Written]:
-    """Write every study; results come in the order of the plan."""
+def _write_all(out: Path, planned: list[Study], workers: int) -> list[_Written]:
+    """Write every study; the result is in the order of the plan."""
     write = partial(_write_study, out)
-    workers = min(workers, len(planned))
     if workers == 1:
-        yield from map(write, planned)
-        return
-    # Never fork: OpenCV's threads do not survive it.
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        try:
-            yield from pool.map(write, planned, chunksize=2)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        return [write(study) for study in planned]
+    written: dict[str, _Written] = {}
+    for study, outcome in run_each(write, planned, min(workers, len(planned))):
+        if isinstance(outcome, Exception):
+            raise outcome
+        written[study.study] = outcome
+    return [written[study.study] for study in planned]
 
 
 def _write_study(out: Path, study: Study) -> _Written:
@@ -140,7 +132,7 @@ def _write_study(out: Path, study: Study) -> _Written:
         rendering = render(study, number)
         path = out / "train" / study.study / series / f"{image}.dcm"
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, encode(study, number, rendering.grey))
+        write_bytes(path, encode(study, number, rendering.grey))
         boxes.append(rendering.boxes)
     return _Written(study, tuple(boxes))
 
@@ -163,8 +155,8 @@ def _image_table(written: list[_Written]) -> bytes:
 
 
 def _study_table(planned: list[Study]) -> bytes:
-    rows = [(f"{study.study}_study", *(int(study.study_class == name) for name in CLASSES)) for study in planned]
-    return _table(("id", *_STUDY_COLUMNS), rows)
+    rows = [(f"{study.study}_study", *(int(study.study_class == name) for name in STUDY_CLASSES)) for study in planned]
+    return _table(("id", *STUDY_COLUMNS), rows)
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple]) -> bytes:
@@ -173,14 +165,3 @@ def _table(columns: tuple[str, ...], rows: list[tuple]) -> bytes:
     writer.writerow(columns)
     writer.writerows(sorted(rows))
     return text.getvalue().encode()
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """The file appears complete or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from covidmm.datasets.phantom.opacities import CLASSES, VISIBLE, bounds
+from covidmm.datasets.phantom.opacities import VISIBLE, bounds
 from covidmm.datasets.phantom.study import plan_study, render
+from covidmm.findings import STUDY_CLASSES
 
 SIZE = (300, 330)
 
@@ -20,7 +21,7 @@ def studies_of(study_class, count):
 
 @pytest.fixture(scope="module")
 def rendered():
-    return {name: [(study, render(study, 0)) for study in studies_of(name, 8)] for name in CLASSES}
+    return {name: [(study, render(study, 0)) for study in studies_of(name, 8)] for name in STUDY_CLASSES}
 
 
 def test_negative_has_no_opacity(rendered):
@@ -67,7 +68,7 @@ def test_atypical_has_an_opacity(rendered):
     assert all(len(picture.boxes) >= 1 for _, picture in rendered["atypical"])
 
 
-@pytest.mark.parametrize("study_class", CLASSES[1:])
+@pytest.mark.parametrize("study_class", STUDY_CLASSES[1:])
 def test_boxes_are_exact(rendered, study_class):
     """Against the mask itself: nothing visible outside, and every side of every box touched."""
     for study, picture in rendered[study_class]:
@@ -83,7 +84,7 @@ def test_boxes_are_exact(rendered, study_class):
         assert not outside.any()
 
 
-@pytest.mark.parametrize("study_class", CLASSES)
+@pytest.mark.parametrize("study_class", STUDY_CLASSES)
 def test_the_finished_picture_differs_only_inside_the_boxes(rendered, study_class):
     """Same chest, same noise, with and without its opacities: what changes by 8 grey levels is boxed."""
     for study, picture in rendered[study_class]:

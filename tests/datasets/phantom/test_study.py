@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covidmm.datasets.phantom.opacities import CLASSES
 from covidmm.datasets.phantom.study import plan_study, render
+from covidmm.findings import STUDY_CLASSES
 
 SIZE = (300, 330)
 
@@ -15,7 +15,7 @@ SIZE = (300, 330)
 @given(seed=st.integers(0, 2**40))
 @settings(max_examples=20, deadline=None)
 def test_every_class_occurs_in_eight_studies(seed):
-    assert {plan_study(seed, k, SIZE).study_class for k in range(8)} == set(CLASSES)
+    assert {plan_study(seed, k, SIZE).study_class for k in range(8)} == set(STUDY_CLASSES)
 
 
 def test_a_picture_is_the_same_to_the_last_bit_each_time():
@@ -60,7 +60,7 @@ def test_the_mix_follows_siim():
     # Nothing in the header gives the class away.
     for field in ("photometric", "modality"):
         both = Counter((s.study_class, getattr(s, field)) for s in planned)
-        shares = [both[name, max(share(field))] / sum(both[name, v] for v in share(field)) for name in CLASSES]
+        shares = [both[name, max(share(field))] / sum(both[name, v] for v in share(field)) for name in STUDY_CLASSES]
         assert max(shares) - min(shares) < 0.2
 
 

@@ -1,6 +1,5 @@
 import ast
 import csv
-import warnings
 from pathlib import Path
 
 import pydicom
@@ -9,6 +8,9 @@ import pytest
 import covidmm.datasets.phantom.writer as writer_module
 from covidmm.datasets.phantom import write_phantoms
 from covidmm.errors import DataError
+
+# SIIM's ids, 12 hex digits, are no valid UIDs.
+pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 
 SIZE = (200, 240)
 STUDIES = 24
@@ -64,9 +66,7 @@ def test_layout_and_tables_agree(raw):
     for row in images:
         path = files[row["id"].removesuffix("_image")]
         assert path.parent.parent.name == row["StudyInstanceUID"]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            header = pydicom.dcmread(path)
+        header = pydicom.dcmread(path)
         assert header.pixel_array.shape == (header.Rows, header.Columns)
         boxes = ast.literal_eval(row["boxes"]) if row["boxes"] else []
         assert (not boxes) == (row["StudyInstanceUID"] in negative)
@@ -85,9 +85,7 @@ def test_layout_and_tables_agree(raw):
 def test_files_are_mixed_as_in_siim(raw):
     seen = set()
     for path in raw[0].rglob("*.dcm"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            header = pydicom.dcmread(path, stop_before_pixels=True)
+        header = pydicom.dcmread(path, stop_before_pixels=True)
         seen |= {header.PhotometricInterpretation, header.BitsStored, header.file_meta.TransferSyntaxUID.name}
         seen |= {header.Modality, header.ViewPosition, header.PatientSex}
         seen |= {name for name in ("WindowCenter", "RescaleIntercept") if name in header}
@@ -116,6 +114,12 @@ def test_a_folder_of_another_set_is_refused(raw):
     with pytest.raises(DataError, match=r"train: holds 24 entries of another set .* name an empty folder"):
         write_phantoms(raw[0], 2, seed=5, size=SIZE, workers=1)
     assert contents(raw[0]) == before
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"file/raw: the folder cannot be made: Not a directory"):
+        write_phantoms(tmp_path / "file" / "raw", 1, seed=0, size=SIZE, workers=1)
 
 
 def test_a_full_disk_leaves_no_part_of_a_file_and_no_table(tmp_path, monkeypatch):
