@@ -75,6 +75,19 @@ def test_boxes_are_where_they_belong(prepared, tmp_path):
     assert not (pixels[100:260, left + 100 : left + 220] == rgb(TRUTH)).all(-1).any()
 
 
+def test_a_box_ends_where_its_radiograph_does(prepared, tmp_path):
+    """On a sheet too, where a tall radiograph has black bars beside it."""
+    case = one(prepared, [], 4)
+    huge = type(case)(case.path, case.image, np.array([[-50.0, -50, 900, 900]]), case.boxes, case.scores, case.hits)
+    draw_sheet([huge], tmp_path / "sheet.png", "title", tile=256)
+    tile = np.asarray(Image.open(tmp_path / "sheet.png"))[100:356, 28:284]
+    rows, columns = np.nonzero((tile == rgb(TRUTH)).all(-1))
+    # 64 x 512 becomes 32 x 256 in the middle of 256 x 256
+    np.testing.assert_allclose([columns.min(), rows.min(), columns.max(), rows.max()], [112, 0, 143, 255], atol=2)
+    assert (tile[:, :100] == 0).all()
+    assert (tile[:, -100:] == 0).all()
+
+
 @pytest.mark.parametrize("number", range(1, 7))
 def test_predictions_below_the_threshold_are_not_drawn(prepared, predictions, tmp_path, number):
     counts = []
