@@ -44,6 +44,7 @@ def grey_of_stored(stored: NDArray, dataset: Dataset, notes: list[str]) -> NDArr
     Raises:
         ValueError: bits that contradict each other.
     """
+    stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)  # big-endian files
     if stored.dtype.kind == "f":
         return stretch(_display_values(stored, dataset, notes))
     stored = _stored_bits(stored, dataset)

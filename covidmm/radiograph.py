@@ -5,6 +5,7 @@ The grey mapping is in :mod:`covidmm.grey`.
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator
@@ -22,6 +23,10 @@ from covidmm.grey import grey_of_stored, luminance, stretch
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+# pydicom logs a traceback for every file that it cannot decode; here it becomes an error of one line.
+logging.getLogger("pydicom").addHandler(logging.NullHandler())
+logging.getLogger("openjpeg").addHandler(logging.NullHandler())
 
 #: No radiograph has more pixels; a header that declares more is a mistake or an attack.
 MAX_PIXELS = 2**28
