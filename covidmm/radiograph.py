@@ -190,11 +190,11 @@ def _dataset(path: Path, header_only: bool = False) -> Dataset:
         dataset = pydicom.dcmread(path, force=True, **options)
         if "Rows" not in dataset or "SOPClassUID" not in dataset:
             raise ValueError("is neither DICOM nor PNG, JPEG or TIFF") from None
-        implicit = dataset.original_encoding[0]
         dataset.ensure_file_meta()
-        dataset.file_meta.TransferSyntaxUID = (
-            pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
-        )
+        if "TransferSyntaxUID" not in dataset.file_meta:
+            implicit, little = dataset.original_encoding
+            explicit = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
+            dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if implicit else explicit
         return dataset
 
 

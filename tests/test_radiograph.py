@@ -148,11 +148,12 @@ def test_jpeg_baseline_as_rsna_has_it(tmp_path):
     assert np.abs(found.pixels.astype(int) - pixels).mean() < 3
 
 
-def test_big_endian_files_are_read(tmp_path):
+@pytest.mark.parametrize("preamble", [True, False])
+def test_big_endian_files_are_read(tmp_path, preamble):
     dataset = dicom()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
     dataset.PixelData = smooth().astype(">u2").tobytes()
-    dataset.save_as(tmp_path / "big.dcm", implicit_vr=False, little_endian=False)
+    dataset.save_as(tmp_path / "big.dcm", implicit_vr=False, little_endian=False, enforce_file_format=preamble)
     expected = radiograph.read(save(dicom(), tmp_path / "raw.dcm")).pixels
     assert np.array_equal(radiograph.read(tmp_path / "big.dcm").pixels, expected)
 
