@@ -43,7 +43,7 @@ def _read(path: Path) -> Config:
     try:
         return Config.fromfile(str(path))
     except SyntaxError as error:
-        raise ConfigError(f"{error.filename or path}: line {error.lineno}: {error.msg}") from error
+        raise ConfigError(f"{path}: line {error.lineno}: {error.msg}") from error
     except ImportError as error:
         raise ConfigError(f"{path}: custom_imports: {' '.join(str(error).split())}") from error
     except Exception as error:  # a config is a program: anything can come out of it

@@ -1,0 +1,110 @@
+import pytest
+
+from covidmm.engine.config import load_config
+from covidmm.errors import ConfigError
+
+CONFIG = "configs/frcnn_x101_siim.py"
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("trian_cfg.max_epochs=1", "unknown key 'trian_cfg' in the config: did you mean 'train_cfg'?"),
+        (
+            "train_cfg.max_epoch=3",
+            "unknown key 'train_cfg.max_epoch' of EpochBasedTrainLoop: did you mean 'max_epochs'?",
+        ),
+        ("model.roi_head.bbox_head.num_clases=2", "did you mean 'num_classes'?"),
+        (
+            "model.test_cfg.rcnn.score_thrr=.1",
+            "unknown key 'model.test_cfg.rcnn.score_thrr': did you mean 'score_thr'?",
+        ),
+        ("model.test_cfg.rcnn.nms.iou_treshold=.1", "of nms: did you mean 'iou_threshold'?"),
+        ("model.train_cfg.rpn.assigner.pos_iou=.1", "of MaxIoUAssigner: did you mean 'pos_iou_thr'?"),
+        ("optim_wrapper.optimizer.momentun=1", "of SGD: did you mean 'momentum'?"),
+        ("optim_wrapper.clip_gradd.max_norm=1", "did you mean 'clip_grad'?"),
+        ("train_dataloader.batch_sise=3", "unknown key 'train_dataloader.batch_sise': did you mean 'batch_size'?"),
+        ("train_dataloader.dataset.pipeline.3.scal=3", "of Resize: did you mean 'scale'?"),
+        ("train_dataloader.dataset.ann_files=x", "of SIIMDataset: did you mean 'ann_file'?"),
+        ("default_hooks.checkpoint.intervall=2", "of ResumableCheckpointHook: did you mean 'interval'?"),
+        ("default_hooks.logger.intervall=2", "of LoggerHook: did you mean 'interval'?"),
+        ("param_scheduler.0.T_maks=2", "of SteppedCosineLR: did you mean 'T_max'?"),
+        ("randomness.sed=1", "did you mean 'seed'?"),
+        ("env_cfg.cudnn_bench=1", "did you mean 'cudnn_benchmark'?"),
+        ("model.backbone.type=ResNext", "unknown type 'ResNext' at model.backbone: did you mean 'ResNet'?"),
+        ("val_evaluator.type=DetectionMetrics", "did you mean 'DetectionMetric'?"),
+        ("train_cfg.max_epochs=abc", "train_cfg.max_epochs is 50, a text cannot replace it"),
+        ("train_pipeline.0.type=x", "'train_pipeline' is a helper of the config file"),
+        ("max_epochs", "is not KEY=VALUE"),
+        ("train_dataloader.dataset.pipeline.99.scale=3", "--cfg-options train_dataloader.dataset.pipeline.99.scale=3"),
+    ],
+)
+def test_an_option_that_nothing_reads_is_refused(option, message):
+    with pytest.raises(ConfigError) as raised:
+        load_config(CONFIG, [option])
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "path", "value"),
+    [
+        ("train_cfg.max_epochs=1", "train_cfg.max_epochs", 1),
+        ("model.backbone.init_cfg=None", "model.backbone.init_cfg", None),
+        ("train_dataloader.dataset.indices=4", "train_dataloader.dataset.indices", 4),
+        ("model.test_cfg.rcnn.score_thr=0.3", "model.test_cfg.rcnn.score_thr", 0.3),
+        ("load_from=x.pth", "load_from", "x.pth"),
+        ("optim_wrapper.accumulative_counts=4", "optim_wrapper.accumulative_counts", 4),
+        ("optim_wrapper.clip_grad.max_norm=10", "optim_wrapper.clip_grad.max_norm", 10),
+        ("default_hooks.checkpoint.priority=LOW", "default_hooks.checkpoint.priority", "LOW"),
+    ],
+)
+def test_an_option_that_something_reads_is_applied(option, path, value):
+    found = load_config(CONFIG, [option])
+    for part in path.split("."):
+        found = found[part]
+    assert found == value
+
+
+def write(folder, text, name="mine.py"):
+    (folder / name).write_text(text)
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train_cfg = dict(", "mine.py: line 1"),
+        ("_base_ = './none.py'", "none.py"),
+        ("trian_cfg = dict(max_epochs=3)", "unknown key 'trian_cfg' in the config: did you mean 'train_cfg'?"),
+        ("custom_imports = dict(imports=['no_such_module_at_all'])", "custom_imports"),
+        ("x = 1 / 0", "mine.py: ZeroDivisionError"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_cause(tmp_path, text, message):
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, text))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ConfigError, match=r"configs/none\.py: no such config file"):
+        load_config("configs/none.py")
+
+
+def test_a_variable_that_the_file_uses_itself_is_no_unknown_key(tmp_path):
+    path = write(tmp_path, "epochs = 3\ntrain_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs)")
+    assert load_config(path).train_cfg.max_epochs == 3
+
+
+def test_an_inherited_file_is_checked_as_one(tmp_path, request):
+    base = request.config.rootpath / CONFIG
+    path = write(tmp_path, f"_base_ = {str(base)!r}\nmodel = dict(backbone=dict(dept=50))")
+    with pytest.raises(ConfigError, match=r"'model\.backbone\.dept' of ResNeXt: did you mean 'depth'\?"):
+        load_config(path)
