@@ -1,12 +1,11 @@
 """One chest radiograph in memory, from DICOM, PNG, JPEG or TIFF; the only place that knows pixel DICOM.
 
-The grey mapping is the report's: modality LUT, VOI LUT or window, MONOCHROME1 inverted, stretched between the
-least and the greatest value to 0..255 and truncated. It is worked out once per *possible* stored value, of
-which there are at most 65,536, and looked up per pixel.
+The grey mapping is in :mod:`covidmm.grey`.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator
@@ -20,9 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.errors import RadiographError
+from covidmm.grey import grey_of_stored, luminance, stretch
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+# pydicom logs a traceback for every file that it cannot decode; here it becomes an error of one line.
+logging.getLogger("pydicom").addHandler(logging.NullHandler())
+logging.getLogger("openjpeg").addHandler(logging.NullHandler())
 
 #: No radiograph has more pixels; a header that declares more is a mistake or an attack.
 MAX_PIXELS = 2**28
@@ -167,7 +171,7 @@ def _read_picture(path: Path) -> Radiograph:
         header = Header(path, picture.height, picture.width, bits_stored=_bits(picture.mode))
         notes = [f"first of {picture.n_frames} pages"] if getattr(picture, "n_frames", 1) > 1 else []
         deep = header.bits_stored > 8
-        pixels = _stretch(np.asarray(picture, np.float64)) if deep else np.array(picture.convert("L"))
+        pixels = stretch(np.asarray(picture, np.float64)) if deep else np.array(picture.convert("L"))
     pixels.setflags(write=False)
     return Radiograph(header, pixels, tuple(notes))
 
@@ -186,11 +190,11 @@ def _dataset(path: Path, header_only: bool = False) -> Dataset:
         dataset = pydicom.dcmread(path, force=True, **options)
         if "Rows" not in dataset or "SOPClassUID" not in dataset:
             raise ValueError("is neither DICOM nor PNG, JPEG or TIFF") from None
-        implicit = dataset.original_encoding[0]
         dataset.ensure_file_meta()
-        dataset.file_meta.TransferSyntaxUID = (
-            pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
-        )
+        if "TransferSyntaxUID" not in dataset.file_meta:
+            implicit, little = dataset.original_encoding
+            explicit = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
+            dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if implicit else explicit
         return dataset
 
 
@@ -251,116 +255,9 @@ def _decode(dataset: Dataset, header: Header) -> tuple[NDArray[np.uint8], list[s
         syntax = UID(header.transfer_syntax or "")
         raise ValueError(f"unsupported transfer syntax {syntax} ({syntax.name})") from None
     if colour:
-        return _stretch(_luminance(stored)), notes
+        return stretch(luminance(stored)), notes
     if header.photometric == "PALETTE COLOR":
         from pydicom.pixels import apply_color_lut
 
-        return _stretch(_luminance(apply_color_lut(stored, dataset))), notes
-    return _grey(stored, dataset, header, notes), notes
-
-
-def _luminance(colours: NDArray) -> NDArray[np.float64]:
-    return colours[..., :3].astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-
-
-def _stretch(values: NDArray, ignore: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
-    """Least to greatest value onto 0..255, truncated; a constant image and ignored values become black."""
-    counted = values if ignore is None else values[~ignore]
-    counted = counted[np.isfinite(counted)]
-    low, high = (float(counted.min()), float(counted.max())) if counted.size else (0.0, 0.0)
-    scaled = np.nan_to_num((values - low) / ((high - low) or 1.0) * 255, posinf=255, neginf=0)
-    pixels = np.clip(scaled, 0, 255).astype(np.uint8)
-    if ignore is not None:
-        pixels[ignore] = 0
-    return pixels
-
-
-def _grey(stored: NDArray, dataset: Dataset, header: Header, notes: list[str]) -> NDArray[np.uint8]:
-    """The grey mapping of single-sample pixels."""
-    if stored.dtype.kind == "f":
-        return _stretch(_display_values(stored, dataset, header, notes))
-    stored = _stored_bits(stored, dataset)
-    low, high = int(stored.min()), int(stored.max())
-    if low == high:
-        notes.append("constant image")
-    if high - low > 2**16:
-        return _stretch(_display_values(stored, dataset, header, notes))
-    possible = np.arange(low, high + 1)
-    shown = _display_values(possible, dataset, header, notes)
-    ignore = _padding(possible, dataset)
-    steps = np.diff(shown)
-    if ignore.any() or not ((steps >= 0).all() or (steps <= 0).all()):
-        # The extremes of what can occur are then not those of what does.
-        occurs = np.bincount((stored - low).ravel().astype(np.int64), minlength=len(possible)) > 0
-        table = _stretch(shown, ignore | ~occurs)
-    else:
-        table = _stretch(shown)
-    return _look_up(table, stored, low)
-
-
-def _look_up(table: NDArray[np.uint8], stored: NDArray, low: int) -> NDArray[np.uint8]:
-    """``table[stored - low]`` without a subtraction per pixel: 16-bit values index a table that wraps."""
-    if stored.dtype.itemsize > 2:
-        return np.take(table, stored - low)
-    size = 256**stored.dtype.itemsize
-    whole = np.zeros(size, np.uint8)
-    whole[np.arange(low, low + len(table)) % size] = table
-    return np.take(whole, np.ascontiguousarray(stored).view(f"u{stored.dtype.itemsize}"), mode="wrap")
-
-
-def _stored_bits(stored: NDArray, dataset: Dataset) -> NDArray:
-    """Only the stored bits, sign-extended: overlays may live in the bits above, other data in those below."""
-    bits, allocated = int(dataset.BitsStored), stored.dtype.itemsize * 8
-    shift = max(0, int(dataset.get("HighBit", bits - 1)) + 1 - bits)
-    if not 1 <= bits <= allocated or shift + bits > allocated:
-        raise ValueError(f"contradictory bits: {bits} stored, high bit {dataset.HighBit}, {allocated} allocated")
-    above = allocated - bits - shift
-    if stored.dtype.kind == "u" and not shift and not int(stored.max()) >> bits:
-        return stored  # as in most files: nothing to remove, and reading is cheaper than writing
-    return (stored << above) >> (above + shift) if above or shift else stored
-
-
-def _display_values(values: NDArray, dataset: Dataset, header: Header, notes: list[str]) -> NDArray:
-    """Modality LUT, VOI LUT or window, inversion: by pydicom, on as many values as it is given."""
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
-
-    shown = apply_modality_lut(values, dataset)
-    window = _window_fault(dataset)
-    if window:
-        notes.append(f"window ignored: {window}")
-    elif "VOILUTSequence" in dataset or "WindowCenter" in dataset:
-        if "VOILUTSequence" in dataset and shown.dtype.kind == "f":
-            shown = shown.round().astype(np.int64)
-        shown = apply_voi_lut(shown, dataset)
-    shown = np.asarray(shown, np.float64)
-    return -shown if header.photometric == "MONOCHROME1" else shown
-
-
-def _window_fault(dataset: Dataset) -> str | None:
-    """Why the first window cannot be applied, or None where it can or none is given."""
-    from pydicom.multival import MultiValue
-
-    if "VOILUTSequence" in dataset or "WindowCenter" not in dataset:
-        return None
-    pair = []
-    for name in ("WindowCenter", "WindowWidth"):
-        value = dataset.get(name)
-        value = value[0] if isinstance(value, MultiValue) and value else value
-        try:
-            pair.append(float(value))
-        except (TypeError, ValueError):
-            return f"{name} is {value!r}"
-    least = 1 if dataset.get("VOILUTFunction", "LINEAR") == "LINEAR" else np.nextafter(0, 1)
-    if not np.isfinite(pair).all() or pair[1] < least:
-        return f"centre {pair[0]:g}, width {pair[1]:g}"
-    return None
-
-
-def _padding(values: NDArray, dataset: Dataset) -> NDArray[np.bool_]:
-    """Which stored values stand for 'no image here'."""
-    first = dataset.get("PixelPaddingValue")
-    if first is None or first == "":
-        return np.zeros(len(values), bool)
-    last = dataset.get("PixelPaddingRangeLimit", first)
-    low, high = sorted((int(first), int(last)))
-    return (values >= low) & (values <= high)
+        return stretch(luminance(apply_color_lut(stored, dataset))), notes
+    return grey_of_stored(stored, dataset, notes), notes

@@ -1,0 +1,66 @@
+"""Every config in configs/ loads without an unknown key and builds."""
+
+from pathlib import Path
+
+import pytest
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
+
+from covidmm.engine.config import load_config
+from covidmm.engine.preflight import check_classes
+
+CONFIGS = sorted(p for p in Path("configs").rglob("*.py") if "_base_" not in p.parts)
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
+
+
+def test_there_are_configs():
+    assert len(CONFIGS) >= 6
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=str)
+def test_a_config_loads_and_builds_its_model(path, monkeypatch):
+    monkeypatch.setenv("SIIM_ROOT", "somewhere/else")
+    cfg = load_config(path)
+    init_default_scope("mmdet")
+    model = MODELS.build(ConfigDict(cfg.model))
+    check_classes(model, ("opacity",))
+    assert cfg.train_dataloader.dataset.data_root == "somewhere/else"
+    assert cfg.test_evaluator.ann_file == "somewhere/else/annotations/test.json"
+
+
+def test_the_report_recipe_is_in_the_config():
+    """Numbers of system-spec section 4."""
+    cfg = load_config("configs/frcnn_x101_siim.py")
+    assert (cfg.model.backbone.depth, cfg.model.backbone.groups, cfg.model.backbone.base_width) == (101, 32, 8)
+    assert cfg.model.backbone.init_cfg.checkpoint == "covidmm://x101_nih"
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.nesterov, optimizer.weight_decay) == ("SGD", 1e-3, True, 0)
+    assert cfg.train_cfg.max_epochs == 50
+    assert (cfg.train_dataloader.batch_size, cfg.val_dataloader.batch_size) == (10, 6)
+    schedule = cfg.param_scheduler[0]
+    assert (schedule.T_max * schedule.step_every, schedule.eta_min_ratio) == (50, 0.05)
+    pipeline = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert pipeline["Resize"].scale == (512, 512)
+    assert pipeline["RandomFlip"].prob == 0.3
+    assert pipeline["RandomChoice"].prob == [0.5, 0.25, 0.25]
+    applied = [step for step in cfg.train_dataloader.dataset.pipeline if step.type == "RandomApply"]
+    assert [step.prob for step in applied] == [0.3, 0.3, 0.3]
+    assert cfg.test_dataloader.dataset.pipeline[2].scale == (1024, 1024)
+    sampler = cfg.model.train_cfg.rcnn.sampler
+    assert (sampler.num, sampler.pos_fraction) == (512, 0.25)
+
+
+@pytest.mark.parametrize("loss", ["ciou", "giou", "diou"])
+def test_a_box_loss_variant_differs_in_the_box_loss_alone(loss):
+    plain = load_config("configs/frcnn_x101_siim.py").to_dict()
+    variant = load_config(f"configs/frcnn_x101_siim_{loss}.py").to_dict()
+    head = variant["model"]["roi_head"]["bbox_head"]
+    assert head.pop("reg_decoded_bbox") is True
+    assert head["loss_bbox"]["type"].lower() == f"{loss}loss"
+    head["loss_bbox"] = plain["model"]["roi_head"]["bbox_head"]["loss_bbox"]
+    assert variant == plain
