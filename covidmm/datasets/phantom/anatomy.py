@@ -49,7 +49,7 @@ def draw_thorax(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> T
     air = np.zeros_like(picture)
     for field in fields:
         depth = canvas.depth(field)
-        air += canvas.blur(field, 0.01) * (0.50 + 0.22 * (1 - np.exp(-depth / 0.16)))
+        air += canvas.blur(field, 0.01) * (0.54 + 0.24 * (1 - np.exp(-depth / 0.16)))
     # Some lung lies behind and before the heart; it thins out towards the heart's middle.
     picture -= air * (1 - soft_middle * (0.72 + 0.28 * (1 - np.exp(-canvas.depth(middle) / 0.12))))
     picture += _abdomen(canvas, patient, inside)

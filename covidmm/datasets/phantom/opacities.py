@@ -162,14 +162,14 @@ class _Painter:
             reach = self.rng.uniform(0.24, 0.40) * (1 if low else 0.72)
             field = np.full_like(region, -9)
             for _ in range(int(self.rng.integers(3, 6))):
-                cx, cy = self._place(side, x + self.rng.normal(0, 0.12), y + self.rng.normal(0, 0.10))
-                rx, ry = reach * self.rng.uniform(0.6, 0.95), reach * self.rng.uniform(0.7, 1.15)
+                cx, cy = self._place(side, x + self.rng.normal(0, 0.08), y + self.rng.normal(0, 0.08))
+                rx, ry = reach * self.rng.uniform(0.7, 0.95), reach * self.rng.uniform(0.8, 1.15)
                 apart = np.hypot((self.canvas.x - cx) / rx, (self.canvas.y - cy) / ry)
                 field = np.maximum(field, 1 - apart)
-            field += 0.13 * self.canvas.noise(self.rng, 0.16) + 0.02 * self.canvas.noise(self.rng, 0.04)
+            field += 0.09 * self.canvas.noise(self.rng, 0.16) + 0.02 * self.canvas.noise(self.rng, 0.04)
             solid = self.rng.random() < 0.5
-            density = self.rng.uniform(0.36, 0.46) if solid else self.rng.uniform(0.27, 0.35)
-            region = self._finish(side, ramp(field, 0.0, 0.26), density, 0.12)
+            density = self.rng.uniform(0.46, 0.56) if solid else self.rng.uniform(0.36, 0.44)
+            region = self._finish(side, ramp(field, 0.0, 0.20), density, 0.09)
             if self._large_enough(region):
                 break
         return region
@@ -182,8 +182,8 @@ class _Painter:
             cx, cy = sign * self.rng.uniform(0.42, 0.5), self.rng.uniform(-0.12, 0.1)
             rx, ry = self.rng.uniform(0.28, 0.38), self.rng.uniform(0.34, 0.5)
             field = 1 - np.hypot((self.canvas.x - cx) / rx, (self.canvas.y - cy) / ry)
-            field = field + 0.12 * self.canvas.noise(self.rng, 0.12)
-            region = self._finish(side, ramp(field, 0.0, 0.22), self.rng.uniform(0.28, 0.4), 0.12)
+            field = field + 0.09 * self.canvas.noise(self.rng, 0.14)
+            region = self._finish(side, ramp(field, 0.0, 0.20), self.rng.uniform(0.46, 0.58), 0.07)
             if self._large_enough(region):
                 break
         return region
@@ -198,7 +198,7 @@ class _Painter:
             near_wall = np.clip((np.abs(self.canvas.x) - 0.45) / 0.5, 0, 1)
             surface = level - climb * near_wall**2 + (0 if flat else 0.03) * (1 - near_wall)
             support = ramp(self.canvas.y - surface, -0.015, 0.03 if flat else 0.07)
-            region = self._finish(side, support, self.rng.uniform(0.46, 0.56), 0.03)
+            region = self._finish(side, support, self.rng.uniform(0.56, 0.64), 0.03)
             if self._large_enough(region):
                 break
         return region
@@ -213,24 +213,24 @@ class _Painter:
             else:
                 away = self.canvas.y - fissure - self.rng.uniform(0.25, 0.4)
                 support = ramp(away, -0.012, 0.02)
-            region = self._finish(side, support, self.rng.uniform(0.38, 0.5), 0.09)
+            region = self._finish(side, support, self.rng.uniform(0.46, 0.58), 0.07)
             if self._large_enough(region):
                 break
         return region
 
     def _nodules(self) -> list[Picture]:
-        """One to three round masses that stay apart."""
+        """One or two round masses that stay apart."""
         regions: list[Picture] = []
-        wanted = int(self.rng.integers(1, 4))
+        wanted = int(self.rng.integers(1, 3))
         for _ in range(_TRIES):
             side = int(self.rng.integers(2))
             cx, cy = self._place(side, self.rng.uniform(0.35, 0.65), self.rng.uniform(0.2, 0.7))
-            radius = self.rng.uniform(0.15, 0.24)
+            radius = self.rng.uniform(0.17, 0.26)
             apart = np.hypot(self.canvas.x - cx, self.canvas.y - cy) / radius
             wobble = 0.08 * self.canvas.noise(self.rng, 0.12)
             ball = 1 - apart + wobble
             support = 0.7 * ramp(ball, 0, 0.18) + 0.3 * ramp(ball, 0, 0.8)
-            region = self._finish(side, support, self.rng.uniform(0.34, 0.46), 0.05)
+            region = self._finish(side, support, self.rng.uniform(0.46, 0.56), 0.05)
             if self._large_enough(region) and not (regions and self._touches(regions, region)):
                 regions.append(region)
             if len(regions) == wanted:

@@ -37,7 +37,7 @@ def _ribs(canvas: Canvas, patient: Patient) -> Picture:
     # Behind the spine and under the diaphragm they hardly show.
     behind_shadow *= ramp(np.abs(canvas.x), 0.04, 0.15) * (1 - 0.75 * ramp(canvas.y, 0.75, 1.1))
     before = canvas.tubes(front, 0.050, cortex=0.4) * fade
-    return 0.125 * behind_shadow + 0.075 * before
+    return 0.105 * behind_shadow + 0.06 * before
 
 
 def _shoulders(canvas: Canvas, patient: Patient) -> Picture:

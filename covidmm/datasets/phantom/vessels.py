@@ -19,7 +19,7 @@ def draw_vessels(canvas: Canvas, rng: np.random.Generator) -> Picture:
     shadow = canvas.blank()
     for level, lines in enumerate(levels):
         drawn = canvas.strokes(lines, 0.025 * 0.72**level)
-        shadow = np.maximum(shadow, 0.15 * 0.82**level * drawn)
+        shadow = np.maximum(shadow, 0.125 * 0.80**level * drawn)
     hila = canvas.blank()
     for side, y in ((-1, -0.06), (1, -0.13)):
         hila += np.exp(-(((canvas.x - side * 0.27) / 0.09) ** 2) - ((canvas.y - y) / 0.17) ** 2)
