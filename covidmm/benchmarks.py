@@ -1,0 +1,162 @@
+"""What covidmm's speed claims rest on: each measured beside the plain way of doing the same."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covidmm.radiograph import read
+
+#: Header attributes of the measured images: the least that a radiograph has, and all that the mapping honours.
+DICOM_CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "window": {
+        "PhotometricInterpretation": "MONOCHROME1",
+        "RescaleSlope": 1,
+        "RescaleIntercept": 0,
+        "WindowCenter": 2048,
+        "WindowWidth": 3000,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """covidmm against the plain way on one input.
+
+    The seconds are medians, ``ratio`` says how many times faster covidmm is, and ``largest_difference`` is in
+    grey levels of 0..255.
+    """
+
+    case: str
+    seconds: float
+    plain_seconds: float
+    ratio: float
+    largest_difference: int
+
+    @property
+    def equal(self) -> bool:
+        """Whether both results agree within one grey level."""
+        return self.largest_difference <= 1
+
+
+def benchmark_dicom(height: int = 2800, width: int = 3000, repeats: int = 7) -> list[Comparison]:
+    """Measure :func:`covidmm.radiograph.read` against pydicom's own functions on every pixel.
+
+    Both go from an uncompressed 12-bit DICOM file of (``height``, ``width``) pixels, in the page cache, to 0..255:
+    reading and decoding count for both. Each runs once to warm up, then ``repeats`` times in turn.
+
+    Raises:
+        ValueError: a size or number of repeats below 1.
+    """
+    if min(height, width, repeats) < 1:
+        raise ValueError("height, width and repeats must be at least 1")
+    stored = _chest_like(height, width)
+    with tempfile.TemporaryDirectory() as folder:
+        found = []
+        for case, attributes in DICOM_CASES.items():
+            path = Path(folder) / f"{case}.dcm"
+            _write(path, stored, attributes)
+            found.append(_compare(case, lambda p=path: read(p).pixels, lambda p=path: straightforward(p), repeats))
+        return found
+
+
+def straightforward(path: Path) -> NDArray[np.uint8]:
+    """(H, W) grey by modality LUT, VOI LUT, inversion and min-max in float64, pixel by pixel."""
+    from pydicom import dcmread
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+    dataset = dcmread(path)
+    shown = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset).astype(np.float64)
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        shown = shown.max() - shown
+    shown -= shown.min()
+    return (shown / (shown.max() or 1) * 255).astype(np.uint8)
+
+
+def machine() -> dict[str, Any]:
+    """The facts without which a number of seconds means nothing."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "system": platform.system(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("numpy", "pydicom")},
+    }
+
+
+def dicom_report(comparisons: list[Comparison], height: int, width: int, repeats: int) -> dict[str, Any]:
+    """The measurement as plain values for JSON."""
+    return {
+        "benchmark": "dicom",
+        "image": {"height": height, "width": width, "bits_stored": 12},
+        "repeats": repeats,
+        "cases": [asdict(one) | {"equal": one.equal} for one in comparisons],
+        "machine": machine(),
+    }
+
+
+def format_comparisons(comparisons: list[Comparison]) -> str:
+    """A table for people, in milliseconds."""
+    lines = [f"{'case':<8} {'covidmm ms':>11} {'pydicom ms':>11} {'ratio':>7}  largest difference"]
+    for one in comparisons:
+        verdict = "" if one.equal else "  NOT EQUAL within one grey level"
+        times = f"{one.seconds * 1e3:>11.1f} {one.plain_seconds * 1e3:>11.1f} {one.ratio:>6.1f}x"
+        lines.append(f"{one.case:<8} {times}  {one.largest_difference}{verdict}")
+    return "\n".join(lines)
+
+
+def _compare(case: str, ours: Callable[[], NDArray], plain: Callable[[], NDArray], repeats: int) -> Comparison:
+    difference = int(np.abs(ours().astype(np.int16) - plain()).max())
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats):  # in turn, so that a busy spell of the machine meets both
+        for run, taken in zip((ours, plain), times, strict=True):
+            start = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - start)
+    seconds, plain_seconds = map(statistics.median, times)
+    return Comparison(case, seconds, plain_seconds, plain_seconds / seconds, difference)
+
+
+def _chest_like(height: int, width: int) -> NDArray[np.uint16]:
+    """(H, W) of 12 bits: a smooth shade with noise, so that neighbours differ as on a radiograph."""
+    shade = np.add.outer(np.hanning(height) * 1900, np.hanning(width) * 1900)
+    noise = np.random.default_rng(0).normal(0, 40, (height, width))
+    return np.clip(shade + noise + 100, 0, 4095).astype(np.uint16)
+
+
+def _write(path: Path, stored: NDArray[np.uint16], attributes: dict[str, Any]) -> None:
+    from pydicom import Dataset
+    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+    dataset = Dataset()
+    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
+    dataset.SOPInstanceUID = generate_uid()
+    dataset.Rows, dataset.Columns = stored.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
+    for name, value in attributes.items():
+        setattr(dataset, name, value)
+    dataset.PixelData = stored.astype("<u2").tobytes()
+    dataset.ensure_file_meta()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def _processor() -> str:
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
