@@ -29,7 +29,7 @@ model = dict(
 train_pipeline = [*_base_.train_pipeline]
 train_pipeline[3] = dict(type="Resize", scale=(256, 256), keep_ratio=False)
 test_pipeline = [*_base_.test_pipeline]
-test_pipeline[2] = dict(type="Resize", scale=(256, 256), keep_ratio=True)
+test_pipeline[2] = dict(type="Resize", scale=(256, 256), keep_ratio=False)
 
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=test_pipeline))

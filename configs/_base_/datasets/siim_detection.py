@@ -53,7 +53,8 @@ test_pipeline = [
     dict(type="LoadImageFromFile"),
     # before Resize, so that the validation loss sees boxes in the pixels of the model
     dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="Resize", scale=(1024, 1024), keep_ratio=True),
+    # stretched as in training, and as in the report's evaluation; predictions go back through scale_factor
+    dict(type="Resize", scale=(1024, 1024), keep_ratio=False),
     dict(
         type="PackDetInputs",
         meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "study_id", "study_class"),
