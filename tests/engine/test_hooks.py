@@ -1,0 +1,80 @@
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import MessageHub
+from mmengine.model import BaseDataPreprocessor, BaseModel
+from torch.utils.data import DataLoader, Dataset
+
+from covidmm.engine.hooks import EpochSeedHook, ValidationLossHook, seed_worker
+
+
+def draws(seed, epoch, rank=0):
+    EpochSeedHook().before_train_epoch(SimpleNamespace(seed=seed, epoch=epoch, rank=rank))
+    return random.random(), float(np.random.rand()), float(torch.rand(1))
+
+
+def test_an_epoch_draws_the_same_whatever_came_before():
+    first = draws(0, 3)
+    np.random.rand(100)
+    assert draws(0, 3) == first
+
+
+@pytest.mark.parametrize("other", [(1, 3, 0), (0, 4, 0), (0, 3, 1)])
+def test_seeds_epochs_and_ranks_draw_differently(other):
+    assert all(a != b for a, b in zip(draws(0, 3), draws(*other), strict=True))
+
+
+class Noise(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return np.random.rand()
+
+
+def test_workers_draw_anew_in_each_epoch_and_alike_after_a_resume():
+    loader = DataLoader(Noise(), num_workers=2, worker_init_fn=seed_worker)
+    epochs = []
+    for epoch in (0, 1, 1):
+        draws(0, epoch)
+        epochs.append([float(x) for x in loader])
+    assert epochs[0] != epochs[1]
+    assert epochs[1] == epochs[2]
+    assert len(set(epochs[0])) == 4
+
+
+class Detector(BaseModel):
+    """Loses the mean of its inputs, plus noise that must not reach the training."""
+
+    def __init__(self):
+        super().__init__(BaseDataPreprocessor())
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, inputs, mode="tensor"):
+        np.random.rand(3)
+        torch.rand(3)
+        assert mode == "loss"
+        return {"loss_cls": inputs.mean() * self.scale, "loss_bbox": [inputs.max() * self.scale], "acc": inputs.min()}
+
+
+def test_the_validation_loss_is_the_mean_over_batches_and_disturbs_nothing():
+    hub = MessageHub.get_instance("test_validation_loss")
+    runner = SimpleNamespace(model=Detector(), optim_wrapper=SimpleNamespace(), message_hub=hub)
+    hook = ValidationLossHook()
+    hook.before_val_epoch(runner)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    expected = float(np.random.rand()), float(torch.rand(1))
+    np.random.seed(1)
+    torch.manual_seed(1)
+    for index, values in enumerate(([1.0, 3.0], [5.0, 7.0])):
+        hook.after_val_iter(runner, index, {"inputs": torch.tensor(values)})
+    metrics = {}
+    hook.after_val_epoch(runner, metrics)
+    assert metrics == pytest.approx({"val_loss_cls": 4.0, "val_loss_bbox": 5.0, "val_acc": 3.0, "val_loss": 9.0})
+    assert hub.get_scalar("val/val_loss").current() == pytest.approx(9.0)
+    assert (float(np.random.rand()), float(torch.rand(1))) == expected
+    assert runner.model.scale.grad is None

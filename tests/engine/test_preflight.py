@@ -1,0 +1,144 @@
+"""The checks before the first epoch, on tiny prepared data sets."""
+
+import json
+import logging
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
+
+from covidmm.datasets.options import Options
+from covidmm.datasets.preparation import prepare
+from covidmm.engine.config import load_config
+from covidmm.engine.preflight import PreflightHook, check_anchors, check_classes
+from covidmm.errors import ConfigError, DataError
+
+PIPELINE = [
+    {"type": "LoadImageFromFile"},
+    {"type": "LoadAnnotations", "with_bbox": True},
+    {"type": "Resize", "scale": (128, 128)},
+    {"type": "PackDetInputs"},
+]
+
+
+@pytest.fixture(scope="module")
+def prepared(make, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("preflight")
+    make.siim(folder / "raw", studies=40, size=(120, 96))
+    prepare("siim", folder / "raw", folder / "out", Options(), workers=1)
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def model(request):
+    init_default_scope("mmdet")
+    cfg = load_config(request.config.rootpath / "configs/small/frcnn_r18_siim.py")
+    return MODELS.build(ConfigDict(cfg.model))
+
+
+def dataset(root, split="train", pipeline=PIPELINE, **options):
+    return DATASETS.build(
+        ConfigDict(
+            type="SIIMDataset", data_root=str(root), ann_file=f"annotations/{split}.json", pipeline=pipeline, **options
+        )
+    )
+
+
+def run(model, train, val=None):
+    loaders = SimpleNamespace(
+        train_dataloader=SimpleNamespace(dataset=train),
+        val_dataloader=SimpleNamespace(dataset=val),
+        val_loop=val,
+        model=model,
+        logger=logging.getLogger("preflight-test"),
+    )
+    PreflightHook().before_train(loaders)
+
+
+def changed(prepared, tmp_path, change, split="train"):
+    copy = tmp_path / "copy"
+    shutil.copytree(prepared, copy)
+    path = copy / f"annotations/{split}.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return copy
+
+
+def test_it_says_how_many_images_it_keeps(prepared, model, caplog):
+    with caplog.at_level(logging.INFO):
+        run(model, dataset(prepared), dataset(prepared, "val"))
+    train = json.loads((prepared / "annotations/train.json").read_text())
+    boxed = len({a["image_id"] for a in train["annotations"]})
+    assert f"train: {boxed} images with boxes and {len(train['images']) - boxed} without" in caplog.text
+    assert "the best anchor overlaps them" in caplog.text
+
+
+def test_what_a_filter_drops_is_said(prepared, model, caplog):
+    with caplog.at_level(logging.INFO):
+        run(model, dataset(prepared, indices=10))
+    assert "filter_cfg or indices drop" in caplog.text
+
+
+def test_it_leaves_every_random_generator_as_it_was(prepared, model):
+    np.random.seed(5)
+    torch.manual_seed(5)
+    expected = np.random.get_state()[1].copy(), torch.get_rng_state()
+    train = dataset(prepared, pipeline=[*PIPELINE[:3], {"type": "RandomFlip", "prob": 0.5}, PIPELINE[3]])
+    run(model, train)
+    assert np.array_equal(np.random.get_state()[1], expected[0])
+    assert torch.equal(torch.get_rng_state(), expected[1])
+
+
+def test_an_image_in_two_splits_is_refused(prepared, model):
+    with pytest.raises(DataError, match="is in training and in validation"):
+        run(model, dataset(prepared), dataset(prepared))
+
+
+def test_a_missing_image_is_named(prepared, model, tmp_path):
+    copy = changed(prepared, tmp_path, lambda content: content["images"][0].update(file_name="gone/away.png"))
+    with pytest.raises(DataError, match=r"gone/away\.png: no such image \(1 of"):
+        run(model, dataset(copy))
+
+
+def test_a_set_without_a_box_is_refused(prepared, model, tmp_path):
+    copy = changed(prepared, tmp_path, lambda content: content.update(annotations=[]))
+    with pytest.raises(DataError, match="the train set has .* images and not one box"):
+        run(model, dataset(copy))
+
+
+def test_boxes_that_the_pipeline_loses_are_missed(prepared, model):
+    pipeline = [
+        *PIPELINE[:3],
+        {"type": "FilterAnnotations", "min_gt_bbox_wh": (1000, 1000), "keep_empty": False},
+        PIPELINE[3],
+    ]
+    with pytest.raises(DataError, match="ground-truth boxes survives the training pipeline"):
+        run(model, dataset(prepared, pipeline=pipeline))
+
+
+def test_another_number_of_classes_is_refused(model):
+    with pytest.raises(
+        ConfigError, match=r"roi_head\.bbox_head\.num_classes is 1, the data set has 2: opacity, nodule"
+    ):
+        check_classes(model, ("opacity", "nodule"))
+
+
+def test_anchors_that_fit_nothing_are_refused(model):
+    tiny = torch.tensor([[10.0, 10, 12, 12], [50, 50, 53, 52]])
+    with pytest.raises(ConfigError, match="no anchor overlaps any of 2 sampled boxes"):
+        check_anchors(model, [(tiny, (128, 128))])
+
+
+def test_anchors_that_fit_badly_are_warned_of(model):
+    flat = torch.tensor([[0.0, 50, 128, 66]])
+    assert "WARNING" in check_anchors(model, [(flat, (128, 128))])
+
+
+def test_a_detector_without_anchors_passes():
+    assert "which has no anchors" in check_anchors(torch.nn.Linear(1, 1), [(torch.zeros(0, 4), (8, 8))])
