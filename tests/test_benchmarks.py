@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from covidmm import benchmarks, radiograph
@@ -24,7 +25,8 @@ def run(*arguments, cwd):
 
 def test_both_ways_agree_and_both_are_timed():
     found = benchmark_dicom(60, 80, repeats=5)
-    assert [one.case for one in found] == ["plain", "window"]
+    expected = [("plain", "mapping"), ("plain", "file"), ("window", "mapping"), ("window", "file")]
+    assert [(one.case, one.stage) for one in found] == expected
     for one in found:
         assert one.equal
         assert one.seconds > 0
@@ -40,7 +42,7 @@ def test_the_measured_file_is_what_the_claim_names(tmp_path):
     assert (header.height, header.width, header.bits_stored, header.photometric) == (50, 40, 12, "MONOCHROME1")
     assert header.transfer_syntax == "1.2.840.10008.1.2.1"
     assert stored.max() > 2**11  # or it would be no 12-bit image
-    grey = benchmarks.straightforward(path)
+    grey = benchmarks.straightforward(stored, pydicom.dcmread(path))
     assert (grey.min(), grey.max()) == (0, 255)
     low, high = np.unravel_index(stored.argmin(), stored.shape), np.unravel_index(stored.argmax(), stored.shape)
     assert grey[low] > grey[high]  # MONOCHROME1
@@ -48,7 +50,7 @@ def test_the_measured_file_is_what_the_claim_names(tmp_path):
 
 def test_two_levels_are_seen(monkeypatch):
     true = benchmarks.straightforward
-    monkeypatch.setattr(benchmarks, "straightforward", lambda path: np.where(true(path) > 100, true(path) - 2, 0))
+    monkeypatch.setattr(benchmarks, "straightforward", lambda *given: np.where(true(*given) > 100, true(*given) - 2, 0))
     found = benchmark_dicom(30, 30, repeats=1)
     assert not any(one.equal for one in found)
     assert "NOT EQUAL" in format_comparisons(found)
@@ -56,7 +58,7 @@ def test_two_levels_are_seen(monkeypatch):
 
 @pytest.mark.parametrize(("difference", "equal"), [(0, True), (1, True), (2, False)])
 def test_equal_means_within_one_level(difference, equal):
-    assert Comparison("plain", 1.0, 5.0, 5.0, difference).equal is equal
+    assert Comparison("plain", "file", 1.0, 5.0, 5.0, difference).equal is equal
 
 
 def test_an_impossible_size_is_refused():
@@ -81,8 +83,8 @@ def test_a_difference_ends_the_tool_with_1(tmp_path):
         f"import sys, runpy; sys.path.insert(0, {str(TOOL.parent)!r}); sys.path.insert(0, {str(TOOL.parents[1])!r})\n"
         "from covidmm import benchmarks\n"
         "true = benchmarks.straightforward\n"
-        "benchmarks.straightforward = lambda path: true(path) // 2\n"
-        f"sys.argv = ['benchmark.py', 'dicom', '--height', '9', '--width', '9', '--repeats', '1']\n"
+        "benchmarks.straightforward = lambda *given: true(*given) // 2\n"
+        "sys.argv = ['benchmark.py', 'dicom', '--height', '9', '--width', '9', '--repeats', '1']\n"
         f"runpy.run_path({str(TOOL)!r}, run_name='__main__')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
@@ -94,3 +96,11 @@ def test_a_wrong_argument_is_named(tmp_path):
     done = run("dicom", "--repeats", "0", cwd=tmp_path)
     assert done.returncode == 2
     assert "--repeats" in done.stderr
+
+
+@pytest.mark.parametrize("target", [".", "absent/found.json"])
+def test_a_json_file_that_cannot_be_written_is_one_line(tmp_path, target):
+    done = run("dicom", "--json", target, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == f"error: --json {target}: not a file in a folder that exists\n"
+    assert done.stdout == ""

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from covidmm.errors import run_tool
+from covidmm.errors import DataError, run_tool
 
 
 def positive(text: str) -> int:
@@ -36,6 +36,8 @@ def main() -> int:
     arguments = vars(parser().parse_args())
     arguments.pop("subject")
     out = arguments.pop("json")
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):  # said before measuring, not after
+        raise DataError(f"--json {out}: not a file in a folder that exists")
 
     from covidmm import benchmarks
     from covidmm.atomic import json_bytes, write_bytes
