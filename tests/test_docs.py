@@ -83,7 +83,7 @@ def test_the_rule_sorts_commands():
     ids=["a blank line between", "below", "not closed"],
 )
 def test_a_marker_marks_only_the_block_right_below_it(page):
-    with pytest.raises(ValueError, match="line 1|line 4"):
+    with pytest.raises(ValueError, match=r"line [14]: the"):
         fences(page)
 
 
@@ -113,9 +113,10 @@ def test_make_targets_exist():
     assert targets >= MAKE_TARGETS
 
 
-@pytest.mark.parametrize("page", sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")]), ids=relative)
-def test_every_page_says_what_the_software_is_not(page):
-    assert "research software, not a medical device" in page.read_text().lower()
+def test_the_pages_say_what_the_software_is_not():
+    # conf.py puts it on every page of the site
+    for name in ("README.md", "docs/index.md", "docs/limits.md", "docs/conf.py"):
+        assert "research software, not a medical device" in (ROOT / name).read_text().lower(), name
 
 
 @pytest.mark.e2e
