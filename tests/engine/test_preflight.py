@@ -30,7 +30,7 @@ PIPELINE = [
 def prepared(make, tmp_path_factory):
     folder = tmp_path_factory.mktemp("preflight")
     make.siim(folder / "raw", studies=40, size=(120, 96))
-    prepare("siim", folder / "raw", folder / "out", Options(), workers=1)
+    prepare("siim", folder / "raw", folder / "out", Options(workers=1))
     return folder / "out"
 
 
@@ -108,7 +108,7 @@ def test_a_missing_image_is_named(prepared, model, tmp_path):
 
 def test_a_set_without_a_box_is_refused(prepared, model, tmp_path):
     copy = changed(prepared, tmp_path, lambda content: content.update(annotations=[]))
-    with pytest.raises(DataError, match="the train set has .* images and not one box"):
+    with pytest.raises(DataError, match=r"the train set has .* images and not one box"):
         run(model, dataset(copy))
 
 
@@ -118,7 +118,7 @@ def test_boxes_that_the_pipeline_loses_are_missed(prepared, model):
         {"type": "FilterAnnotations", "min_gt_bbox_wh": (1000, 1000), "keep_empty": False},
         PIPELINE[3],
     ]
-    with pytest.raises(DataError, match="ground-truth boxes survives the training pipeline"):
+    with pytest.raises(DataError, match=r"ground-truth boxes survives the training pipeline"):
         run(model, dataset(prepared, pipeline=pipeline))
 
 
