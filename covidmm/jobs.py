@@ -95,7 +95,9 @@ def evaluate(
 
     cfg = _load(config, work_dir, options, launcher)
     weights = best_checkpoint(Path(checkpoint)) if Path(checkpoint).is_dir() else Path(checkpoint)
-    threshold = stored_val_metrics(weights).get("detection/threshold")
+    stored = stored_val_metrics(weights)
+    # a validation that found nothing chose nothing
+    threshold = stored["detection/threshold"] if stored.get("detection/best_f1") else None
     folder = Path(cfg.work_dir)
     predictions = Path(out) if out else folder / "predictions.json"
     cfg.load_from = str(weights)
@@ -103,7 +105,7 @@ def evaluate(
     runner = Runner.from_cfg(cfg)
     started = time.monotonic()
     found = {name.removeprefix("detection/"): value for name, value in runner.test().items()}
-    found["threshold_source"] = "validation" if threshold is not None else "this split, maximising F1"
+    found["threshold_source"] = "validation" if threshold is not None else "this split, maximising F1 (optimistic)"
     if not is_main_process():
         return found
     seconds = time.monotonic() - started
