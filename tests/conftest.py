@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 REALDATA = Path(os.environ.get("COVIDMM_REALDATA", Path(__file__).parents[1] / "../shared/data")).resolve()
 ONE_HOT = {"negative": "1,0,0,0", "typical": "0,1,0,0", "indeterminate": "0,0,1,0", "atypical": "0,0,0,1"}
+# A shell that starts the tests in the background has every process under them ignore ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 STUDY_HEADER = [
     "id",
     "Negative for Pneumonia",
