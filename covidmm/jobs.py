@@ -102,6 +102,10 @@ def evaluate(
     predictions = Path(out) if out else folder / "predictions.json"
     cfg.load_from = str(weights)
     cfg.test_evaluator.update(outfile=str(predictions), threshold=threshold)
+    if cfg.get("test_time_augmentation"):
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        # wraps the model after its checkpoint was loaded
+        cfg.custom_hooks.append({"type": "PrepareTTAHook", "tta_cfg": cfg.tta_model})
     runner = Runner.from_cfg(cfg)
     started = time.monotonic()
     found = {name.removeprefix("detection/"): value for name, value in runner.test().items()}
@@ -109,7 +113,7 @@ def evaluate(
     if not is_main_process():
         return found
     seconds = time.monotonic() - started
-    name = _short_name(cfg.model.type)
+    name = cfg.get("detector") or cfg.model.type.lower()
     annotations = Path(cfg.test_evaluator.ann_file)
     write_metrics(
         folder / "metrics.json",
@@ -124,11 +128,6 @@ def evaluate(
         print(f"pictures: {show_dir}")
     print(f"predictions: {predictions}\nmetrics: {folder / 'metrics.json'}")
     return found
-
-
-def _short_name(model_type: str) -> str:
-    """The name under which the results contract lists a detector."""
-    return {"FasterRCNN": "frcnn"}.get(model_type, model_type.lower())
 
 
 def _load(config: str | Path, work_dir: Any, options: Sequence[str], launcher: str) -> Config:

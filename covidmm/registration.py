@@ -11,7 +11,14 @@ import covidmm.datasets.transforms
 import covidmm.engine.checkpointing
 import covidmm.engine.hooks
 import covidmm.engine.mixed_precision
+import covidmm.engine.param_groups
 import covidmm.engine.preflight
 import covidmm.engine.schedules
 import covidmm.evaluation.metric
-import covidmm.models.checkpoints  # noqa: F401
+import covidmm.models.batch_augments
+import covidmm.models.checkpoints
+import covidmm.models.yolov5.assigner
+import covidmm.models.yolov5.backbone
+import covidmm.models.yolov5.coder
+import covidmm.models.yolov5.head
+import covidmm.models.yolov5.neck  # noqa: F401

@@ -3,7 +3,7 @@
 import pytest
 
 from covidmm.errors import CheckpointError, ConfigError
-from covidmm.jobs import _load, _set_aside, _short_name, evaluate, train
+from covidmm.jobs import _load, _set_aside, evaluate, train
 
 
 @pytest.fixture(autouse=True)
@@ -29,11 +29,6 @@ def test_a_folder_without_checkpoints_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").touch()
     _set_aside(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
-
-
-def test_detectors_have_the_names_of_the_results_contract():
-    assert _short_name("FasterRCNN") == "frcnn"
-    assert _short_name("RetinaNet") == "retinanet"
 
 
 def test_faults_are_raised_before_anything_is_built(tmp_path):

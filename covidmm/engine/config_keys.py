@@ -31,11 +31,11 @@ from torch.utils.data import DataLoader
 
 from covidmm.errors import ConfigError
 
-#: Read by MMEngine or mmdet's tools at the top of a config, beside the arguments of the Runner.
+#: Read by MMEngine, mmdet's tools or covidmm.jobs at the top of a config, beside the arguments of the Runner.
 _TOP_LEVEL = {
     "custom_imports", "auto_scale_lr", "tta_model", "tta_pipeline", "runner_type", "env_cfg", "compile",
     "model_wrapper_cfg", "find_unused_parameters", "sync_bn", "efficient_conv_bn_eval",
-    "activation_checkpointing", "cudnn_benchmark",
+    "activation_checkpointing", "cudnn_benchmark", "detector", "test_time_augmentation",
 }  # fmt: skip
 
 #: What a builder takes out of a dict before it calls the class, by the registry's name or the dict's own key.

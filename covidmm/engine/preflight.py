@@ -87,35 +87,47 @@ def check_anchors(model: nn.Module, samples: list[tuple[torch.Tensor, tuple[int,
         A line for the log.
 
     Raises:
-        ConfigError: no box overlaps any anchor by an IoU of 0.3 or more, so nothing could be learned.
+        ConfigError: no box matches any anchor, so nothing could be learned.
     """
-    from mmdet.structures.bbox import bbox_overlaps
-
     boxed = [(boxes, size) for boxes, size in samples if len(boxes)]
     total = sum(len(boxes) for boxes, _ in boxed)
     head = _anchor_head(model)
     if head is None:
         return f"{total} boxes of {len(samples)} sampled images reach the model, which has no anchors to check"
+    judge = _fit_by_assigner if hasattr(head, "matched_share") else _fit_by_overlap
+    fits, any_fits, most_fit = judge(head, boxed)
+    reach = f"{total} boxes of {len(samples)} sampled images reach the model; "
+    if not any_fits:
+        sides = _sides(torch.cat([boxes for boxes, _ in boxed]))
+        anchor_sides = _sides(torch.cat(list(head.prior_generator.base_anchors)))
+        raise ConfigError(
+            f"{reach}{fits}: square roots of the areas are {min(sides):.0f} to {max(sides):.0f} px for boxes and "
+            f"{min(anchor_sides):.0f} to {max(anchor_sides):.0f} px for anchors"
+        )
+    return f"{reach}{fits}" + ("" if most_fit else ": WARNING, the anchors fit these boxes badly")
+
+
+def _fit_by_assigner(head: Any, boxed: list[tuple[torch.Tensor, tuple[int, int]]]) -> tuple[str, bool, bool]:
+    """Judge anchors by the head's own rule: the share of boxes that any anchor answers for."""
+    share = head.matched_share(torch.cat([boxes for boxes, _ in boxed]))
+    return f"anchors answer for {share:.0%} of them", share > 0, share >= 0.9
+
+
+def _fit_by_overlap(head: Any, boxed: list[tuple[torch.Tensor, tuple[int, int]]]) -> tuple[str, bool, bool]:
+    """Judge anchors by the best IoU that the grid of anchors has with each box."""
+    from mmdet.structures.bbox import bbox_overlaps
+
     best = []
     for boxes, (height, width) in boxed:
         sizes = [(-(-height // y), -(-width // x)) for x, y in head.prior_generator.strides]
         anchors = torch.cat(head.prior_generator.grid_priors(sizes, device="cpu"))
         best.append(bbox_overlaps(boxes, anchors).amax(1))
     overlaps = torch.cat(best)
-    recall = float((overlaps >= 0.5).float().mean())
     if not (overlaps >= 0.3).any():
-        sides = _sides(torch.cat([boxes for boxes, _ in boxed]))
-        anchor_sides = _sides(torch.cat(list(head.prior_generator.base_anchors)))
-        raise ConfigError(
-            f"no anchor overlaps any of {total} sampled boxes by IoU 0.3: square roots of the areas are "
-            f"{min(sides):.0f} to {max(sides):.0f} px for boxes and {min(anchor_sides):.0f} to "
-            f"{max(anchor_sides):.0f} px for anchors"
-        )
-    line = (
-        f"{total} boxes of {len(samples)} sampled images reach the model; the best anchor overlaps them by "
-        f"IoU {float(overlaps.mean()):.2f} on average, {recall:.0%} by at least 0.5"
-    )
-    return line if recall >= 0.5 else f"{line}: WARNING, the anchors fit these boxes badly"
+        return "no anchor overlaps any of them by IoU 0.3", False, False
+    recall = float((overlaps >= 0.5).float().mean())
+    text = f"the best anchor overlaps them by IoU {float(overlaps.mean()):.2f} on average, {recall:.0%} by at least 0.5"
+    return text, True, recall >= 0.5
 
 
 def _sides(boxes: torch.Tensor) -> list[float]:

@@ -67,3 +67,56 @@ class SteppedCosineLR(LRSchedulerMixin, _ParamScheduler):
         step = min(epoch // self.step_every, self.T_max)
         cosine = (1 + math.cos(math.pi * step / self.T_max)) / 2
         return self.eta_min_ratio + (1 - self.eta_min_ratio) * cosine
+
+
+@PARAM_SCHEDULERS.register_module()
+class WarmupLR(LRSchedulerMixin, _ParamScheduler):
+    """Linear warm-up whose start may differ between named parameter groups.
+
+    The learning rate of a group moves linearly from its start factor to 1 times what other schedulers make of
+    it, from ``begin`` to ``end``. YOLOv5 starts biases at ten times their rate and everything else near zero;
+    the groups are those of :class:`~covidmm.engine.param_groups.NamedGroupsConstructor`.
+
+    Args:
+        optimizer: optimizer or optim wrapper.
+        start_factor: where groups start that ``group_start_factors`` does not name; above 0.
+        group_start_factors: start by group name, above 0.
+        begin, end, last_step, by_epoch, verbose: as in every MMEngine scheduler.
+
+    Raises:
+        ValueError: a factor that is not positive, or a name that no group has.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        start_factor: float,
+        end: int,
+        group_start_factors: dict[str, float] | None = None,
+        begin: int = 0,
+        last_step: int = -1,
+        by_epoch: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        self.start_factor = start_factor
+        self.group_start_factors = dict(group_start_factors or {})
+        if min(start_factor, *self.group_start_factors.values(), math.inf) <= 0:
+            raise ValueError("start factors must be positive")
+        unknown = set(self.group_start_factors) - {group.get("name") for group in optimizer.param_groups}
+        if unknown:
+            raise ValueError(f"no parameter group is named '{unknown.pop()}'; use NamedGroupsConstructor")
+        self.total_steps = end - begin
+        super().__init__(optimizer, begin, end, last_step, by_epoch, verbose)
+
+    def _get_value(self) -> list[float]:
+        values = []
+        for group in self.optimizer.param_groups:
+            start = self.group_start_factors.get(group.get("name"), self.start_factor)
+            change = self._factor(start, self.last_step)
+            if self.last_step > 0:
+                change /= self._factor(start, self.last_step - 1)
+            values.append(group[self.param_name] * change)
+        return values
+
+    def _factor(self, start: float, step: int) -> float:
+        return start + (1 - start) * min(step / self.total_steps, 1)

@@ -131,7 +131,7 @@ def test_another_number_of_classes_is_refused(model):
 
 def test_anchors_that_fit_nothing_are_refused(model):
     tiny = torch.tensor([[10.0, 10, 12, 12], [50, 50, 53, 52]])
-    with pytest.raises(ConfigError, match="no anchor overlaps any of 2 sampled boxes"):
+    with pytest.raises(ConfigError, match="2 boxes of 1 sampled images reach the model; no anchor overlaps any"):
         check_anchors(model, [(tiny, (128, 128))])
 
 

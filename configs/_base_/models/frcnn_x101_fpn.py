@@ -3,6 +3,8 @@
 Numbers are the report's (its section on Faster R-CNN, system-spec section 4) unless marked otherwise.
 """
 
+detector = "frcnn"  # its name in tables and metrics.json
+
 model = dict(
     type="FasterRCNN",
     data_preprocessor=dict(

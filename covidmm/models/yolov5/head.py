@@ -176,7 +176,10 @@ class YOLOv5Head(BaseDenseHead):
         rows_columns = [output.shape[-2:] for output in outputs]
         priors = self.prior_generator.grid_priors(rows_columns, dtype=torch.float32, device=outputs[0].device)
         strides = torch.cat(
-            [prior.new_tensor(s).expand(len(prior), 2) for prior, s in zip(priors, self.prior_generator.strides)]
+            [
+                prior.new_tensor(s).expand(len(prior), 2)
+                for prior, s in zip(priors, self.prior_generator.strides, strict=True)
+            ]
         )
         priors = torch.cat(priors)
         flat = [o.float().permute(0, 2, 3, 1).reshape(len(o), -1, self.num_outputs) for o in outputs]

@@ -1,0 +1,47 @@
+"""The report's YOLO experiment sized for two CPU cores: YOLOv5-n, 256 px, from random weights.
+
+What this file does not name is configs/yolov5l_siim.py: losses, assigner and augmentations. The numbers here are
+chosen by covidmm.
+"""
+
+_base_ = "../yolov5l_siim.py"
+
+deepen_factor, widen_factor, size = 0.33, 0.25, 256
+
+model = dict(
+    data_preprocessor=dict(batch_augments=None),
+    backbone=dict(deepen_factor=deepen_factor, widen_factor=widen_factor),
+    neck=dict(deepen_factor=deepen_factor, widen_factor=widen_factor),
+    bbox_head=dict(widen_factor=widen_factor, loss_scale=32.0),
+    init_cfg=None,
+)
+
+train_pipeline = [*_base_.train_pipeline]
+train_pipeline[0] = dict(type="Mosaic", img_scale=(size, size), pad_val=114.0, prob=1.0)
+train_pipeline[1] = dict(_base_.train_pipeline[1], border=(-size // 2, -size // 2))
+train_pipeline[2] = dict(_base_.train_pipeline[2], img_scale=(size, size))
+test_pipeline = [*_base_.test_pipeline]
+test_pipeline[2] = dict(type="Resize", scale=(size, size), keep_ratio=True)
+test_pipeline[3] = dict(type="Pad", size=(size, size), pad_val=dict(img=(114, 114, 114)))
+tta_pipeline = [*_base_.tta_pipeline]
+tta_pipeline[1].transforms[0] = [
+    dict(type="Resize", scale=(side, side), keep_ratio=True) for side in (size, size * 5 // 6, size * 2 // 3)
+]
+
+train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=test_pipeline))
+
+max_epochs, warmup_iterations = 50, 100
+train_cfg = dict(max_epochs=max_epochs)
+# no accumulation and half the nominal batch: so few images give few enough steps
+optim_wrapper = dict(accumulative_counts=1, clip_grad=dict(max_norm=10.0))
+param_scheduler = [
+    dict(type="SteppedCosineLR", T_max=max_epochs, eta_min_ratio=0.05, by_epoch=True, begin=0, end=max_epochs),
+    dict(type="WarmupLR", start_factor=0.001, group_start_factors=dict(bias=10.0), end=warmup_iterations),
+    dict(type="LinearMomentum", start_factor=0.8 / 0.937, by_epoch=False, begin=0, end=warmup_iterations),
+]
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.01, gamma=100, update_buffers=True),
+]
