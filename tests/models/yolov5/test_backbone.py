@@ -71,5 +71,5 @@ def test_norm_eval_keeps_statistics():
 
 @pytest.mark.parametrize("wrong", [{"arch": "P7"}, {"release": "v4"}, {"out_indices": (9,)}, {"frozen_stages": 7}])
 def test_what_does_not_exist_is_refused(wrong):
-    with pytest.raises(ValueError, match="no YOLOv5 backbone|stages 0 to 4"):
+    with pytest.raises(ValueError, match=r"no YOLOv5 backbone|stages 0 to 4"):
         YOLOv5CSPDarknet(**wrong)
