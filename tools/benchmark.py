@@ -6,6 +6,7 @@ import _bootstrap  # noqa: F401
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from covidmm.errors import DataError, run_tool
 
@@ -28,27 +29,47 @@ def parser() -> argparse.ArgumentParser:
     dicom.add_argument("--height", type=positive, default=2800, help="rows (default 2800)")
     dicom.add_argument("--width", type=positive, default=3000, help="columns (default 3000)")
     dicom.add_argument("--repeats", type=positive, default=7, help="timed runs, of which the median (default 7)")
-    dicom.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    yolov5 = subjects.add_parser(
+        "yolov5",
+        help="inference and training step of YOLOv5, against the package named yolov5 (extra 'parity')",
+    )
+    yolov5.add_argument("--size", choices=("n", "s", "m", "l", "x"), default="l", help="default l")
+    yolov5.add_argument("--pixels", type=positive, default=512, help="side of the input (default 512)")
+    yolov5.add_argument("--batches", type=positive, nargs="+", default=[1, 8], help="batch sizes (default 1 8)")
+    yolov5.add_argument("--repeats", type=positive, default=5, help="timed runs, of which the median (default 5)")
+    for subject in (dicom, yolov5):
+        subject.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return top
 
 
 def main() -> int:
     arguments = vars(parser().parse_args())
-    arguments.pop("subject")
-    out = arguments.pop("json")
+    subject, out = arguments.pop("subject"), arguments.pop("json")
     if out is not None and (out.is_dir() or not out.parent.is_dir()):  # said before measuring, not after
         raise DataError(f"--json {out}: not a file in a folder that exists")
-
-    from covidmm import benchmarks
-    from covidmm.atomic import json_bytes, write_bytes
-
-    comparisons = benchmarks.benchmark_dicom(**arguments)
-    report = benchmarks.dicom_report(comparisons, **arguments)
-    print(benchmarks.format_comparisons(comparisons))
+    report, equal = measure_dicom(**arguments) if subject == "dicom" else measure_yolov5(**arguments)
     print(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
     if out is not None:
+        from covidmm.atomic import json_bytes, write_bytes
+
         write_bytes(out, json_bytes(report, indent=2))
-    return 0 if all(one.equal for one in comparisons) else 1
+    return 0 if equal else 1
+
+
+def measure_dicom(**arguments: int) -> tuple[dict, bool]:
+    from covidmm.benchmarks import dicom
+
+    comparisons = dicom.benchmark_dicom(**arguments)
+    print(dicom.format_comparisons(comparisons))
+    return dicom.dicom_report(comparisons, **arguments), all(one.equal for one in comparisons)
+
+
+def measure_yolov5(**arguments: Any) -> tuple[dict, bool]:
+    from covidmm.benchmarks import yolov5
+
+    report = yolov5.benchmark_yolov5(**arguments)
+    print(yolov5.format_timings(report))
+    return report, True
 
 
 if __name__ == "__main__":

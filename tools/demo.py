@@ -15,7 +15,7 @@ from covidmm.errors import CovidmmError, run_tool
 
 TOOLS = Path(__file__).resolve().parent
 DATA = Path("data/demo")
-CONFIG = "configs/phantom/frcnn_r18_phantom.py"
+DETECTORS = {"frcnn": "configs/phantom/frcnn_r18_phantom.py", "yolo": "configs/phantom/yolov5n_phantom.py"}
 
 
 def main() -> None:
@@ -24,19 +24,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("work_dirs/demo"))
     args = parser.parse_args()
+    started = time.monotonic()
     raw, prepared = (DATA / f"{kind}_{args.studies}_{args.seed}" for kind in ("raw", "prepared"))
-    run_dir, pictures = args.out / "frcnn", args.out / "pictures"
+    pictures = args.out / "pictures"
     os.environ["SIIM_ROOT"] = str(prepared)
     seconds = {
         "phantoms": call("prepare.py", "phantom", raw, "--studies", args.studies, "--seed", args.seed),
         "prepare": call("prepare.py", "siim", raw, prepared, "--max-size", 512),
-        "train": call("train.py", CONFIG, "--work-dir", run_dir),
-        "test": call("test.py", CONFIG, run_dir, "--work-dir", args.out, "--show-dir", pictures),
     }
-    from covidmm.evaluation.results import write_metrics
+    for name, config in DETECTORS.items():
+        run_dir = args.out / name
+        seconds[f"train_{name}"] = call("train.py", config, "--work-dir", run_dir)
+        options = ("--work-dir", args.out, "--out", run_dir / "predictions.json", "--show-dir", pictures / name)
+        call("test.py", config, run_dir, *options)
+    from covidmm.evaluation.results import format_table, write_metrics
 
-    write_metrics(args.out / "metrics.json", seconds=seconds)
-    print(f"\nThe demo took {sum(seconds.values()):.0f} s. Look at {pictures}/grid.png and {args.out}/metrics.json")
+    metrics = write_metrics(args.out / "metrics.json", seconds=seconds)
+    print(f"\nThe demo took {time.monotonic() - started:.0f} s. On the phantoms held out:")
+    print(format_table(metrics["detectors"]))
+    print(f"Look at {' and '.join(f'{pictures}/{name}/grid.png' for name in DETECTORS)}, and {args.out}/metrics.json")
 
 
 def call(tool: str, *arguments: object) -> float:

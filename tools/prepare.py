@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turn raw radiographs and their label files into what training reads, or write synthetic ones."""
+"""Turn raw radiographs and their label files into what training reads, write synthetic ones, or fit anchors."""
 
 import _bootstrap  # noqa: F401
 
@@ -44,12 +44,23 @@ def parser() -> argparse.ArgumentParser:
     phantom.add_argument("out", type=Path, metavar="OUT", help="the raw folder to make")
     phantom.add_argument("--studies", type=int, default=100, help="how many (default 100)")
     phantom.add_argument("--seed", type=int, default=0, help="draws the studies (default 0)")
+    anchors = layouts.add_parser("anchors", help="fit YOLOv5 anchors to a prepared data set, and judge the default's")
+    anchors.add_argument("annotations", type=Path, metavar="JSON", help="such as OUT/annotations/train.json")
+    anchors.add_argument("--size", type=int, default=512, help="side of the network's input (default 512)")
+    anchors.add_argument("--levels", type=int, choices=(3, 4), default=3, help="3, or 4 for P6 models (default 3)")
+    anchors.add_argument("--seed", type=int, default=0, help="starts the k-means (default 0)")
     return top
 
 
 def main() -> int:
     arguments = vars(parser().parse_args())
-    layout, out = arguments.pop("layout"), arguments.pop("out")
+    layout = arguments.pop("layout")
+    if layout == "anchors":
+        from covidmm.datasets.anchors import anchor_report
+
+        print(anchor_report(**arguments))
+        return 0
+    out = arguments.pop("out")
     if layout == "phantom":
         from covidmm.datasets.phantom import write_phantoms
 

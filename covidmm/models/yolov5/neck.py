@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmdet.models.necks import YOLOXPAFPN
 from mmdet.registry import MODELS
 from torch import nn
@@ -43,3 +44,4 @@ class YOLOv5PAFPN(YOLOXPAFPN):
             **kwargs,
         )
         self.out_convs = nn.ModuleList()
+        self.to(memory_format=torch.channels_last)

@@ -1,21 +1,19 @@
-"""What covidmm's speed claims rest on: each measured beside the plain way of doing the same."""
+"""Reading a radiograph, against pydicom on every pixel."""
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.benchmarks.machine import machine
 from covidmm.grey import grey_of_stored
 from covidmm.radiograph import read
 
@@ -92,18 +90,6 @@ def straightforward(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
     return (shown / (shown.max() or 1) * 255).astype(np.uint8)
 
 
-def machine() -> dict[str, Any]:
-    """The facts without which a number of seconds means nothing."""
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "system": platform.system(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "pydicom")},
-    }
-
-
 def dicom_report(comparisons: list[Comparison], height: int, width: int, repeats: int) -> dict[str, Any]:
     """The measurement as plain values for JSON."""
     return {
@@ -111,7 +97,7 @@ def dicom_report(comparisons: list[Comparison], height: int, width: int, repeats
         "image": {"height": height, "width": width, "bits_stored": 12},
         "repeats": repeats,
         "cases": [asdict(one) | {"equal": one.equal} for one in comparisons],
-        "machine": machine(),
+        "machine": machine("numpy", "pydicom"),
     }
 
 
@@ -177,10 +163,3 @@ def _write(path: Path, stored: NDArray[np.uint16], attributes: dict[str, Any]) -
     dataset.ensure_file_meta()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.save_as(path, enforce_file_format=True)
-
-
-def _processor() -> str:
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text().splitlines() if facts.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

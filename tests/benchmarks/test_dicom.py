@@ -10,10 +10,11 @@ import numpy as np
 import pydicom
 import pytest
 
-from covidmm import benchmarks, radiograph
-from covidmm.benchmarks import Comparison, benchmark_dicom, format_comparisons
+from covidmm import radiograph
+from covidmm.benchmarks import dicom
+from covidmm.benchmarks.dicom import Comparison, benchmark_dicom, format_comparisons
 
-TOOL = Path(__file__).parents[1] / "tools" / "benchmark.py"
+TOOL = Path(__file__).parents[2] / "tools" / "benchmark.py"
 
 
 def run(*arguments, cwd):
@@ -35,22 +36,22 @@ def test_both_ways_agree_and_both_are_timed():
 
 
 def test_the_measured_file_is_what_the_claim_names(tmp_path):
-    stored = benchmarks._chest_like(50, 40)
+    stored = dicom._chest_like(50, 40)
     path = tmp_path / "image.dcm"
-    benchmarks._write(path, stored, benchmarks.DICOM_CASES["window"])
+    dicom._write(path, stored, dicom.DICOM_CASES["window"])
     header = radiograph.read_header(path)
     assert (header.height, header.width, header.bits_stored, header.photometric) == (50, 40, 12, "MONOCHROME1")
     assert header.transfer_syntax == "1.2.840.10008.1.2.1"
     assert stored.max() > 2**11  # or it would be no 12-bit image
-    grey = benchmarks.straightforward(stored, pydicom.dcmread(path))
+    grey = dicom.straightforward(stored, pydicom.dcmread(path))
     assert (grey.min(), grey.max()) == (0, 255)
     low, high = np.unravel_index(stored.argmin(), stored.shape), np.unravel_index(stored.argmax(), stored.shape)
     assert grey[low] > grey[high]  # MONOCHROME1
 
 
 def test_two_levels_are_seen(monkeypatch):
-    true = benchmarks.straightforward
-    monkeypatch.setattr(benchmarks, "straightforward", lambda *given: np.where(true(*given) > 100, true(*given) - 2, 0))
+    true = dicom.straightforward
+    monkeypatch.setattr(dicom, "straightforward", lambda *given: np.where(true(*given) > 100, true(*given) - 2, 0))
     found = benchmark_dicom(30, 30, repeats=1)
     assert not any(one.equal for one in found)
     assert "NOT EQUAL" in format_comparisons(found)
@@ -81,9 +82,9 @@ def test_the_tool_prints_a_table_and_writes_the_same_figures(tmp_path):
 def test_a_difference_ends_the_tool_with_1(tmp_path):
     code = (
         f"import sys, runpy; sys.path.insert(0, {str(TOOL.parent)!r}); sys.path.insert(0, {str(TOOL.parents[1])!r})\n"
-        "from covidmm import benchmarks\n"
-        "true = benchmarks.straightforward\n"
-        "benchmarks.straightforward = lambda *given: true(*given) // 2\n"
+        "from covidmm.benchmarks import dicom\n"
+        "true = dicom.straightforward\n"
+        "dicom.straightforward = lambda *given: true(*given) // 2\n"
         "sys.argv = ['benchmark.py', 'dicom', '--height', '9', '--width', '9', '--repeats', '1']\n"
         f"runpy.run_path({str(TOOL)!r}, run_name='__main__')\n"
     )

@@ -1,0 +1,38 @@
+#!/usr/bin/env python3
+"""Turn other projects' checkpoints into ones that covidmm's models load, without executing them."""
+
+import _bootstrap  # noqa: F401
+
+import argparse
+import sys
+from pathlib import Path
+
+from covidmm.errors import run_tool
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(description=__doc__)
+    kinds = top.add_subparsers(dest="kind", required=True, metavar="KIND")
+    files = argparse.ArgumentParser(add_help=False)
+    files.add_argument("source", type=Path, metavar="IN", help="the file as its publisher hands it out")
+    files.add_argument("out", type=Path, metavar="OUT", help="the .pth to write, such as checkpoints/NAME.pth")
+    yolov5 = kinds.add_parser("yolov5", parents=[files], help="a YOLOv5 detector, v5.0 to v7.0 (.pt)")
+    yolov5.add_argument("--num-classes", type=int, help="leave the head out if the file has another number of classes")
+    kinds.add_parser("torchvision", parents=[files], help="a ResNet or ResNeXt backbone of torchvision (.pth)")
+    kinds.add_parser("timm", parents=[files], help="a ResNet or ResNeXt backbone of timm (.pth, .bin, .safetensors)")
+    return top
+
+
+def main() -> None:
+    arguments = parser().parse_args()
+    from covidmm.models import conversion
+
+    if arguments.kind == "yolov5":
+        lines = conversion.convert_yolov5(arguments.source, arguments.out, arguments.num_classes)
+    else:
+        lines = conversion.convert_resnet(arguments.source, arguments.out, arguments.kind)
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))
