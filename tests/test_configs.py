@@ -24,12 +24,14 @@ def test_there_are_configs():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=str)
 def test_a_config_loads_and_builds_its_model(path, monkeypatch):
-    monkeypatch.setenv("SIIM_ROOT", "somewhere/else")
+    for name in ("SIIM_ROOT", "RSNA_ROOT", "NIH_ROOT"):
+        monkeypatch.setenv(name, "somewhere/else")
     cfg = load_config(path)
     init_default_scope("mmdet")
     model = MODELS.build(ConfigDict(cfg.model))
     check_classes(model, ("opacity",))
-    assert cfg.train_dataloader.dataset.data_root == "somewhere/else"
+    dataset = cfg.train_dataloader.dataset
+    assert dataset.get("dataset", dataset).data_root == "somewhere/else"
     assert cfg.test_evaluator.ann_file == "somewhere/else/annotations/test.json"
 
 
@@ -64,3 +66,37 @@ def test_a_box_loss_variant_differs_in_the_box_loss_alone(loss):
     assert head["loss_bbox"]["type"].lower() == f"{loss}loss"
     head["loss_bbox"] = plain["model"]["roi_head"]["bbox_head"]["loss_bbox"]
     assert variant == plain
+
+
+def test_the_report_yolo_is_in_the_config():
+    """Numbers of system-spec section 5 and of equation (2)."""
+    cfg = load_config("configs/yolov5l_siim.py")
+    head = cfg.model.bbox_head
+    assert (cfg.model.backbone.deepen_factor, cfg.model.backbone.widen_factor) == (1.0, 1.0)
+    assert (head.loss_bbox.type, head.loss_bbox.loss_weight) == ("GIoULoss", 0.075)
+    assert (head.loss_cls.loss_weight, head.loss_obj.loss_weight) == (0.05, 0.75)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.momentum, optimizer.nesterov) == ("SGD", 0.01, 0.937, True)
+    assert (optimizer.weight_decay, cfg.optim_wrapper.constructor) == (0.0005, "NamedGroupsConstructor")
+    assert cfg.train_dataloader.batch_size * cfg.optim_wrapper.accumulative_counts == 63
+    cosine, warmup, momentum = cfg.param_scheduler
+    assert (cosine.T_max, cosine.eta_min_ratio) == (30, 0.05)
+    assert (warmup.end, momentum.end, warmup.group_start_factors.bias) == (1000, 1000, 10.0)
+    assert momentum.start_factor * optimizer.momentum == pytest.approx(0.8)
+    pipeline = {(step.type, step.get("direction")): step for step in cfg.train_dataloader.dataset.pipeline}
+    assert pipeline["RandomFlip", "horizontal"].prob == 0.5
+    assert pipeline["RandomFlip", "vertical"].prob == 0.1
+    assert (pipeline["Mosaic", None].prob, pipeline["RandomMixUp", None].prob) == (1.0, 0.5)
+    assert cfg.model.data_preprocessor.batch_augments[0].random_size_range == (256, 768)
+    assert cfg.test_dataloader.dataset.pipeline[2].scale == (512, 512)
+    assert cfg.model.test_cfg.nms.iou_threshold == 0.5
+
+
+def test_the_rsna_stage_differs_in_data_epochs_and_start_alone():
+    siim, rsna = (load_config(f"configs/yolov5l_{name}.py").to_dict() for name in ("siim", "rsna"))
+    assert (siim["train_cfg"]["max_epochs"], rsna["train_cfg"]["max_epochs"]) == (30, 40)
+    assert siim["model"].pop("init_cfg") == {"type": "Pretrained", "checkpoint": "covidmm://yolov5l_rsna"}
+    assert rsna["model"].pop("init_cfg") == {"type": "Pretrained", "checkpoint": "covidmm://yolov5l_coco"}
+    for key in ("model", "optim_wrapper", "custom_hooks", "train_pipeline", "test_pipeline"):
+        assert siim[key] == rsna[key]
+    assert rsna["train_dataloader"]["dataset"]["dataset"]["type"] == "RSNADataset"

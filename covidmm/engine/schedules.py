@@ -84,7 +84,7 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
         begin, end, last_step, by_epoch, verbose: as in every MMEngine scheduler.
 
     Raises:
-        ValueError: a factor that is not positive, or a name that no group has.
+        ValueError: a factor that is not positive, a name that no group has, or fewer than two steps.
     """
 
     def __init__(
@@ -105,7 +105,10 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
         unknown = set(self.group_start_factors) - {group.get("name") for group in optimizer.param_groups}
         if unknown:
             raise ValueError(f"no parameter group is named '{unknown.pop()}'; use NamedGroupsConstructor")
-        self.total_steps = end - begin
+        # MMEngine's schedulers act up to the step before 'end'
+        self.total_steps = end - begin - 1
+        if self.total_steps < 1:
+            raise ValueError(f"a warm-up from {begin} to {end} is shorter than two steps")
         super().__init__(optimizer, begin, end, last_step, by_epoch, verbose)
 
     def _get_value(self) -> list[float]:

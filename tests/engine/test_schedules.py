@@ -5,7 +5,7 @@ import torch
 from mmengine.optim import LinearLR
 from mmengine.registry import PARAM_SCHEDULERS
 
-from covidmm.engine.schedules import SteppedCosineLR
+from covidmm.engine.schedules import SteppedCosineLR, WarmupLR
 
 
 def rates(epochs: int, **kwargs) -> list[float]:
@@ -85,3 +85,52 @@ def test_it_is_registered():
 def test_impossible_numbers_are_refused(wrong):
     with pytest.raises(ValueError, match=r"at least 1|0\.\.1"):
         rates(1, **{"T_max": 5, "eta_min_ratio": 0.05, **wrong})
+
+
+def warmed(groups, iterations, **kwargs):
+    """Learning rates of each group by iteration, under a warm-up and a cosine of 10 iterations an epoch."""
+    optimizer = torch.optim.SGD(
+        [{"params": [torch.nn.Parameter(torch.zeros(1))], "name": name} for name in groups], lr=0.01
+    )
+    warmup = WarmupLR(optimizer, **kwargs)
+    cosine = SteppedCosineLR(optimizer, T_max=5, eta_min_ratio=0.05)
+    found = []
+    for iteration in range(1, iterations + 1):
+        found.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        warmup.step()
+        if iteration % 10 == 0:
+            cosine.step()
+    return found
+
+
+def test_biases_fall_while_the_others_rise_and_all_meet():
+    found = warmed(["weight", "bias"], 15, start_factor=0.001, group_start_factors={"bias": 10.0}, end=8)
+    weight, bias = zip(*found, strict=True)
+    assert weight[0] == pytest.approx(1e-5)
+    assert bias[0] == pytest.approx(0.1)
+    assert weight[4] == pytest.approx(0.01 * (0.001 + 0.999 * 4 / 7))
+    assert bias[4] == pytest.approx(0.01 * (10 - 9 * 4 / 7))
+    assert weight[8:10] == pytest.approx([0.01] * 2)
+    assert bias[8:] == pytest.approx(weight[8:])
+
+
+def test_a_warm_up_that_outlasts_an_epoch_scales_what_the_cosine_makes():
+    found = warmed(["weight"], 25, start_factor=0.5, end=20)
+    cosine = [(0.05 + 0.95 * (1 + math.cos(math.pi * epoch / 5)) / 2) * 0.01 for epoch in range(3)]
+    assert found[15][0] == pytest.approx(cosine[1] * (0.5 + 0.5 * 15 / 19))
+    assert found[24][0] == pytest.approx(cosine[2])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "cause"),
+    [
+        ({"start_factor": 0.0}, "positive"),
+        ({"start_factor": 0.1, "group_start_factors": {"bias": -1.0}}, "positive"),
+        ({"start_factor": 0.1, "group_start_factors": {"biases": 10.0}}, "no parameter group is named 'biases'"),
+        ({"start_factor": 0.1, "begin": 4}, "shorter than two steps"),
+    ],
+)
+def test_a_warm_up_that_cannot_be_is_refused(wrong, cause):
+    with pytest.raises(ValueError, match=cause):
+        warmed(["weight", "bias"], 1, end=5, **wrong)
