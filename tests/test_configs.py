@@ -92,6 +92,20 @@ def test_the_report_yolo_is_in_the_config():
     assert cfg.model.test_cfg.nms.iou_threshold == 0.5
 
 
+def test_the_five_lines_of_the_docs_are_a_config(tmp_path):
+    page = Path("docs/detectors.md").read_text()
+    text = page.split("```python\n")[1].split("```")[0]
+    assert len(text.splitlines()) == 5
+    (tmp_path / "new.py").write_text(
+        text.replace('"yolov5l_siim.py"', f'"{Path("configs/yolov5l_siim.py").resolve()}"')
+    )
+    cfg = load_config(tmp_path / "new.py")
+    init_default_scope("mmdet")
+    model = MODELS.build(ConfigDict(cfg.model))
+    assert type(model.bbox_head.loss_bbox).__name__ == "CIoULoss"
+    assert sum(parameter.numel() for parameter in model.parameters()) < 7_235_389
+
+
 def test_the_rsna_stage_differs_in_data_epochs_and_start_alone():
     siim, rsna = (load_config(f"configs/yolov5l_{name}.py").to_dict() for name in ("siim", "rsna"))
     assert (siim["train_cfg"]["max_epochs"], rsna["train_cfg"]["max_epochs"]) == (30, 40)
