@@ -6,9 +6,10 @@ as it stands.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class CovidmmError(Exception):
@@ -61,3 +62,9 @@ def _one_line(error: CovidmmError) -> str:
     """The message, without the traceback that torch puts before it when a data-loader worker raised it."""
     text = str(error).strip()
     return text.splitlines()[-1].partition(": ")[2] if "Original Traceback" in text else text
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``": did you mean 'x'?"`` for the closest known name, or nothing."""
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    return f": did you mean '{close[0]}'?" if close else ""

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from covidmm.errors import DataError, RadiographError, run_tool
+from covidmm.errors import DataError, RadiographError, did_you_mean, run_tool
 
 
 def raising(error):
@@ -46,3 +46,8 @@ def test_a_programming_error_is_not_hidden():
 def test_the_exit_code_of_main_is_kept():
     assert run_tool(lambda: None) == 0
     assert run_tool(lambda: 3) == 3
+
+
+def test_the_nearest_name_is_offered_where_one_is_near():
+    assert did_you_mean("trian_cfg", {"train_cfg", "val_cfg"}) == ": did you mean 'train_cfg'?"
+    assert did_you_mean("xyz", {"train_cfg"}) == ""

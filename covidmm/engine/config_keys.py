@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import inspect
 import textwrap
@@ -29,7 +28,7 @@ from mmengine.runner import (
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
-from covidmm.errors import ConfigError
+from covidmm.errors import ConfigError, did_you_mean
 
 #: Read by MMEngine, mmdet's tools or covidmm.jobs at the top of a config, beside the arguments of the Runner.
 _TOP_LEVEL = {
@@ -84,12 +83,6 @@ _NAMED = {
 _ELSEWHERE = {"debug", "allowed_border", "mask_size"}
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``": did you mean 'x'?"`` for the closest known name, or nothing."""
-    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
-    return f": did you mean '{close[0]}'?" if close else ""
-
-
 class Checker:
     """Checks one config.
 
@@ -119,7 +112,7 @@ class Checker:
             if key in known:
                 self._check(value, key, key)
             elif key not in self.helpers:
-                raise ConfigError(f"unknown key '{key}' in the config{nearest(key, known)}")
+                raise ConfigError(f"unknown key '{key}' in the config{did_you_mean(key, known)}")
 
     def _check(self, value: Any, path: str, role: str) -> None:
         if isinstance(value, list | tuple):
@@ -186,7 +179,7 @@ class Checker:
     def _refuse_others(self, value: Mapping, allowed: set[str], path: str, of: str) -> None:
         for key in value:
             if key not in allowed:
-                raise ConfigError(f"unknown key '{path}.{key}'{of}{nearest(str(key), allowed)}")
+                raise ConfigError(f"unknown key '{path}.{key}'{of}{did_you_mean(str(key), allowed)}")
 
     def _resolve(self, name: Any, path: str, role: str) -> list[tuple[str, Any]]:
         found = self._lookup(name)
@@ -198,7 +191,7 @@ class Checker:
                 return [("op", getattr(mmcv.ops, name))]
         if not found:
             names = {key for registry in self.registries for key in registry.module_dict}
-            raise ConfigError(f"unknown type '{name}' at {path}{nearest(str(name), names)}")
+            raise ConfigError(f"unknown type '{name}' at {path}{did_you_mean(str(name), names)}")
         return found
 
     def _lookup(self, name: Any) -> list[tuple[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +9,7 @@ from typing import Any
 
 import pluggy
 
-from covidmm.errors import PluginError
+from covidmm.errors import PluginError, did_you_mean
 from covidmm.plugins import hookspecs
 from covidmm.plugins.hookspecs import PROJECT, EnsembleStrategy, StudyClassifier
 
@@ -99,7 +98,7 @@ def _build(what: str, factories: Mapping[str, Factory], config: Mapping[str, Any
     name = arguments.pop("type", None)
     if name not in factories:
         known = ", ".join(sorted(factories)) or "none"
-        raise PluginError(f"unknown {what} '{name}'{_nearest(str(name), factories)}; there are: {known}")
+        raise PluginError(f"unknown {what} '{name}'{did_you_mean(str(name), factories)}; there are: {known}")
     factory = factories[name]
     parameters = inspect.signature(factory).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -107,7 +106,7 @@ def _build(what: str, factories: Mapping[str, Factory], config: Mapping[str, Any
             if key not in parameters:
                 known = ", ".join(parameters) or "none"
                 raise PluginError(
-                    f"{what} '{name}' has no argument '{key}'{_nearest(key, parameters)}; it has: {known}"
+                    f"{what} '{name}' has no argument '{key}'{did_you_mean(key, parameters)}; it has: {known}"
                 )
     try:
         built = factory(**arguments)
@@ -116,8 +115,3 @@ def _build(what: str, factories: Mapping[str, Factory], config: Mapping[str, Any
     if not isinstance(built, protocol):
         raise PluginError(f"{what} '{name}': {type(built).__name__} is no {protocol.__name__}")
     return built
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f", did you mean '{close[0]}'?" if close else ""

@@ -4,7 +4,7 @@ import mmdet
 import pytest
 
 from covidmm.engine.config import load_config
-from covidmm.engine.config_keys import Checker, arguments, nearest
+from covidmm.engine.config_keys import Checker, arguments
 
 SHIPPED = Path(mmdet.__file__).parent / ".mim" / "configs"
 FAMILIES = (
@@ -53,11 +53,6 @@ def function(x, *, y=1):
 )
 def test_arguments_are_followed_up_the_bases(kind, expected):
     assert arguments(kind) == expected
-
-
-def test_nearest_says_nothing_where_nothing_is_near():
-    assert nearest("trian_cfg", {"train_cfg", "val_cfg"}) == ": did you mean 'train_cfg'?"
-    assert nearest("xyz", {"train_cfg"}) == ""
 
 
 def test_the_top_level_is_the_runner_s():
