@@ -47,10 +47,10 @@ def test_a_strategy_is_built_by_name_with_its_arguments():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"type": "frist"}, r"unknown ensemble strategy 'frist', did you mean 'first'\?; there are: first, last"),
+        ({"type": "frist"}, r"unknown ensemble strategy 'frist': did you mean 'first'\?; there are: first, last"),
         ({"type": "nothing_like_it"}, "unknown ensemble strategy 'nothing_like_it'; there are: first, last"),
         ({}, "unknown ensemble strategy 'None'; there are: first, last"),
-        ({"type": "first", "indx": 1}, r"'first' has no argument 'indx', did you mean 'index'\?; it has: index"),
+        ({"type": "first", "indx": 1}, r"'first' has no argument 'indx': did you mean 'index'\?; it has: index"),
         ({"type": "first", "index": -1}, "'first': index must not be negative"),
         ({"type": "last"}, "'last': list is no EnsembleStrategy"),
     ],
