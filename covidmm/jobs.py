@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,44 +92,94 @@ def evaluate(
     from mmengine.runner import Runner
 
     from covidmm.engine.checkpointing import best_checkpoint, stored_val_metrics
-    from covidmm.evaluation.results import format_table, provenance, write_metrics
-    from covidmm.reports.grid import draw_show_dir
 
     cfg = _load(config, work_dir, options, launcher)
     weights = best_checkpoint(Path(checkpoint)) if Path(checkpoint).is_dir() else Path(checkpoint)
     stored = stored_val_metrics(weights)
-    # a validation that found nothing chose nothing
-    threshold = stored["detection/threshold"] if stored.get("detection/best_f1") else None
-    folder = Path(cfg.work_dir)
-    predictions = Path(out) if out else folder / "predictions.json"
+    run = Evaluation(cfg, str(config), weights, Path(out) if out else Path(cfg.work_dir) / "predictions.json")
+    labels = cfg.test_evaluator.type == "LabelMetric"
+    (_prepare_labels if labels else _prepare_boxes)(run, stored)
     cfg.load_from = str(weights)
-    cfg.test_evaluator.update(outfile=str(predictions), threshold=threshold)
     if cfg.get("test_time_augmentation"):
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         # wraps the model after its checkpoint was loaded
         cfg.custom_hooks.append({"type": "PrepareTTAHook", "tta_cfg": cfg.tta_model})
     runner = Runner.from_cfg(cfg)
     started = time.monotonic()
-    found = {name.removeprefix("detection/"): value for name, value in runner.test().items()}
-    found["threshold_source"] = "validation" if threshold is not None else "this split, maximising F1 (optimistic)"
-    if not is_main_process():
-        return found
-    seconds = time.monotonic() - started
-    name = cfg.get("detector") or cfg.model.type.lower()
-    annotations = Path(cfg.test_evaluator.ann_file)
-    write_metrics(
-        folder / "metrics.json",
-        detectors={name: found},
-        seconds={f"test_{name}": seconds},
-        provenance={name: provenance(config, weights, annotations)},
-    )
+    found = {name.split("/", 1)[1]: value for name, value in runner.test().items()}
+    run.seconds = time.monotonic() - started
+    if is_main_process():
+        (_report_labels if labels else _report_boxes)(run, found, show_dir)
+        print(f"predictions: {run.predictions}\nmetrics: {run.metrics}")
+    return found
+
+
+@dataclass
+class Evaluation:
+    """One run of :func:`evaluate`."""
+
+    cfg: Config
+    config: str
+    weights: Path
+    predictions: Path
+    seconds: float = 0.0
+
+    @property
+    def metrics(self) -> Path:
+        """The file that collects what was measured."""
+        return Path(self.cfg.work_dir) / "metrics.json"
+
+    def write(self, name: str, annotations: Path, **sections: Any) -> None:
+        """Add sections, the seconds and the provenance of this run to ``metrics.json``."""
+        from covidmm.evaluation.results import provenance, write_metrics
+
+        origin = {name: provenance(self.config, self.weights, annotations)}
+        write_metrics(self.metrics, **sections, seconds={f"test_{name}": self.seconds}, provenance=origin)
+
+
+def _prepare_boxes(run: Evaluation, stored: dict[str, float]) -> None:
+    # a validation that found nothing chose nothing
+    threshold = stored["detection/threshold"] if stored.get("detection/best_f1") else None
+    run.cfg.test_evaluator.update(outfile=str(run.predictions), threshold=threshold)
+
+
+def _report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
+    from covidmm.evaluation.results import format_table
+    from covidmm.reports.grid import draw_show_dir
+
+    chosen = run.cfg.test_evaluator.threshold is not None
+    found["threshold_source"] = "validation" if chosen else "this split, maximising F1 (optimistic)"
+    name = run.cfg.get("detector") or run.cfg.model.type.lower()
+    run.write(name, Path(run.cfg.test_evaluator.ann_file), detectors={name: found})
     print(f"{found['images']} images, {found['boxes']} boxes; threshold from {found['threshold_source']}")
     print(format_table({name: found}))
     if show_dir:
-        draw_show_dir(show_dir, cfg.test_dataloader.dataset, predictions, found["threshold"], name)
+        draw_show_dir(show_dir, run.cfg.test_dataloader.dataset, run.predictions, found["threshold"], name)
         print(f"pictures: {show_dir}")
-    print(f"predictions: {predictions}\nmetrics: {folder / 'metrics.json'}")
-    return found
+
+
+def _prepare_labels(run: Evaluation, stored: dict[str, float]) -> None:
+    evaluator = run.cfg.test_evaluator
+    evaluator.update(outfile=str(run.predictions))
+    if not evaluator.multi_label:
+        # fitted on validation; a checkpoint without one is taken as it is
+        evaluator.temperature = stored.get(f"{evaluator.prefix}/temperature", 1.0)
+
+
+def _report_labels(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
+    from covidmm.evaluation.results import format_labels
+    from covidmm.reports.labels import draw_labels
+
+    details = json.loads(run.predictions.read_text())
+    del details["predictions"]
+    dataset = run.cfg.test_dataloader.dataset
+    name = run.cfg.test_evaluator.prefix
+    run.write(name, Path(dataset.data_root, dataset.ann_file), **{name: details})
+    print(f"{details['cases']} {'images' if run.cfg.test_evaluator.multi_label else 'studies'}")
+    print(format_labels(details))
+    if show_dir:
+        draw_labels(Path(show_dir), details, run.cfg, run.weights)
+        print(f"pictures: {show_dir}")
 
 
 def _load(config: str | Path, work_dir: Any, options: Sequence[str], launcher: str) -> Config:

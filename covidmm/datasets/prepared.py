@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from mmdet.datasets import CocoDataset
+from mmengine.dataset import BaseDataset
 from mmengine.fileio import load
 from mmengine.logging import print_log
 
@@ -119,3 +121,61 @@ class OpacityDataset(CocoDataset):
             logger="current",
         )
         return kept
+
+
+class LabelDataset(BaseDataset):
+    """Radiographs with a vector of labels, as ``tools/prepare.py`` writes them.
+
+    A sample has ``img_path``, ``img_id``, ``height``, ``width``, ``image_id``, ``study_id``, ``patient``,
+    ``original_width``, ``original_height`` and ``gt_label``: float32 (classes,), 1 for each of its labels.
+
+    Args:
+        data_root: the prepared folder.
+        ann_file: ``'annotations/train.json'``, ``val.json`` or ``test.json``.
+        data_prefix: where below ``data_root`` the images are.
+        **kwargs: as for mmengine's ``BaseDataset``.
+
+    Raises:
+        DataError: the folder or the annotation file is missing, or names an unknown label.
+    """
+
+    LAYOUT: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        data_root: str | None = None,
+        ann_file: str = "annotations/train.json",
+        data_prefix: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        prepared_file(data_root, ann_file, self.LAYOUT)
+        super().__init__(
+            data_root=data_root, ann_file=ann_file, data_prefix=data_prefix or {"img": "images/"}, **kwargs
+        )
+
+    def labels_of(self, image: dict[str, Any]) -> list[str]:
+        """The labels of one image of the annotation file, each a class of the data set."""
+        raise NotImplementedError
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation file."""
+        data_list = [self._sample(image) for image in load_annotations(self.ann_file)["images"]]
+        print_log(f"{type(self).__name__} {self.ann_file}: {len(data_list)} images", logger="current")
+        return data_list
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """The indices of an image's labels: what ``ClassBalancedDataset`` asks."""
+        return np.flatnonzero(self.get_data_info(idx)["gt_label"]).tolist()
+
+    def _sample(self, image: dict[str, Any]) -> dict[str, Any]:
+        classes = self.metainfo["classes"]
+        label = np.zeros(len(classes), np.float32)
+        label[[classes.index(name) for name in self.labels_of(image)]] = 1
+        keys = ("height", "width", "image_id", "study_id", "patient", "original_width", "original_height")
+        return {
+            "img_path": str(Path(self.data_prefix["img"], image["file_name"])),
+            "img_id": image["id"],
+            "gt_label": label,
+            **{key: image[key] for key in keys},
+        }

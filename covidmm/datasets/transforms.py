@@ -6,10 +6,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import MixUp
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import autocast_box_type
+from mmengine.structures import BaseDataElement
 
 
 @TRANSFORMS.register_module()
@@ -131,3 +133,26 @@ class RandomMixUp(MixUp):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Mix in the image that was drawn, if one was."""
         return super().transform(results) if results["mix_results"] else results
+
+
+@TRANSFORMS.register_module()
+class PackClassInputs(BaseTransform):
+    """Packs an image and its label vector for :class:`~covidmm.models.classifier.RadiographClassifier`.
+
+    Reads ``img`` (H, W, 3) and ``gt_label`` (classes,); gives ``inputs`` (3, H, W) uint8 and ``data_samples`` with
+    ``target`` and the meta keys that the sample has.
+
+    Args:
+        meta_keys: what is handed on.
+    """
+
+    def __init__(self, meta_keys: tuple[str, ...] = ("img_id", "img_path", "image_id", "study_id")) -> None:
+        self.meta_keys = tuple(meta_keys)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Pack one sample."""
+        meta = {key: results[key] for key in self.meta_keys if key in results}
+        sample = BaseDataElement(metainfo=meta)
+        sample.target = torch.as_tensor(results["gt_label"], dtype=torch.float32)
+        image = np.ascontiguousarray(results["img"].transpose(2, 0, 1))
+        return {"inputs": torch.from_numpy(image), "data_samples": sample}

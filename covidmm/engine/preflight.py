@@ -56,6 +56,10 @@ class PreflightHook(Hook):
         model = getattr(runner.model, "module", runner.model)
         classes = tuple(train.metainfo["classes"])
         check_classes(model, classes)
+        if "gt_label" in train.get_data_info(0):
+            for split, dataset in datasets.items():
+                runner.logger.info("preflight: %s: %s", split, check_labels(dataset, classes))
+            return
         with _untouched_randomness():
             boxes = _boxes_after_pipeline(train, self.samples)
         runner.logger.info("preflight: %s", check_anchors(model, boxes))
@@ -74,6 +78,23 @@ def check_classes(model: nn.Module, classes: tuple[str, ...]) -> None:
             raise ConfigError(
                 f"model.{name}.num_classes is {count}, the data set has {len(classes)}: {', '.join(classes)}"
             )
+
+
+def check_labels(dataset: Any, classes: tuple[str, ...]) -> str:
+    """How often each class occurs in a data set of label vectors.
+
+    Returns:
+        A line for the log, with a warning that names classes without a positive.
+
+    Raises:
+        DataError: not one label is positive.
+    """
+    counts = sum(leaf.get_data_info(i)["gt_label"] for leaf in _leaves(dataset) for i in range(len(leaf)))
+    if not counts.any():
+        raise DataError("every label of every image is negative: nothing could be learned")
+    line = ", ".join(f"{name} {int(count)}" for name, count in zip(classes, counts, strict=True))
+    absent = [name for name, count in zip(classes, counts, strict=True) if not count]
+    return f"{line}: WARNING, no positive of {', '.join(absent)}" if absent else line
 
 
 def check_anchors(model: nn.Module, samples: list[tuple[torch.Tensor, tuple[int, int]]]) -> str:
@@ -136,23 +157,25 @@ def _sides(boxes: torch.Tensor) -> list[float]:
 
 def _check_dataset(split: str, dataset: Any, logger: Any) -> list[str]:
     """Check one split's images and boxes and log their counts; return the image files."""
-    files, boxed = [], 0
+    files, boxed, labelled = [], 0, False
     for leaf in _leaves(dataset):
         _check_categories(leaf)
         for index in range(len(leaf)):
             info = leaf.get_data_info(index)
             files.append(str(info["img_path"]))
             boxed += bool(info.get("instances"))
+            labelled = labelled or "gt_label" in info
     if not files:
         raise DataError(f"the {split} set has no image")
-    if not boxed:
+    if not boxed and not labelled:
         raise DataError(f"the {split} set has {len(files)} images and not one box")
     missing = [path for path in files if not Path(path).is_file()]
     if missing:
         raise DataError(f"{missing[0]}: no such image ({len(missing)} of {len(files)} of the {split} set)")
     listed = sum(_listed(leaf) for leaf in _leaves(dataset))
     dropped = f"; filter_cfg or indices drop {listed - len(files)} of {listed}" if listed > len(files) else ""
-    logger.info("%s: %d images with boxes and %d without%s", split, boxed, len(files) - boxed, dropped)
+    kept = f"{len(files)} images" if labelled else f"{boxed} images with boxes and {len(files) - boxed} without"
+    logger.info("%s: %s%s", split, kept, dropped)
     return files
 
 

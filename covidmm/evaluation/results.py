@@ -179,5 +179,29 @@ def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def format_labels(details: Mapping[str, Any]) -> str:
+    """Classification metrics as tables for people: one line per class, the means, and the confusion matrix.
+
+    Args:
+        details: as :class:`covidmm.evaluation.label_metric.LabelMetric` writes them.
+    """
+    columns = {"count": 5, "precision": 9, "recall": 6, "f1": 5, "auroc": 5, "ap": 5}
+    width = max(len(name) for name in (*details["per_class"], "macro mean"))
+    lines = ["  ".join([" " * width, *(name.rjust(size) for name, size in columns.items())])]
+    for name, one in details["per_class"].items():
+        cells = [str(one["count"]).rjust(5), *(_cell(one[key], size) for key, size in list(columns.items())[1:])]
+        lines.append("  ".join([name.ljust(width), *cells]))
+    means = [details[key] for key in ("precision", "recall", "f1", "auroc", "mAP")]
+    cells = [" " * 5, *(_cell(value, size) for value, size in zip(means, list(columns.values())[1:], strict=True))]
+    lines.append("  ".join(["macro mean".ljust(width), *cells]))
+    lines.append(f"accuracy {details['accuracy']:.3f}")
+    if "confusion" in details:
+        lines[-1] += f", calibration error {details['ece']:.3f} at temperature {details['temperature']:.2f}"
+        lines.append("confusion matrix, rows true:")
+        for name, row in zip(details["classes"], details["confusion"]["counts"], strict=True):
+            lines.append("  ".join([name.ljust(width), *(str(count).rjust(5) for count in row)]))
+    return "\n".join(lines)
+
+
 def _cell(value: float | None, width: int) -> str:
     return "-".rjust(width) if value is None else f"{value:{width}.3f}"

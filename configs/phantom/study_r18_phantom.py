@@ -1,0 +1,5 @@
+"""The small study classifier on phantoms, from random weights: what `make demo` trains. Phantoms prove nothing clinical."""
+
+_base_ = "../small/study_r18_siim.py"
+
+model = dict(backbone=dict(init_cfg=None))

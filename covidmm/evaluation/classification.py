@@ -1,0 +1,131 @@
+"""Classification metrics: scikit-learn's, by one set of names, and the two that it does not have."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmdet.evaluation.functional import average_precision
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    precision_recall_fscore_support,
+    precision_recall_curve,
+    roc_auc_score,
+)
+
+Array = NDArray[np.floating]
+
+
+def decide(scores: Array, multi_label: bool, threshold: float = 0.5) -> NDArray[np.int64]:
+    """(N, C) decisions of 0 and 1: every class above the threshold, or the one of the highest score."""
+    if multi_label:
+        return (scores >= threshold).astype(np.int64)
+    return np.eye(scores.shape[1], dtype=np.int64)[scores.argmax(1)]
+
+
+def score_labels(targets: Array, scores: Array, classes: Sequence[str], multi_label: bool) -> dict[str, Any]:
+    """All metrics of N images or studies.
+
+    Macro means are over classes that occur (a class without a single positive has no recall, AUROC or AP);
+    ``accuracy`` is the share whose labels are right as a whole. Multi-label ``mAP`` is the mean of
+    scikit-learn's average precision; for single-label tasks it is the mean of the VOC-style AP, the area under
+    the precision envelope, by which the competition scores studies.
+
+    Args:
+        targets: (N, C) of 0 and 1.
+        scores: (N, C) in 0..1.
+        classes: names of the C classes.
+        multi_label: whether several classes, or none, can be right.
+
+    Returns:
+        ``accuracy``, ``precision``, ``recall``, ``f1``, ``mAP``, ``auroc``, and ``per_class`` with ``count``,
+        ``precision``, ``recall``, ``f1``, ``auroc`` and ``ap`` of each, None where undefined.
+
+    Raises:
+        ValueError: shapes that do not agree, or nothing to score.
+    """
+    if targets.shape != scores.shape or targets.shape[1:] != (len(classes),) or not len(targets):
+        raise ValueError(f"targets {targets.shape} and scores {scores.shape} of {len(classes)} classes")
+    targets = targets.astype(np.int64)
+    decisions = decide(scores, multi_label)
+    precision, recall, f1, counts = precision_recall_fscore_support(
+        targets, decisions, labels=range(len(classes)), zero_division=0
+    )
+    per_class = {}
+    for index, name in enumerate(classes):
+        truth, score = targets[:, index], scores[:, index]
+        occurs = counts[index] > 0
+        ap = average_precision_score(truth, score) if multi_label else voc_average_precision(truth, score)
+        per_class[name] = {
+            "count": int(counts[index]),
+            "precision": float(precision[index]),
+            "recall": float(recall[index]) if occurs else None,
+            "f1": float(f1[index]) if occurs else None,
+            "auroc": float(roc_auc_score(truth, score)) if 0 < counts[index] < len(truth) else None,
+            "ap": float(ap) if occurs else None,
+        }
+    found = [one for one in per_class.values() if one["count"]]
+    return {
+        "accuracy": float((targets == decisions).all(1).mean()),
+        **{name: _mean(found, name) for name in ("precision", "recall", "f1", "auroc")},
+        "mAP": _mean(found, "ap"),
+        "per_class": per_class,
+    }
+
+
+def voc_average_precision(truth: NDArray, scores: Array) -> float:
+    """Area under the precision envelope (PASCAL VOC 2010); 0 without positives."""
+    if not truth.any():
+        return 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        precision, recall, _ = precision_recall_curve(truth, scores)
+    # scikit-learn goes from the lowest threshold to the highest and appends the point (0, 1)
+    return float(average_precision(recall[-2::-1].copy(), precision[-2::-1].copy(), mode="area"))
+
+
+def confusion(targets: Array, scores: Array) -> dict[str, list]:
+    """Confusion matrix of a single-label task, rows true: ``counts``, and ``shares`` of each row (0 if empty)."""
+    counts = confusion_matrix(targets.argmax(1), scores.argmax(1), labels=range(scores.shape[1]))
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    return {"counts": counts.tolist(), "shares": shares.tolist()}
+
+
+def calibration(targets: Array, scores: Array, bins: int = 15) -> dict[str, Any]:
+    """Expected calibration error of the highest score (Guo et al., 2017), and its bins.
+
+    Returns:
+        ``ece``, and per bin that holds anything ``count``, mean ``confidence`` and ``accuracy``.
+    """
+    confidence, right = scores.max(1), targets.argmax(1) == scores.argmax(1)
+    # bins are open below and closed above
+    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    filled = [which == index for index in range(bins) if (which == index).any()]
+    rows = [
+        {"count": int(mask.sum()), "confidence": float(confidence[mask].mean()), "accuracy": float(right[mask].mean())}
+        for mask in filled
+    ]
+    ece = sum(row["count"] * abs(row["confidence"] - row["accuracy"]) for row in rows) / len(scores)
+    return {"ece": float(ece), "bins": rows}
+
+
+def fit_temperature(logits: Array, targets: Array) -> float:
+    """The temperature that minimises the cross entropy of ``softmax(logits / T)`` (Guo et al., 2017), 0.05..20."""
+
+    def loss(log_temperature: float) -> float:
+        return float(-(log_softmax(logits / np.exp(log_temperature), axis=1) * targets).sum())
+
+    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def _mean(rows: list[dict[str, Any]], name: str) -> float | None:
+    values = [row[name] for row in rows if row[name] is not None]
+    return float(np.mean(values)) if values else None
