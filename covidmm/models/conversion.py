@@ -138,8 +138,8 @@ def _safetensors(source: Path) -> dict[str, Tensor]:
 
 def _check_out(source: Path, out: Path) -> None:
     """Refuse, before the work, a place that no file can be written to."""
-    if out.is_dir():
-        raise CheckpointError(f"{out}: is a folder; name the file to write")
+    if out.exists() and not out.is_file():
+        raise CheckpointError(f"{out}: is a {'folder' if out.is_dir() else 'device'}; name the file to write")
     if out.exists() and source.exists() and out.samefile(source):
         raise CheckpointError(f"{out}: is the file to read; name another to write")
     parent = next(folder for folder in out.parents if folder.exists())
@@ -155,6 +155,9 @@ def _write(out: Path, state: dict[str, Tensor], source: Path, what: str) -> str:
     data = buffer.getvalue()
     if out.exists() and out.read_bytes() != data:
         raise CheckpointError(f"{out}: exists and holds something else; remove it or name another file")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_if_changed(out, data)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_if_changed(out, data)
+    except OSError as error:
+        raise CheckpointError(f"{out}: cannot be written ({error.strerror})") from error
     return f"{out}: {len(state)} tensors, {sum(value.numel() for value in state.values()):,} values"
