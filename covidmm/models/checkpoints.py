@@ -145,9 +145,13 @@ def state_of(checkpoint: Mapping[str, Any], prefix: str = "") -> dict[str, Tenso
         prefix: keep only names that begin so (``backbone.``), stripped of it.
 
     Raises:
-        CheckpointError: ``prefix`` is nowhere in it.
+        CheckpointError: ``prefix`` is nowhere in it, or there are no named weights.
     """
-    state = checkpoint.get("state_dict", checkpoint.get("model", checkpoint))
+    state = checkpoint
+    if isinstance(checkpoint, Mapping):
+        state = checkpoint.get("state_dict", checkpoint.get("model", checkpoint))
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        raise CheckpointError("the checkpoint holds no state dict, names and their tensors")
     state = {re.sub(r"^module\.", "", name): value for name, value in state.items()}
     if not prefix:
         return state

@@ -6,11 +6,13 @@ file names. Here every foreign class becomes an inert stub, and whatever else th
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
 import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,13 +23,17 @@ from torch import Tensor
 from covidmm.errors import CheckpointError
 
 
+class _Refused(pickle.UnpicklingError):
+    """The file asks for something that no model needs."""
+
+
 class _Stub:
     """Stands for an instance of a foreign class: holds its state and does nothing."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> _Stub:
         if args or kwargs:
             # a module is pickled as a bare object and its state; arguments mean that a function is to be called
-            raise pickle.UnpicklingError(f"it calls {cls.__module__}.{cls.__qualname__}")
+            raise _Refused(f"it calls {cls.__module__}.{cls.__qualname__}")
         return object.__new__(cls)
 
     def __setstate__(self, state: Any) -> None:
@@ -55,13 +61,17 @@ class _Real:
         return self._call(*args)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise pickle.UnpicklingError(f"it sets '{name}' of a function")
+        raise _Refused(f"it sets '{name}' of a function")
 
     def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("it sets the state of a function")
+        raise _Refused("it sets the state of a function")
 
 
 def _rebuild_tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_: Any) -> Tensor:
+    # without this, torch enlarges the storage to whatever the file asks for
+    end = offset + 1 + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
+    if 0 not in size and end * storage.dtype.itemsize > storage._untyped_storage.nbytes():
+        raise _Refused("a tensor reaches beyond its storage")
     return torch._utils._rebuild_tensor(storage, offset, size, stride)
 
 
@@ -70,9 +80,15 @@ def _rebuild_parameter(data: Tensor, *_: Any) -> Tensor:
 
 
 def _reconstruct(cls: type, base: type, state: Any) -> _Stub:
-    if not (isinstance(cls, type) and issubclass(cls, _Stub)) or base is not object or state is not None:
-        raise pickle.UnpicklingError("it reconstructs something other than a plain object")
-    return object.__new__(cls)
+    if base is not object or state is not None:
+        raise _Refused("it reconstructs something other than a plain object")
+    return _new_object(cls)
+
+
+def _new_object(cls: type, *args: Any) -> _Stub:
+    if not (isinstance(cls, type) and issubclass(cls, _Stub)):
+        raise _Refused("it reconstructs something other than a plain object")
+    return cls(*args)
 
 
 _REAL = {
@@ -81,16 +97,10 @@ _REAL = {
     "torch._utils._rebuild_tensor": _Real(_rebuild_tensor),
     "torch._utils._rebuild_tensor_v2": _Real(_rebuild_tensor),
     "torch._utils._rebuild_parameter": _Real(_rebuild_parameter),
+    **{f"torch.{name}": kind for name, kind in vars(torch).items() if isinstance(kind, torch.dtype)},
     "copyreg._reconstructor": _Real(_reconstruct),
-    "copy_reg._reconstructor": _Real(_reconstruct),
-    **{
-        f"torch.{name}": getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64", "int64", "bool")
-    },
-    **{
-        f"{module}.{kind.__name__}": kind
-        for module in ("builtins", "__builtin__")
-        for kind in (object, set, frozenset, list, dict, tuple, int, float, bool, str, bytes, complex, slice)
-    },
+    "copyreg.__newobj__": _Real(_new_object),
+    **{f"builtins.{kind.__name__}": kind for kind in (object, set, frozenset)},
 }
 _IGNORED = {
     "_codecs.encode",
@@ -99,12 +109,13 @@ _IGNORED = {
     "datetime.timedelta",
     "numpy.dtype",
     "numpy.ndarray",
+    "torch.device",
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
     *(f"pathlib.{kind}{name}" for kind in ("", "Pure") for name in ("Path", "PosixPath", "WindowsPath")),
     *(f"pathlib._local.{name}" for name in ("Path", "PosixPath", "WindowsPath")),
 }
 #: Packages whose other names are refused. Of torch, only the layers are stubs.
-_GUARDED = {*sys.stdlib_module_names, "__builtin__", "copy_reg", "torch", "numpy"}
+_GUARDED = {*sys.stdlib_module_names, "torch", "numpy"}
 
 
 class _Unpickler(pickle.Unpickler):
@@ -114,17 +125,30 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(*args, **kwargs)
         self._stubs: dict[str, type] = {}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # torch sets its own; the one of its old format compares the source of each layer with what is installed
+        super().__setattr__(name, _without_source(value) if name == "persistent_load" else value)
+
     def find_class(self, module: str, name: str) -> Any:
+        # protocol 2, which torch writes, has the names of Python 2: commands for subprocess
+        module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         full = f"{module}.{name}"
         if full in _REAL:
             return _REAL[full]
-        foreign = module.split(".", maxsplit=1)[0] not in _GUARDED or module.startswith("torch.nn.")
+        foreign = module.split(".", maxsplit=1)[0] not in _GUARDED or f"{module}.".startswith("torch.nn.")
         if not foreign and full not in _IGNORED:
-            raise pickle.UnpicklingError(f"it names {full}")
+            raise _Refused(f"it names {full}")
         if full not in self._stubs:
             base = _Stub if foreign else _Ignored
             self._stubs[full] = type(name.rpartition(".")[2], (base,), {"__module__": module, "__qualname__": name})
         return self._stubs[full]
+
+
+def _without_source(resolve: Any) -> Any:
+    def persistent_load(saved: Any) -> Any:
+        return saved[1] if isinstance(saved, tuple) and saved[:1] == ("module",) else resolve(saved)
+
+    return persistent_load
 
 
 def _load(file: Any, **kwargs: Any) -> Any:
@@ -136,41 +160,59 @@ _PICKLE = SimpleNamespace(__name__="covidmm.models.foreign", Unpickler=_Unpickle
 
 
 def read_foreign_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The state dict of the model in a checkpoint file, in float32, by the names of its own package.
+    """The state dict of the model in a checkpoint file, by the names of its own package.
 
     The averaged weights under ``ema`` are preferred to ``model`` where a training checkpoint holds both, as
     they are what its authors evaluate and publish.
 
+    Returns:
+        Floating-point tensors as float32, counters as they are; each with memory of its own.
+
     Raises:
         CheckpointError: missing or damaged; naming a function or an object that is not a layer; without a model.
+        OSError: the file may not be read.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
-    _refuse_torchscript(path)
+    data = path.read_bytes()
     try:
-        content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PICKLE)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path}: refused or damaged ({error})") from error
+        state = _read(data)
+    except _Refused as error:
+        raise CheckpointError(f"{path}: refused, {error}") from error
     except Exception as error:  # a damaged pickle can raise anything
         cause = (str(error).splitlines() or [""])[0]
         raise CheckpointError(f"{path}: damaged checkpoint ({type(error).__name__}: {cause})") from error
-    state = _state_of(_model_in(content))
     if not state:
         raise CheckpointError(f"{path}: holds no model")
-    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    return state
 
 
-def _refuse_torchscript(path: Path) -> None:
-    """``torch.load`` would hand a TorchScript archive to a loader that knows no restrictions."""
-    if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-        except zipfile.BadZipFile as error:
-            raise CheckpointError(f"{path}: damaged checkpoint ({error})") from error
-        if any(name.endswith("/constants.pkl") for name in names):
-            raise CheckpointError(f"{path}: refused, a TorchScript program; convert the training checkpoint")
+def _read(data: bytes) -> dict[str, Tensor]:
+    if data.startswith(b"PK\x03\x04"):
+        _inspect_archive(data)
+    elif not data.startswith(b"\x80"):
+        raise pickle.UnpicklingError("not written by torch.save")
+    # from memory: torch takes a real file for a tar of its oldest format too, and unpacks that onto the disk
+    content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=False, pickle_module=_PICKLE)
+    state = _state_of(_model_in(content))
+    # overlapping tensors could otherwise ask for more memory than any machine has
+    if sum(value.numel() * value.element_size() for value in state.values()) > len(data):
+        raise _Refused("its tensors are larger than the file")
+    return {name: _plain(value) for name, value in state.items()}
+
+
+def _inspect_archive(data: bytes) -> None:
+    """Refuse what ``torch.load`` would hand to a loader without restrictions, or unpack without bounds."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or (
+        sum(entry.file_size for entry in entries) > len(data)
+    ):
+        raise _Refused("a compressed archive or a TorchScript program, not a training checkpoint")
+    # torch's own reader, because it decides by the names that it sees
+    if "constants.pkl" in torch._C.PyTorchFileReader(io.BytesIO(data)).get_all_records():
+        raise _Refused("a TorchScript program, not a training checkpoint")
 
 
 def _model_in(content: Any) -> Any:
@@ -181,17 +223,32 @@ def _model_in(content: Any) -> Any:
     return content
 
 
-def _state_of(model: Any, prefix: str = "") -> dict[str, Tensor]:
+def _state_of(model: Any) -> dict[str, Tensor]:
     """Flatten a stub of a torch module, or a state dict, to names and tensors."""
     if isinstance(model, Mapping):
         return {str(name): value for name, value in model.items() if isinstance(value, Tensor)}
     state: dict[str, Tensor] = {}
-    attributes = vars(model) if isinstance(model, _Stub) else {}
-    for kind in ("_parameters", "_buffers"):
-        for name, value in (attributes.get(kind) or {}).items():
-            if isinstance(value, Tensor):
-                state[prefix + name] = value
-    for name, child in (attributes.get("_modules") or {}).items():
-        if isinstance(child, _Stub):
-            state |= _state_of(child, f"{prefix}{name}.")
+    for prefix, layer in _layers_of(model):
+        for kind in ("_parameters", "_buffers"):
+            for name, value in (vars(layer).get(kind) or {}).items():
+                if isinstance(value, Tensor):
+                    state[f"{prefix}{name}"] = value
     return state
+
+
+def _layers_of(model: Any) -> Iterator[tuple[str, _Stub]]:
+    """Every layer with the prefix of its names, parents first. One that appears twice, as activations do, once."""
+    waiting, seen = [("", model)], set()
+    while waiting:
+        prefix, layer = waiting.pop()
+        if isinstance(layer, _Stub) and id(layer) not in seen:
+            seen.add(id(layer))
+            yield prefix, layer
+            children = (vars(layer).get("_modules") or {}).items()
+            waiting += [(f"{prefix}{name}.", child) for name, child in reversed(children)]
+
+
+def _plain(value: Tensor) -> Tensor:
+    """A copy without what the file may have hung on the tensor."""
+    kind = torch.float32 if value.is_floating_point() else value.dtype
+    return value.detach().to(kind, copy=True, memory_format=torch.contiguous_format)

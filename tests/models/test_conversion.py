@@ -1,5 +1,6 @@
 """Checkpoint files in and out, and the tool as a process."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ def resnet():
 def test_a_torchvision_backbone_gives_the_same_features(resnet, tmp_path):
     torch.save(resnet.state_dict(), tmp_path / "in.pth")
     lines = convert_resnet(tmp_path / "in.pth", tmp_path / "out" / "r18.pth", "torchvision")
-    assert "2-2-2-2 blocks" in lines[0]
+    assert "torchvision ResNet-18" in lines[0]
     init_default_scope("mmdet")
     init = {"type": "Pretrained", "checkpoint": str(tmp_path / "out/r18.pth"), "minimum_share": 1.0}
     ours = MODELS.build({"type": "ResNet", "depth": 18, "style": "pytorch", "init_cfg": init})
@@ -49,21 +50,95 @@ def test_timm_weights_come_as_safetensors(resnet, tmp_path):
     assert len(written["meta"]["sha256"]) == 64
 
 
+@pytest.mark.parametrize(("name", "kind"), [("resnext50_32x4d", "ResNeXt-50 (32x4d)"), ("resnet34", "ResNet-34")])
+def test_the_backbone_is_named_and_filled(tmp_path, name, kind):
+    state = getattr(torchvision.models, name)().half().state_dict()
+    torch.save(state, tmp_path / "in.pth")
+    lines = convert_resnet(tmp_path / "in.pth", tmp_path / "out.pth", "torchvision")
+    assert lines[0] == f"{tmp_path / 'in.pth'}: torchvision {kind}; the classifier is left out"
+    assert lines[1].startswith("a matching model: 100.0% of ")
+    assert read_checkpoint(tmp_path / "out.pth")["state_dict"]["conv1.weight"].dtype == torch.float32
+
+
+def test_batches_that_were_not_counted_are_not_missed(resnet, tmp_path):
+    state = {name: value for name, value in resnet.state_dict().items() if not name.endswith("num_batches_tracked")}
+    torch.save({"state_dict": state}, tmp_path / "in.pth")
+    assert "ResNet-18" in convert_resnet(tmp_path / "in.pth", tmp_path / "out.pth", "timm")[0]
+
+
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
-def test_what_is_no_resnet_is_refused(tmp_path, name):
+def test_a_damaged_or_missing_file_is_refused(tmp_path, name):
+    with pytest.raises(CheckpointError, match=rf"{name}: no such checkpoint"):
+        convert_resnet(tmp_path / name, tmp_path / "out.pth", "timm")
     (tmp_path / name).write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=name):
         convert_resnet(tmp_path / name, tmp_path / "out.pth", "timm")
-    torch.save({"conv1.weight": torch.ones(1)}, tmp_path / "b.pth")
-    with pytest.raises(CheckpointError, match="not a ResNet"):
-        convert_resnet(tmp_path / "b.pth", tmp_path / "out.pth", "timm")
-    assert not (tmp_path / "out.pth").exists()
+
+
+WITHOUT = "not a ResNet: it lacks the convolutions of conv1"
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda state: [1, 2], "holds no state dict"),
+        (lambda state: {"state_dict": 3}, "holds no state dict"),
+        (lambda state: {1: torch.ones(1)}, "holds no state dict"),
+        (lambda state: {"conv1.weight": torch.ones(1)}, WITHOUT),
+        (lambda state: state | {"conv1.weight": torch.ones(1)}, WITHOUT),
+        (lambda state: {k: v for k, v in state.items() if not k.startswith("layer4")}, WITHOUT),
+        (lambda state: torchvision.models.mobilenet_v2().state_dict(), WITHOUT),
+        (lambda state: {k: v for k, v in state.items() if not k.startswith("layer3.1")}, "stages of 2-2-1-2 blocks"),
+        (lambda state: state | {"layer1.0.se.fc1.weight": torch.ones(1)}, "not MMDetection's ResNet-18.*1 left over"),
+        (lambda state: torchvision.models.wide_resnet50_2().state_dict(), "not MMDetection's ResNet-50.*another shape"),
+    ],
+    ids=range(10),
+)
+def test_what_is_no_resnet_is_refused(resnet, tmp_path, change, cause):
+    torch.save(change(resnet.state_dict()), tmp_path / "in.pth")
+    with pytest.raises(CheckpointError, match=rf"in\.pth: .*{cause}"):
+        convert_resnet(tmp_path / "in.pth", tmp_path / "out.pth", "timm")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.pth"]
 
 
 def test_a_file_is_not_converted_onto_itself(tmp_path):
     torch.save({}, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="is the file to read"):
-        convert_yolov5(tmp_path / "a.pt", tmp_path / "a.pt")
+    (tmp_path / "link.pt").symlink_to("a.pt")
+    for out in ("a.pt", "link.pt"):
+        with pytest.raises(CheckpointError, match="is the file to read"):
+            convert_yolov5(tmp_path / "a.pt", tmp_path / out)
+
+
+def test_a_conversion_may_be_repeated_but_replaces_nothing_else(resnet, tmp_path):
+    source, out = tmp_path / "in.pth", tmp_path / "out.pth"
+    torch.save(resnet.state_dict(), source)
+    assert convert_resnet(source, out, "torchvision") == convert_resnet(source, out, "torchvision")
+    out.write_bytes(b"trained for a week")
+    with pytest.raises(CheckpointError, match=r"out\.pth: exists and holds something else"):
+        convert_resnet(source, out, "torchvision")
+    assert out.read_bytes() == b"trained for a week"
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="is a folder"):
+        convert_resnet(tmp_path / "in.pth", tmp_path, "timm")
+    with pytest.raises(CheckpointError, match="/dev/null: is a device"):
+        convert_resnet(tmp_path / "in.pth", Path("/dev/null"), "timm")
+    with pytest.raises(CheckpointError, match=r"out\.pth: cannot be written, .*file is not a folder"):
+        convert_resnet(tmp_path / "in.pth", tmp_path / "file/store/out.pth", "timm")
+
+
+def test_a_full_disk_leaves_nothing(resnet, tmp_path, monkeypatch):
+    torch.save(resnet.state_dict(), tmp_path / "in.pth")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(CheckpointError, match=r"out\.pth: cannot be written \(No space left on device\)"):
+        convert_resnet(tmp_path / "in.pth", tmp_path / "out.pth", "timm")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.pth"]
 
 
 def test_the_tool_says_one_line_and_writes_nothing_when_it_refuses(tmp_path):
@@ -74,29 +149,3 @@ def test_the_tool_says_one_line_and_writes_nothing_when_it_refuses(tmp_path):
     assert result.stderr.strip().endswith("not a YOLOv5 detector: no detection head at layer 24 (P5) or 33 (P6)")
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out.pth").exists()
-
-
-@pytest.mark.parametrize(("num_classes", "left_out"), [(None, False), (80, False), (1, True)])
-def test_a_published_detector_is_converted(tmp_path, num_classes, left_out):
-    """From the state dict that test_parity froze the names of."""
-    import json
-
-    import numpy as np
-
-    with np.load(Path(__file__).parent / "yolov5/data/parity.npz") as frozen:
-        shapes = json.loads(str(frozen["shapes"]))
-    state = {name: torch.ones(shape, dtype=torch.float16) for name, shape in shapes.items()}
-    for level in range(3):  # 80 classes instead of 3
-        width = shapes[f"model.24.m.{level}.weight"][1]
-        state[f"model.24.m.{level}.weight"] = torch.ones(255, width, 1, 1)
-        state[f"model.24.m.{level}.bias"] = torch.ones(255)
-    torch.save({"model": state | {"model.24.anchors": torch.ones(3, 3, 2)}}, tmp_path / "n.pt")
-    arguments = [] if num_classes is None else ["--num-classes", str(num_classes)]
-    command = [sys.executable, TOOL, "yolov5", tmp_path / "n.pt", tmp_path / "store/n.pth", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert result.returncode == 0, result.stderr
-    assert "YOLOv5-n (6x6 stem, v6.0 or later), 80 classes" in result.stdout
-    assert ("head left out" in result.stdout) is left_out
-    written = read_checkpoint(tmp_path / "store/n.pth")["state_dict"]
-    assert any(name.startswith("bbox_head") for name in written) is not left_out
-    assert {value.dtype for value in written.values()} == {torch.float32}

@@ -1,11 +1,20 @@
 """Reading pickled models: every tensor arrives, nothing foreign is imported, nothing at all is run."""
 
+import argparse
 import builtins
+import datetime
 import functools
+import io
 import os
+import pickle
+import re
 import subprocess
 import sys
+import tarfile
 import types
+import warnings
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,12 +72,16 @@ def gone(monkeypatch):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.filterwarnings("ignore:Couldn't retrieve source")
+@pytest.mark.filterwarnings("error")
 def test_every_tensor_is_read_without_its_package(foreign, gone, tmp_path, zipped):
     model = foreign.Model().half()
     expected = {name: value.float() for name, value in model.state_dict().items() if value.is_floating_point()}
+    opt = {"save_dir": Path("runs"), "space": argparse.Namespace(a=1), "device": torch.device("cpu"), "names": {"a"}}
     content = {"epoch": 3, "best_fitness": np.array([0.5]), "score": np.float64(0.1), "model": model, "ema": None}
-    torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
+    content |= {"opt": opt, "date": datetime.datetime(2021, 10, 12), "kind": torch.float16}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Couldn't retrieve source")
+        torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
     gone()
     state = read_foreign_checkpoint(tmp_path / "a.pt")
     floats = {name: value for name, value in state.items() if value.is_floating_point()}
@@ -91,6 +104,26 @@ def test_a_bare_model_and_a_plain_state_dict_are_read_too(foreign, tmp_path):
     assert read_foreign_checkpoint(tmp_path / "bare.pt").keys() == read_foreign_checkpoint(tmp_path / "state.pt").keys()
 
 
+def test_the_old_format_of_another_torch_is_read(tmp_path, monkeypatch):
+    """It holds the source of every layer, which torch compares with what is installed."""
+    module = nn.Sequential(nn.Conv2d(3, 4, 1))
+    other = (["class Sequential:\n", "    dump_patches = True\n"], 1, "container.py")
+    monkeypatch.setattr(torch.serialization, "get_source_lines_and_file", lambda *_: other)
+    torch.save({"model": module}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert torch.equal(read_foreign_checkpoint("old.pt")["0.weight"], module[0].weight)
+    assert [path.name for path in tmp_path.iterdir()] == ["old.pt"]
+
+
+def test_a_tensor_comes_without_what_hangs_on_it(tmp_path):
+    weight = torch.zeros(1000)[:2].requires_grad_()
+    torch.save({"weight": weight}, tmp_path / "a.pt")
+    read = read_foreign_checkpoint(tmp_path / "a.pt")["weight"]
+    assert not read.requires_grad
+    assert read.untyped_storage().nbytes() == 8
+
+
 class Call:
     """Pickles as a call."""
 
@@ -102,75 +135,198 @@ class Call:
 
 
 def attacks(victim):
-    """Ways to run something, each of which would make the folder ``victim``."""
+    """Ways to run something, each of which would make the folder ``victim``, and what a refusal has to name."""
     make = f"__import__('os').mkdir({str(victim)!r})"
     return {
-        "os.mkdir": Call(os.mkdir, str(victim)),
-        "os.system": Call(os.system, f"mkdir {victim}"),
-        "eval": Call(eval, make),
-        "exec": Call(exec, make),
-        "getattr": Call(getattr, os.mkdir, "__call__"),
-        "__import__": Call(__import__, "os"),
-        "subprocess": Call(subprocess.call, ["mkdir", str(victim)]),
-        "partial": Call(functools.partial, os.mkdir, str(victim)),
-        "map": Call(map, os.mkdir, [str(victim)]),
-        "torch.load": Call(torch.load, str(victim)),
-        "torch.hub": Call(torch.hub.load, "a/b", "c"),
-        "numpy": Call(np.load, str(victim)),
-        "apply": Call(torch.nn.functional.relu, torch.ones(1)),
+        "posix.mkdir": Call(os.mkdir, str(victim)),
+        "posix.system": Call(os.system, f"mkdir {victim}"),
+        "builtins.eval": Call(eval, make),
+        "builtins.exec": Call(exec, make),
+        "builtins.getattr": Call(getattr, os.mkdir, "__call__"),
+        "builtins.__import__": Call(__import__, "os"),
+        "builtins.map": Call(map, os.mkdir, [str(victim)]),
+        "subprocess.call": Call(subprocess.call, ["mkdir", str(victim)]),
+        "subprocess.Popen": Call(subprocess.Popen, ["mkdir", str(victim)]),
+        "functools.partial": Call(functools.partial, os.mkdir, str(victim)),
+        "torch.serialization.load": Call(torch.load, str(victim)),
+        "torch.storage._load_from_bytes": Call(torch.storage._load_from_bytes, b"x"),
+        "torch.hub.load": Call(torch.hub.load, str(victim), "model", "local"),
+        "numpy.load": Call(np.load, str(victim)),
+        "torch.nn.functional.relu": Call(torch.nn.functional.relu, torch.ones(1)),
+        "evil.module.run": Call(_evil, f"mkdir {victim}"),
     }
+
+
+def _evil(*_):
+    """Pickled as ``evil.module.run``, a function of a package that is not installed."""
+
+
+@pytest.fixture
+def evil(monkeypatch):
+    module = types.ModuleType("evil.module")
+    module.run = _evil
+    monkeypatch.setattr(_evil, "__module__", "evil.module")
+    monkeypatch.setattr(_evil, "__qualname__", "run")
+    monkeypatch.setitem(sys.modules, "evil", types.ModuleType("evil"))
+    monkeypatch.setitem(sys.modules, "evil.module", module)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("attack", attacks("x"))
 @pytest.mark.parametrize("nested", [True, False])
 @pytest.mark.filterwarnings("ignore:Couldn't retrieve source")
-def test_a_malicious_file_does_nothing_but_raise(tmp_path, foreign, attack, zipped, nested):
+def test_a_malicious_file_does_nothing_but_raise(tmp_path, foreign, evil, attack, zipped, nested):
     victim = tmp_path / "victim"
-    evil = attacks(victim)[attack]
+    call = attacks(victim)[attack]
     model = foreign.Model()
-    content = {"model": model, "extra": evil}
+    content = {"model": model, "extra": call}
     if nested:
-        model.extra = evil
+        model.extra = call
         content = {"model": model}
     torch.save(content, tmp_path / "evil.pt", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointError, match=r"evil\.pt: (refused|damaged)") as caught:
+    name = attack.split(".", maxsplit=1)[-1] if attack.startswith("builtins") else attack
+    with pytest.raises(CheckpointError, match=rf"evil\.pt: refused, it (names|calls) \S*{re.escape(name)}$") as caught:
         read_foreign_checkpoint(tmp_path / "evil.pt")
     assert "\n" not in str(caught.value)
     assert not victim.exists()
 
 
+def old_format(code):
+    """``code`` where torch's old format has its content: after three values, before the keys of storages."""
+    info = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+    values = (torch.serialization.MAGIC_NUMBER, torch.serialization.PROTOCOL_VERSION, info)
+    return b"".join(pickle.dumps(value, 2) for value in values) + code + pickle.dumps([], 2)
+
+
+def archive(code, kind=zipfile.ZIP_STORED, **entries):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", kind) as file:
+        file.writestr("archive/data.pkl", code)
+        file.writestr("archive/version", "3\n")
+        file.writestr("archive/byteorder", "little")
+        for name, content in entries.items():
+            file.writestr(f"archive/{name}", content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("wrap", [archive, old_format])
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (b"cevil\nrun\n(S'x'\ntR.", "it calls evil.run"),
+        (b"(S'touch victim'\nios\nsystem\n.", "it names os.system"),  # INST
+        (b"(cos\nsystem\nS'touch victim'\no.", "it names os.system"),  # OBJ
+        (b"(S'touch victim'\nievil\nrun\n.", "it calls evil.run"),
+        (b"(cevil\nrun\nS'touch victim'\no.", "it calls evil.run"),
+        (b"\x80\x02cevil\nrun\nS'touch victim'\n\x85\x81.", "it calls evil.run"),  # NEWOBJ
+        (b"\x80\x04cevil\nrun\n)}\x8c\x01aK\x01s\x92.", "it calls evil.run"),  # NEWOBJ_EX
+        (b"\x80\x02\x82\x01.", "unregistered extension code 1"),  # EXT1
+        (b"\x80\x02\x83\x01\x01.", "unregistered extension code 257"),  # EXT2
+        (b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x01x\x85R.", "it names os.system"),  # STACK_GLOBAL
+        (b"ctorch._utils\n_rebuild_tensor_v2\n}S'__code__'\nI1\nsb.", "it sets the state of a function"),  # BUILD
+        (b"ctorch._utils\n_rebuild_tensor_v2\n(N}S'__code__'\nI1\nstb.", "it sets the state of a function"),
+        (b"cevil\nrun\n(N}S'__new__'\nI1\nstb.", "TypeError"),  # BUILD on a stub's class
+        (b"ccollections\nOrderedDict\n(N}S'get'\nI1\nstb.", "TypeError"),
+        (b"ctorch\nSize\n(N}S'get'\nI1\nstb.", "TypeError"),
+        (b"]}b.", "AttributeError"),  # BUILD on a list
+        (b"Pos\n.", "AssertionError"),  # persistent ids
+        (b"(S'other'\nS'os'\ntQ.", "other"),
+        (b"ccopyreg\n_reconstructor\n(cos\nsystem\nc__builtin__\nobject\nNtR.", "it names os.system"),
+        (b"ccopyreg\n_reconstructor\n(cbuiltins\nset\ncbuiltins\nobject\nNtR.", "than a plain object"),
+        (b"ccopyreg\n__newobj__\n(cevil\nrun\nS'x'\ntR.", "it calls evil.run"),
+        (b"ccopyreg\n__newobj__\n(cbuiltins\nset\ntR.", "than a plain object"),
+        (b"cbuiltins\nset.__subclasses__\n)R.", "it names builtins.set.__subclasses__"),
+        (b"ctorch.nn\nos.system\n(S'x'\ntR.", "it calls torch.nn.os.system"),
+        (b"celsewhere\nA.B.__globals__\n.", "holds no model"),
+    ],
+    ids=range(25),
+)
+def test_hand_written_opcodes_are_refused(tmp_path, monkeypatch, code, cause, wrap):
+    monkeypatch.chdir(tmp_path)
+    Path("evil.pt").write_bytes(wrap(code))
+    before = torch._utils._rebuild_tensor_v2.__dict__.copy()
+    with pytest.raises(CheckpointError, match=rf"evil\.pt: .*{re.escape(cause)}"):
+        read_foreign_checkpoint("evil.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["evil.pt"]
+    assert torch._utils._rebuild_tensor_v2.__dict__ == before
+    assert not {"evil", "elsewhere"} & set(sys.modules)
+
+
+def tensor_of(numel, size, stride):
+    """A pickle of {"model": {"w": tensor}} over a half storage of ``numel`` values."""
+
+    def put(value):
+        return pickle.dumps(value, 2)[2:-1]
+
+    storage = b"(" + put("storage") + b"ctorch\nHalfStorage\n" + put("0") + put("cpu") + put(numel) + b"tQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + put(0) + put(size) + put(stride) + b"\x89NtR"
+    return b"\x80\x02}" + put("model") + b"}" + put("w") + tensor + b"ss."
+
+
+@pytest.mark.parametrize(
+    ("numel", "size", "stride", "cause"),
+    [
+        (10, (10**13,), (0,), "larger than the file"),
+        (10, (10**13,), (1,), "beyond its storage"),
+        (10, (2,), (10**12,), "beyond its storage"),
+        (10**9, (10**9,), (1,), "damaged"),
+        (10, (-1,), (1,), "damaged"),
+    ],
+)
+def test_a_tensor_is_no_larger_than_what_the_file_has(tmp_path, numel, size, stride, cause):
+    (tmp_path / "a.pt").write_bytes(archive(tensor_of(numel, size, stride), **{"data/0": bytes(20)}))
+    with pytest.raises(CheckpointError, match=rf"a\.pt: .*{cause}"):
+        read_foreign_checkpoint(tmp_path / "a.pt")
+    (tmp_path / "b.pt").write_bytes(archive(tensor_of(10, (2, 5), (5, 1)), **{"data/0": bytes(20)}))
+    assert read_foreign_checkpoint(tmp_path / "b.pt")["w"].shape == (2, 5)
+
+
+MODEL = b"\x80\x02cevil\nM\n)\x81q\x00}"
+
+
 @pytest.mark.parametrize(
     "code",
     [
-        b"cevil\nrun\n(S'x'\ntR.",  # GLOBAL, REDUCE with an argument: a function of an unknown package
-        b"(S'touch victim'\nios\nsystem\n.",  # INST
-        b"(cos\nsystem\nS'touch victim'\no.",  # OBJ
-        b"\x80\x02\x82\x01.",  # EXT1
-        b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x01x\x85R.",  # STACK_GLOBAL
-        b"ctorch._utils\n_rebuild_tensor_v2\n(N}S'__code__'\nI1\ns\x86b.",  # BUILD on a function
-        b"\x80\x02]\x94}\x94b.",  # BUILD on a list
-        b"Pos\n.",  # persistent id
-        b"ccopyreg\n_reconstructor\n(cos\nsystem\nc__builtin__\nobject\nNtR.",
-        b"ccopyreg\n_reconstructor\n(cbuiltins\nlist\ncbuiltins\nobject\nNtR.",
-        b"celsewhere\nA.B.__globals__\n.",
-        b"cbuiltins\nlist.__subclasses__\n)R.",
+        MODEL + b"X\x08\x00\x00\x00_modules}X\x01\x00\x00\x00ah\x00ssb.",  # a layer within itself
+        MODEL + b"X\x0b\x00\x00\x00_parameters](K\x01K\x02esb.",
+        MODEL + b"X\x08\x00\x00\x00_modules}K\x01K\x02ssb.",
+        b"ccollections\nOrderedDict\n)R}S'get'\nctorch._utils\n_rebuild_tensor\nsb.",
     ],
-    ids=range(12),
+    ids=["cycle", "list", "names", "get"],
 )
-def test_hand_written_opcodes_are_refused(tmp_path, monkeypatch, code):
-    monkeypatch.chdir(tmp_path)
-    import zipfile
+def test_a_strange_model_is_one_line(tmp_path, code):
+    (tmp_path / "a.pt").write_bytes(archive(code))
+    with pytest.raises(CheckpointError, match=r"a\.pt: (damaged|holds no model)"):
+        read_foreign_checkpoint(tmp_path / "a.pt")
 
-    with zipfile.ZipFile("evil.pt", "w") as archive:
-        archive.writestr("archive/data.pkl", code)
-        archive.writestr("archive/version", "3\n")
-        archive.writestr("archive/byteorder", "little")
-    defaults = torch._utils._rebuild_tensor_v2.__dict__.copy()
-    with pytest.raises(CheckpointError, match=r"evil\.pt: "):
-        read_foreign_checkpoint("evil.pt")
-    assert not (tmp_path / "victim").exists()
-    assert torch._utils._rebuild_tensor_v2.__dict__ == defaults
+
+def test_layers_shared_again_and_again_are_read_once(tmp_path):
+    layer = nn.Conv2d(1, 1, 1)
+    for _ in range(60):
+        layer = nn.Sequential(layer, layer)
+    torch.save(layer, tmp_path / "a.pt")
+    assert list(read_foreign_checkpoint(tmp_path / "a.pt")) == [
+        ".".join("0" * 60) + name for name in (".weight", ".bias")
+    ]
+
+
+def test_a_compressed_archive_is_not_unpacked(tmp_path):
+    (tmp_path / "bomb.pt").write_bytes(archive(b"\x80\x02" + b"N0" * 10**6 + b"}.", zipfile.ZIP_DEFLATED))
+    with pytest.raises(CheckpointError, match=r"bomb\.pt: refused, a compressed archive"):
+        read_foreign_checkpoint(tmp_path / "bomb.pt")
+
+
+@pytest.mark.parametrize("first", ["storages", "\udc80"])
+def test_a_tar_of_the_oldest_format_is_not_unpacked(tmp_path, first):
+    """Its pipe would keep the reader waiting."""
+    with tarfile.open(tmp_path / "a.pt", "w") as file:
+        if first != "storages":
+            file.addfile(tarfile.TarInfo(first))
+        pipe = tarfile.TarInfo("storages")
+        pipe.type = tarfile.FIFOTYPE
+        file.addfile(pipe)
+    with pytest.raises(CheckpointError, match=r"a\.pt: damaged"):
+        read_foreign_checkpoint(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 not a zip", b"\x80\x02}q\x00."])
@@ -197,8 +353,16 @@ def test_a_missing_file_and_one_without_a_model_are_refused(tmp_path):
         read_foreign_checkpoint(tmp_path / "empty.pt")
 
 
+@pytest.mark.parametrize("stored", [False, True])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_torchscript_program_is_refused(tmp_path):
-    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "program.pt")
-    with pytest.raises(CheckpointError, match="TorchScript"):
-        read_foreign_checkpoint(tmp_path / "program.pt")
+def test_a_torchscript_program_is_refused(tmp_path, stored):
+    path = tmp_path / "program.pt"
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)
+    if stored:
+        with zipfile.ZipFile(path) as file:
+            content = {name: file.read(name) for name in file.namelist()}
+        with zipfile.ZipFile(path, "w") as file:
+            for name, data in content.items():
+                file.writestr(name, data)
+    with pytest.raises(CheckpointError, match=r"program\.pt: refused, .*TorchScript program"):
+        read_foreign_checkpoint(path)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from covidmm.errors import CheckpointError
+from covidmm.models.checkpoints import Coverage, coverage
 
-from .backbone import BLOCKS, CHANNELS, scaled_blocks, scaled_channels
+from .backbone import BLOCKS, CHANNELS, YOLOv5CSPDarknet, scaled_blocks, scaled_channels
+from .neck import YOLOv5PAFPN
 
 #: deepen_factor and widen_factor of the published sizes.
 SIZES = {"n": (0.33, 0.25), "s": (0.33, 0.5), "m": (0.67, 0.75), "l": (1.0, 1.0), "x": (1.33, 1.25)}
@@ -44,7 +46,8 @@ POOL_PARTS = {"cv1": "conv1", "cv2": "conv2"}
 class Converted:
     """Weights of a published model.
 
-    ``state`` has covidmm's names. ``anchors`` are (levels, 3, 2) widths and heights in pixels.
+    ``state`` has covidmm's names. ``anchors`` are (levels, 3, 2) widths and heights in pixels. ``filled`` is how
+    much of covidmm's model of that size it fills.
     """
 
     size: str
@@ -53,11 +56,18 @@ class Converted:
     num_classes: int
     anchors: Tensor
     state: dict[str, Tensor]
+    filled: Coverage
 
     def __str__(self) -> str:
         six = "6" if self.arch == "P6" else ""
         stem = "Focus stem, v5.0" if self.release == "v5" else "6x6 stem, v6.0 or later"
         return f"YOLOv5-{self.size}{six} ({stem}), {self.num_classes} classes"
+
+    @property
+    def settings(self) -> str:
+        """What the backbone and the neck of a config have to say to be this model."""
+        deepen, widen = SIZES[self.size]
+        return f"arch='{self.arch}', release='{self.release}', deepen_factor={deepen}, widen_factor={widen}"
 
 
 def convert_state(published: Mapping[str, Tensor]) -> Converted:
@@ -67,7 +77,7 @@ def convert_state(published: Mapping[str, Tensor]) -> Converted:
         published: state dict of a published model.
 
     Raises:
-        CheckpointError: not a YOLOv5 detector of a published size.
+        CheckpointError: not a YOLOv5 detector of a published size, whole and unfused.
     """
     arch = next((arch for arch, head in HEADS.items() if f"model.{head}.m.0.weight" in published), None)
     if arch is None:
@@ -85,13 +95,28 @@ def convert_state(published: Mapping[str, Tensor]) -> Converted:
         raise CheckpointError(f"not a YOLOv5 {arch} detector: unknown layer {unknown[0]} and {len(unknown) - 1} more")
     if release == "v5":
         state["backbone.stem.conv.weight"] = focus_as_convolution(state["backbone.stem.conv.weight"])
-    strides = torch.tensor([8.0, 16.0, 32.0, 64.0][: 3 if arch == "P5" else 4])
-    head = f"model.{HEADS[arch]}"
-    if f"{head}.anchors" not in published:
-        raise CheckpointError(f"not a YOLOv5 detector: no {head}.anchors")
-    anchors = published[f"{head}.anchors"] * strides[:, None, None]
-    outputs = state["bbox_head.convs_pred.0.weight"].shape[0]
-    return Converted(_size_of(state, arch, release), arch, release, outputs // 3 - 5, anchors, state)
+    size, num_classes, anchors = _size_of(state, arch, release), _classes_of(state), _anchors_of(published, arch)
+    filled = coverage(matching_state(size, arch, release, num_classes), state)
+    # batch norms of old and of plain state dicts do not count their batches
+    lacking = [name for name in filled.missing if not name.endswith(".num_batches_tracked")]
+    if lacking or filled.mismatched or filled.unused:
+        raise CheckpointError(f"not a published YOLOv5-{size} {arch}: {replace(filled, missing=tuple(lacking))}")
+    return Converted(size, arch, release, num_classes, anchors, state, filled)
+
+
+def matching_state(size: str, arch: str, release: str, num_classes: int) -> dict[str, Tensor]:
+    """Names and shapes, without values, of covidmm's model of a published size."""
+    deepen, widen = SIZES[size]
+    channels = CHANNELS[arch][2:]
+    outputs = 3 * (5 + num_classes)
+    with torch.device("meta"):
+        head = nn.ModuleList(nn.Conv2d(scaled_channels(count, widen), outputs, 1) for count in channels)
+        parts = {
+            "backbone": YOLOv5CSPDarknet(arch, release, deepen, widen),
+            "neck": YOLOv5PAFPN(channels, deepen, widen),
+            "bbox_head": nn.ModuleDict({"convs_pred": head}),
+        }
+    return nn.ModuleDict(parts).state_dict()
 
 
 def without_head(converted: Converted) -> dict[str, Tensor]:
@@ -156,9 +181,35 @@ def _rename(name: str, layers: dict[int, tuple[str, dict[str, str]]], head: int)
     return f"{prefix}.{rest}"
 
 
+def _classes_of(state: Mapping[str, Tensor]) -> int:
+    outputs = state["bbox_head.convs_pred.0.weight"].shape[:1].numel()
+    if outputs % 3 or outputs <= 15:
+        raise CheckpointError(
+            f"not a YOLOv5 detector: a head of {outputs} outputs, expected three anchors with a box (4), an objectness "
+            "and one or more classes each"
+        )
+    return outputs // 3 - 5
+
+
+def _anchors_of(published: Mapping[str, Tensor], arch: str) -> Tensor:
+    """The anchors in pixels; published models have them in units of each level's stride."""
+    strides = torch.tensor([8.0, 16.0, 32.0, 64.0][: 3 if arch == "P5" else 4])
+    name = f"model.{HEADS[arch]}.anchors"
+    if name not in published:
+        raise CheckpointError(f"not a YOLOv5 detector: no {name}")
+    if published[name].shape != (len(strides), 3, 2):
+        raise CheckpointError(
+            f"not a YOLOv5 detector: {name} of shape {tuple(published[name].shape)}, expected {(len(strides), 3, 2)}"
+        )
+    return published[name] * strides[:, None, None]
+
+
 def _size_of(state: Mapping[str, Tensor], arch: str, release: str) -> str:
     """The published size whose widths and depths these weights have."""
-    width = state["backbone.stem.conv.weight"].shape[0]
+    stem = state.get("backbone.stem.conv.weight")
+    if stem is None or stem.dim() != 4:
+        raise CheckpointError("not a YOLOv5 detector: no convolution at layer 0")
+    width = len(stem)
     depth = len({name.split(".")[4] for name in state if name.startswith("backbone.stage3.1.blocks.")})
     for size, (deepen, widen) in SIZES.items():
         same_width = scaled_channels(CHANNELS[arch][0], widen) == width

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.runner import load_checkpoint
 
+from covidmm.models.conversion import convert_yolov5
 from covidmm.models.yolov5.conversion import convert_state
 
 FIXTURE = Path(__file__).parent / "data/parity.npz"
@@ -126,6 +129,25 @@ def test_the_frozen_outputs(yolov5):
 def test_the_reference_package(yolov5, size, arch, name):
     model, shapes = reference(name)
     assert_parity(yolov5(size, arch, NUM_CLASSES), shapes, say(model, arch), arch)
+
+
+@needs_reference
+def test_a_file_of_the_reference_package(yolov5, tmp_path):
+    """Saved as it saves its models, half floats and all, and converted without importing it."""
+    model, _ = reference("yolov5n")
+    torch.save({"epoch": -1, "model": model.half(), "ema": None, "optimizer": None}, tmp_path / "in.pt")
+    modules = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] in ("yolov5", "models")}
+    lines = convert_yolov5(tmp_path / "in.pt", tmp_path / "out.pth")
+    assert not modules.keys() & sys.modules.keys()
+    sys.modules.update(modules)
+    assert lines[3].startswith("a matching model: 100.0%")
+    ours = yolov5("n", num_classes=NUM_CLASSES)
+    load_checkpoint(ours, str(tmp_path / "out.pth"), strict=True)
+    said = say(model.float())
+    with torch.no_grad():
+        outputs = ours(image(), mode="tensor")[0]
+    for level, output in enumerate(outputs):
+        np.testing.assert_allclose(output.numpy(), said[f"raw{level}"], atol=TOLERANCE)
 
 
 @needs_reference
