@@ -8,7 +8,10 @@ model = dict(
     hidden_channels=256,
 )
 train_pipeline = [*_base_.train_pipeline]
-train_pipeline[1:3] = [dict(type="Resize", scale=(100000, 128), keep_ratio=True), dict(type="CenterCrop", crop_size=112)]
+train_pipeline[1:3] = [
+    dict(type="Resize", scale=(100000, 128), keep_ratio=True),
+    dict(type="CenterCrop", crop_size=112),
+]
 test_pipeline = [*_base_.test_pipeline]
 test_pipeline[1:3] = [dict(type="Resize", scale=(100000, 128), keep_ratio=True), dict(type="CenterCrop", crop_size=112)]
 train_dataloader = dict(num_workers=1, dataset=dict(pipeline=train_pipeline))

@@ -15,8 +15,8 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import (
     average_precision_score,
     confusion_matrix,
-    precision_recall_fscore_support,
     precision_recall_curve,
+    precision_recall_fscore_support,
     roc_auc_score,
 )
 

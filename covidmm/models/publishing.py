@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import re
 from datetime import datetime, timezone
 from pathlib import Path
@@ -67,7 +68,7 @@ def _card(meta: dict[str, Any], checkpoint: Path, part: str, data: bytes) -> dic
         "seed": meta.get("seed"),
         "data": sorted(set(roots)),
         "classes": list((meta.get("dataset_meta") or {}).get("classes", ())),
-        "validation": {key: value for key, value in meta.get("val_metrics", {}).items() if value == value},
+        "validation": {key: value for key, value in meta.get("val_metrics", {}).items() if math.isfinite(value)},
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "config": config,
     }

@@ -57,7 +57,9 @@ def reliability_figure(calibration: Mapping[str, Any]) -> Figure:
     rows = calibration["bins"]
     axes.plot([row["confidence"] for row in rows], [row["accuracy"] for row in rows], marker="o", label="model")
     for row in rows:
-        axes.annotate(str(row["count"]), (row["confidence"], row["accuracy"]), xytext=(4, -10), textcoords="offset points")
+        axes.annotate(
+            str(row["count"]), (row["confidence"], row["accuracy"]), xytext=(4, -10), textcoords="offset points"
+        )
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy")
     axes.set_title(f"Reliability, expected calibration error {calibration['ece']:.3f}")
     axes.legend(loc="upper left")

@@ -18,10 +18,12 @@ def root(tmp_path_factory, make):
 
 def build(root, **options):
     from mmdet.registry import DATASETS
+    from mmengine.registry import init_default_scope
 
     import covidmm.registration  # noqa: F401
 
-    pipeline = [{"type": "mmdet.LoadImageFromFile"}]
+    init_default_scope("mmdet")
+    pipeline = [{"type": "LoadImageFromFile"}]
     return DATASETS.build({"type": "NIHDataset", "data_root": str(root), "pipeline": pipeline, **options})
 
 

@@ -1,0 +1,86 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score
+
+from covidmm.errors import ConfigError
+from covidmm.evaluation.label_metric import LabelMetric
+
+CLASSES = ("negative", "typical", "indeterminate", "atypical")
+
+
+def sample(image, study, logits, label):
+    target = torch.zeros(4)
+    target[label] = 1
+    return {"image_id": image, "study_id": study, "logits": torch.tensor(logits), "target": target}
+
+
+def measure(samples, **options):
+    metric = LabelMetric(CLASSES, **options)
+    metric.process(None, samples)
+    return metric.evaluate(len(samples))
+
+
+@pytest.fixture
+def samples():
+    random = np.random.default_rng(0)
+    return [
+        sample(f"image{i}", f"study{i // 2}", random.normal(0, 2, 4).astype(np.float32).tolist(), (i // 2) % 4)
+        for i in range(24)
+    ]
+
+
+def test_images_of_a_study_are_averaged(samples, tmp_path):
+    found = measure(samples, aggregate="mean", temperature=2.0, outfile=str(tmp_path / "out.json"))
+    assert found["study/cases"] == 12
+    written = json.loads((tmp_path / "out.json").read_text())
+    first = np.mean([softmax(samples[i]["logits"].numpy().astype(float) / 2) for i in (0, 1)], axis=0)
+    assert written["predictions"][0] == {
+        "id": "study0", "target": [1, 0, 0, 0], "scores": pytest.approx(first.tolist())
+    }  # fmt: skip
+    assert sum(map(sum, written["confusion"]["counts"])) == 12
+    assert written["calibration"]["ece"] == found["study/ece"]
+
+
+def test_the_maximum_is_rescaled_to_probabilities(samples, tmp_path):
+    measure(samples, aggregate="max", temperature=1.0, outfile=str(tmp_path / "out.json"))
+    for one in json.loads((tmp_path / "out.json").read_text())["predictions"]:
+        assert sum(one["scores"]) == pytest.approx(1)
+
+
+def test_without_aggregation_images_count(samples):
+    found = measure(samples, temperature=1.0)
+    logits = np.stack([one["logits"].numpy() for one in samples])
+    truth = [int(one["target"].argmax()) for one in samples]
+    assert found["study/cases"] == 24
+    assert found["study/accuracy"] == pytest.approx(accuracy_score(truth, logits.argmax(1)))
+
+
+def test_validation_fits_the_temperature_and_test_takes_it(samples):
+    assert measure(samples)["study/temperature"] != 1.0
+    assert measure(samples, temperature=3.5)["study/temperature"] == 3.5
+
+
+def test_multi_label_scores_are_sigmoids(tmp_path):
+    one = {
+        "image_id": "a",
+        "study_id": "b",
+        "logits": torch.tensor([0.0, 4, -4, 0]),
+        "target": torch.tensor([1.0, 1, 0, 0]),
+    }
+    found = measure([one], multi_label=True, prefix="findings", outfile=str(tmp_path / "out.json"))
+    assert "findings/temperature" not in found
+    scores = json.loads((tmp_path / "out.json").read_text())["predictions"][0]["scores"]
+    assert scores == pytest.approx([0.5, 0.98201, 0.01799, 0.5], abs=1e-4)
+
+
+def test_an_image_that_a_sampler_repeats_counts_once(samples):
+    assert measure([*samples, samples[0]], temperature=1.0)["study/cases"] == 24
+
+
+def test_an_unknown_way_to_aggregate_is_refused():
+    with pytest.raises(ConfigError, match="median"):
+        LabelMetric(CLASSES, aggregate="median")
