@@ -11,7 +11,7 @@ model = dict(
     num_classes=4,
     loss=dict(type="CrossEntropyLoss"),
     # batch-norm statistics too, which drifted in the seed's code
-    backbone=dict(frozen_stages=4, norm_eval=True, init_cfg=dict(checkpoint="covidmm://x101_nih")),
+    backbone=dict(frozen_stages=4, norm_eval=True),
 )
 
 train_cfg = dict(max_epochs=58)

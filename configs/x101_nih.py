@@ -10,6 +10,7 @@ _base_ = [
     "_base_/default_runtime.py",
 ]
 
+pretrained = "imagenet"
 model = dict(num_classes=15, multi_label=True, loss=dict(type="CrossEntropyLoss", use_sigmoid=True))
 
 train_cfg = dict(max_epochs=35)

@@ -7,8 +7,11 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 
+from covidmm.datasets.nih_labels import FINDINGS
 from covidmm.engine.config import load_config
 from covidmm.engine.preflight import check_classes
+from covidmm.errors import ConfigError
+from covidmm.findings import STUDY_CLASSES
 
 CONFIGS = sorted(p for p in Path("configs").rglob("*.py") if "_base_" not in p.parts)
 
@@ -29,10 +32,11 @@ def test_a_config_loads_and_builds_its_model(path, monkeypatch):
     cfg = load_config(path)
     init_default_scope("mmdet")
     model = MODELS.build(ConfigDict(cfg.model))
-    check_classes(model, ("opacity",))
+    check_classes(model, tuple(cfg.test_evaluator.get("classes", ("opacity",))))
     dataset = cfg.train_dataloader.dataset
     assert dataset.get("dataset", dataset).data_root == "somewhere/else"
-    assert cfg.test_evaluator.ann_file == "somewhere/else/annotations/test.json"
+    assert cfg.test_dataloader.dataset.data_root == "somewhere/else"
+    assert cfg.test_evaluator.get("ann_file", "somewhere/else/annotations/test.json").startswith("somewhere/else")
 
 
 def test_the_report_recipe_is_in_the_config():
@@ -114,3 +118,34 @@ def test_the_rsna_stage_differs_in_data_epochs_and_start_alone():
     for key in ("model", "optim_wrapper", "custom_hooks", "train_pipeline", "test_pipeline"):
         assert siim[key] == rsna[key]
     assert rsna["train_dataloader"]["dataset"]["dataset"]["type"] == "RSNADataset"
+
+
+@pytest.mark.parametrize("path", ["configs/frcnn_x101_siim.py", "configs/study_x101_siim.py", "configs/x101_nih.py"])
+def test_one_line_chooses_what_a_backbone_starts_from(path):
+    chosen = {name: load_config(path, [f"pretrained={name}"]).model.backbone.init_cfg for name in ("imagenet", "nih")}
+    assert chosen["imagenet"]["checkpoint"] == "torchvision://resnext101_32x8d"
+    assert chosen["nih"]["checkpoint"] == "covidmm://x101_nih"
+    assert load_config(path, ["pretrained=none"]).model.backbone.init_cfg is None
+    with pytest.raises(ConfigError, match="pretrained is 'nhi', it can be imagenet, nih, none: did you mean 'nih'"):
+        load_config(path, ["pretrained=nhi"])
+
+
+def test_the_findings_of_the_config_are_the_frozen_list():
+    assert tuple(load_config("configs/x101_nih.py").test_evaluator.classes) == FINDINGS
+    assert tuple(load_config("configs/study_x101_siim.py").test_evaluator.classes) == STUDY_CLASSES
+
+
+def test_the_report_classifiers_are_in_the_configs():
+    """Numbers of system-spec sections 3 and 7."""
+    nih, study = load_config("configs/x101_nih.py"), load_config("configs/study_x101_siim.py")
+    assert nih.model.backbone.init_cfg.checkpoint == "torchvision://resnext101_32x8d"
+    assert study.model.backbone.init_cfg.checkpoint == "covidmm://x101_nih"
+    assert (nih.train_cfg.max_epochs, study.train_cfg.max_epochs) == (35, 58)
+    assert (nih.train_dataloader.batch_size, study.train_dataloader.batch_size) == (32, 15)
+    assert (nih.optim_wrapper.optimizer.lr, study.optim_wrapper.optimizer.lr) == (1e-3, 5e-4)
+    for cfg in (nih, study):
+        assert (cfg.model.in_channels, cfg.model.hidden_channels, cfg.model.dropout) == (2048, 1024, 0.5)
+        steps = list(cfg.train_dataloader.dataset.pipeline)
+        assert (steps[1].scale, steps[2].crop_size) == ((100000, 256), 224)
+        assert [step.prob for step in steps if "prob" in step] == [0.3, 0.5, 1.0, 0.3]
+    assert (study.model.backbone.frozen_stages, study.model.backbone.norm_eval) == (4, True)

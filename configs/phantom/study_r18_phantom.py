@@ -2,4 +2,4 @@
 
 _base_ = "../small/study_r18_siim.py"
 
-model = dict(backbone=dict(init_cfg=None))
+pretrained = "none"

@@ -6,6 +6,10 @@ probabilities, 50 epochs and the shape of the schedule. The numbers here are cho
 
 _base_ = "../frcnn_x101_siim.py"
 
+# "nih" is what small/r18_nih.py was published as
+pretrained = "none"
+pretrained_weights = dict(imagenet="torchvision://resnet18", nih="covidmm://r18_nih")
+
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -17,7 +21,6 @@ model = dict(
         norm_cfg=dict(type="BN", requires_grad=True),
         norm_eval=False,
         style="pytorch",
-        init_cfg=None,
     ),
     neck=dict(in_channels=[64, 128, 256, 512], out_channels=128),
     rpn_head=dict(in_channels=128, feat_channels=128),

@@ -2,6 +2,9 @@
 
 _base_ = "../x101_nih.py"
 
+pretrained = "none"
+pretrained_weights = dict(imagenet="torchvision://resnet18", nih="covidmm://r18_nih")
+
 model = dict(
     backbone=dict(_delete_=True, type="ResNet", depth=18, out_indices=(3,), norm_eval=False, style="pytorch"),
     in_channels=512,

@@ -2,6 +2,8 @@
 
 _base_ = "../study_x101_siim.py"
 
+pretrained_weights = dict(imagenet="torchvision://resnet18", nih="covidmm://r18_nih")
+
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -10,7 +12,6 @@ model = dict(
         out_indices=(3,),
         norm_eval=False,
         style="pytorch",
-        init_cfg=dict(type="Pretrained", checkpoint="covidmm://r18_nih"),
     ),
     in_channels=512,
     hidden_channels=256,

@@ -15,7 +15,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from covidmm.engine.config_keys import Checker
-from covidmm.errors import ConfigError
+from covidmm.errors import ConfigError, did_you_mean
 
 
 def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
@@ -33,6 +33,7 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     helpers = _helper_names(cfg)
     for text in options:
         _override(cfg, text, helpers)
+    _choose_weights(cfg)
     Checker(cfg, helpers).check()
     return cfg
 
@@ -49,6 +50,20 @@ def _read(path: Path) -> Config:
     except Exception as error:  # a config is a program: anything can come out of it
         cause = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{path}: {type(error).__name__}: {cause}") from error
+
+
+def _choose_weights(cfg: Config) -> None:
+    """Let the one line ``pretrained = NAME`` choose among the config's ``pretrained_weights`` of the backbone.
+
+    A backbone with an ``init_cfg`` of its own keeps it.
+    """
+    name, choices = cfg.get("pretrained"), cfg.get("pretrained_weights")
+    if name is None or choices is None or "init_cfg" in cfg.model.backbone:
+        return
+    if name not in choices:
+        raise ConfigError(f"pretrained is '{name}', it can be {', '.join(choices)}{did_you_mean(str(name), choices)}")
+    weights = choices[name]
+    cfg.model.backbone.init_cfg = {"type": "Pretrained", "checkpoint": weights} if weights else None
 
 
 def _override(cfg: Config, text: str, helpers: frozenset[str]) -> None:

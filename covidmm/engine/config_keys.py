@@ -34,7 +34,8 @@ from covidmm.errors import ConfigError, did_you_mean
 _TOP_LEVEL = {
     "custom_imports", "auto_scale_lr", "tta_model", "tta_pipeline", "runner_type", "env_cfg", "compile",
     "model_wrapper_cfg", "find_unused_parameters", "sync_bn", "efficient_conv_bn_eval",
-    "activation_checkpointing", "cudnn_benchmark", "detector", "test_time_augmentation",
+    "activation_checkpointing", "cudnn_benchmark", "detector", "pretrained",
+    "pretrained_weights", "test_time_augmentation",
 }  # fmt: skip
 
 #: What a builder takes out of a dict before it calls the class, by the registry's name or the dict's own key.

@@ -72,8 +72,7 @@ def load_from_store(filename: str, map_location: Any = None) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(
             f"{filename}: no {path}; train and publish it, point {STORE_VARIABLE} at the folder that has it, "
-            "or start from other weights with --cfg-options model.backbone.init_cfg.checkpoint="
-            "torchvision://resnext101_32x8d (random weights: model.backbone.init_cfg=None)"
+            "or start from other weights: --cfg-options pretrained=imagenet, or none"
         )
     return read_checkpoint(path, map_location)
 

@@ -1,5 +1,9 @@
 """ResNeXt-101 32x8d with the report's hidden layer (system-spec sections 3 and 7)."""
 
+# one inherited line chooses: pretrained = "imagenet"
+pretrained = "nih"
+pretrained_weights = dict(imagenet="torchvision://resnext101_32x8d", nih="covidmm://x101_nih", none=None)
+
 model = dict(
     type="RadiographClassifier",
     data_preprocessor=dict(
@@ -19,7 +23,6 @@ model = dict(
         norm_cfg=dict(type="BN", requires_grad=True),
         norm_eval=False,
         style="pytorch",
-        init_cfg=dict(type="Pretrained", checkpoint="torchvision://resnext101_32x8d"),
     ),
     in_channels=2048,
     hidden_channels=1024,

@@ -5,6 +5,10 @@ Numbers are the report's (its section on Faster R-CNN, system-spec section 4) un
 
 detector = "frcnn"  # its name in tables and metrics.json
 
+# one inherited line chooses: pretrained = "imagenet"
+pretrained = "nih"
+pretrained_weights = dict(imagenet="torchvision://resnext101_32x8d", nih="covidmm://x101_nih", none=None)
+
 model = dict(
     type="FasterRCNN",
     data_preprocessor=dict(
@@ -27,7 +31,6 @@ model = dict(
         norm_cfg=dict(type="BN", requires_grad=True),
         norm_eval=False,
         style="pytorch",
-        init_cfg=dict(type="Pretrained", checkpoint="covidmm://x101_nih"),
     ),
     # four stages and a max-pooled fifth level
     neck=dict(type="FPN", in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=5),

@@ -1,0 +1,5 @@
+"""The report's setting 'SGD 1e-4' with batches of 35."""
+
+_base_ = "./study_x101_siim_lr1e-4.py"
+
+train_dataloader = dict(batch_size=35)

@@ -1,0 +1,63 @@
+"""A baseline without a network of its own: the appearance of a study read off its boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covidmm.findings import Detections, Study
+
+#: Given opacities on both sides, on one side, or one that fills half a lung: probabilities of typical,
+#: indeterminate and atypical. After the definitions of the classes (Litmanovich et al., 2020): typical is bilateral
+#: and peripheral, indeterminate unilateral or central, atypical lobar or nodular. The numbers are chosen here.
+BILATERAL = (0.80, 0.12, 0.08)
+UNILATERAL = (0.20, 0.50, 0.30)
+LOBAR = (0.10, 0.20, 0.70)
+#: Height of a box, as a share of the image, from which it is taken for a lobe or more.
+LOBAR_HEIGHT = 0.45
+
+
+class RulesOnDetections:
+    """How many opacities there are, on which side, and how large: a baseline that any model should beat.
+
+    With s the scores of the boxes: an opacity is there with probability 1 - prod(1 - s), per side of the image and in
+    all; it is on both sides with the product of the two. Boxes below ``threshold`` do not count. A study is its most
+    opaque radiograph; one without radiographs is negative with ``prior_negative``.
+
+    Args:
+        threshold: confidence below which a box is ignored, 0..1.
+        prior_negative: probability of negative that a study without any box gets at least.
+    """
+
+    def __init__(self, threshold: float = 0.1, prior_negative: float = 0.8) -> None:
+        if not (0 <= threshold < 1 and 0 < prior_negative < 1):
+            raise ValueError(f"threshold and prior_negative must lie in 0..1, not {threshold} and {prior_negative}")
+        self.threshold = threshold
+        self.prior_negative = prior_negative
+
+    def classify(self, study: Study) -> NDArray[np.float32]:
+        """(4,) probabilities of one study."""
+        rows = [
+            self._of_one(radiograph.pixels.shape, found)
+            for radiograph, found in zip(study.radiographs, study.detections, strict=True)
+        ]
+        if not rows:
+            rest = (1 - self.prior_negative) / 3
+            return np.array([self.prior_negative, rest, rest, rest], np.float32)
+        return min(rows, key=lambda row: row[0])
+
+    def _of_one(self, shape: tuple[int, ...], found: Detections) -> NDArray[np.float32]:
+        height, width = shape[:2]
+        kept = found.scores >= self.threshold
+        boxes, scores = found.boxes[kept], found.scores[kept].astype(np.float64)
+        left = (boxes[:, 0] + boxes[:, 2]) / 2 < width / 2
+        sides = [1 - np.prod(1 - scores[mask]) for mask in (left, ~left)]
+        any_side = 1 - (1 - sides[0]) * (1 - sides[1])
+        both = sides[0] * sides[1]
+        large = (boxes[:, 3] - boxes[:, 1]) >= LOBAR_HEIGHT * height
+        # lobar counts where it stands alone: two large ones are rather typical
+        lobar = (any_side - both) * (1 - np.prod(1 - scores[large]))
+        shares = np.outer(both, BILATERAL) + np.outer(lobar, LOBAR) + np.outer(any_side - both - lobar, UNILATERAL)
+        negative = (1 - any_side) * self.prior_negative
+        opaque = shares[0] + (1 - any_side) * (1 - self.prior_negative) / 3
+        return np.array([negative, *opaque], np.float32)
