@@ -32,11 +32,10 @@ def main() -> None:
         "phantoms": call("prepare.py", "phantom", raw, "--studies", args.studies, "--seed", args.seed),
         "prepare": call("prepare.py", "siim", raw, prepared, "--max-size", 512),
     }
+    seconds |= train_side_by_side(args.out)
     for name, config in DETECTORS.items():
-        run_dir = args.out / name
-        seconds[f"train_{name}"] = call("train.py", config, "--work-dir", run_dir)
-        options = ("--work-dir", args.out, "--out", run_dir / "predictions.json", "--show-dir", pictures / name)
-        call("test.py", config, run_dir, *options)
+        options = ("--work-dir", args.out, "--out", args.out / name / "predictions.json")
+        call("test.py", config, args.out / name, *options, "--show-dir", pictures / name)
     from covidmm.evaluation.results import format_table, write_metrics
 
     metrics = write_metrics(args.out / "metrics.json", seconds=seconds)
@@ -45,15 +44,50 @@ def main() -> None:
     print(f"Look at {' and '.join(f'{pictures}/{name}/grid.png' for name in DETECTORS)}, and {args.out}/metrics.json")
 
 
+def train_side_by_side(out: Path) -> dict[str, float]:
+    """Train all detectors at once, each on its share of the cores: so small a model gains little from more.
+
+    The first one's progress is shown, the others' goes to ``train.log`` in their work dirs.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(DETECTORS)))}
+    shown, *hidden = DETECTORS
+    processes = {}
+    start = time.monotonic()
+    for name in (*hidden, shown):
+        (out / name).mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, str(TOOLS / "train.py"), DETECTORS[name], "--work-dir", str(out / name)]
+        log = None if name == shown else (out / name / "train.log").open("w")
+        print(f"\n$ tools/train.py {shlex.join(command[2:])}{'' if log is None else f' > {log.name}'}", flush=True)
+        processes[name] = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=subprocess.STDOUT if log else None
+        )
+    seconds = {}
+    try:
+        while len(seconds) < len(processes):
+            for name, process in processes.items():
+                if f"train_{name}" not in seconds and process.poll() is not None:
+                    seconds[f"train_{name}"] = time.monotonic() - start
+                    require_success("train.py", process.returncode, "" if name == shown else out / name / "train.log")
+            time.sleep(0.2)
+    finally:
+        for process in processes.values():
+            if process.poll() is None:
+                process.terminate()
+    return seconds
+
+
 def call(tool: str, *arguments: object) -> float:
     """Run one of the tools as a person would, and return the seconds it took."""
     command = [sys.executable, str(TOOLS / tool), *map(str, arguments)]
     print(f"\n$ tools/{tool} {shlex.join(command[2:])}", flush=True)
     start = time.monotonic()
-    code = subprocess.run(command, check=False).returncode
-    if code:
-        raise CovidmmError(f"tools/{tool} ended with exit code {code}")
+    require_success(tool, subprocess.run(command, check=False).returncode)
     return time.monotonic() - start
+
+
+def require_success(tool: str, code: int, log: Path | str = "") -> None:
+    if code:
+        raise CovidmmError(f"tools/{tool} ended with exit code {code}{f', see {log}' if log else ''}")
 
 
 if __name__ == "__main__":
