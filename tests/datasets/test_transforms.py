@@ -124,3 +124,13 @@ def test_mixup_joins_the_boxes_of_both():
 def test_a_probability_outside_0_to_1_is_refused():
     with pytest.raises(ValueError, match="prob"):
         TRANSFORMS.build({"type": "RandomMixUp", "prob": 1.5})
+
+
+def test_a_label_vector_is_packed_with_its_image():
+    results = {"img": np.arange(24, dtype=np.uint8).reshape(2, 4, 3), "gt_label": np.array([0, 1, 0]), "study_id": "s"}
+    packed = TRANSFORMS.build({"type": "PackClassInputs"})(results)
+    assert packed["inputs"].shape == (3, 2, 4)
+    assert packed["inputs"][1, 0, 2] == results["img"][0, 2, 1]
+    assert packed["data_samples"].target.tolist() == [0, 1, 0]
+    assert packed["data_samples"].study_id == "s"
+    assert "img_id" not in packed["data_samples"]

@@ -122,6 +122,28 @@ def test_yolov5_killed_and_resumed_ends_the_same_and_is_tested_with_augmentation
     assert set(json.loads((tmp_path / "metrics.json").read_text())["detectors"]) == {"yolo"}
 
 
+def test_the_study_classifier_is_trained_tested_explained_and_published(phantoms, tmp_path):
+    config, work_dir = "configs/phantom/study_r18_phantom.py", tmp_path / "run"
+    output = finish(
+        tool("train.py", config, "--work-dir", work_dir, "--cfg-options", "train_cfg.max_epochs=1", root=phantoms)
+    )
+    assert "preflight: train: negative" in output
+    assert "study/mAP:" in output
+    pictures = tmp_path / "pictures"
+    output = finish(tool("test.py", config, work_dir, "--work-dir", tmp_path, "--show-dir", pictures, root=phantoms))
+    assert "confusion matrix, rows true:" in output
+    study = json.loads((tmp_path / "metrics.json").read_text())["study"]
+    assert {"accuracy", "f1", "precision", "recall", "mAP", "auroc", "ece", "confusion"} <= set(study)
+    assert (pictures / "confusion.png").exists()
+    os.environ["COVIDMM_CHECKPOINTS"] = str(tmp_path / "store")
+    try:
+        output = finish(tool("publish.py", work_dir, "mine"))
+    finally:
+        del os.environ["COVIDMM_CHECKPOINTS"]
+    assert "covidmm://mine: backbone of" in output
+    assert json.loads((tmp_path / "store/mine.json").read_text())["validation"]
+
+
 def test_a_run_in_mixed_precision_on_another_box_loss_works(phantoms, tmp_path):
     options = [*SMALL, "train_cfg.max_epochs=1", "train_dataloader.dataset.indices=8"]
     config = "configs/phantom/frcnn_r18_phantom_ciou.py"

@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 from covidmm.datasets.options import Options
 from covidmm.datasets.preparation import prepare
 from covidmm.engine.config import load_config
-from covidmm.engine.preflight import PreflightHook, check_anchors, check_classes
+from covidmm.engine.preflight import PreflightHook, check_anchors, check_classes, check_labels
 from covidmm.errors import ConfigError, DataError
 
 PIPELINE = [
@@ -142,3 +142,27 @@ def test_anchors_that_fit_badly_are_warned_of(model):
 
 def test_a_detector_without_anchors_passes():
     assert "which has no anchors" in check_anchors(torch.nn.Linear(1, 1), [(torch.zeros(0, 4), (8, 8))])
+
+
+class Labels:
+    """As much of a data set of label vectors as the check looks at."""
+
+    def __init__(self, *labels):
+        self.labels = [np.array(label, np.float32) for label in labels]
+
+    def __len__(self):
+        return len(self.labels)
+
+    def get_data_info(self, index):
+        return {"gt_label": self.labels[index]}
+
+
+def test_labels_are_counted_and_absent_ones_named():
+    assert check_labels(Labels([1, 0], [1, 1]), ("Mass", "Hernia")) == "Mass 2, Hernia 1"
+    line = check_labels(Labels([1, 0], [1, 0]), ("Mass", "Hernia"))
+    assert line == "Mass 2, Hernia 0: WARNING, no positive of Hernia"
+
+
+def test_labels_that_are_all_negative_are_refused():
+    with pytest.raises(DataError, match="every label of every image is negative"):
+        check_labels(Labels([0, 0]), ("Mass", "Hernia"))
