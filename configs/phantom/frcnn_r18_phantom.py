@@ -6,7 +6,7 @@ _base_ = "../small/frcnn_r18_siim.py"
 train_cfg = dict(max_epochs=12, val_interval=2)
 optim_wrapper = dict(optimizer=dict(lr=0.02))
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=60),
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(type="SteppedCosineLR", T_max=6, eta_min_ratio=0.05, step_every=2, by_epoch=True, begin=0, end=12),
 ]
 
@@ -14,6 +14,6 @@ train_pipeline = [*_base_.train_pipeline]
 train_pipeline[3] = dict(type="Resize", scale=(192, 192), keep_ratio=False)
 test_pipeline = [*_base_.test_pipeline]
 test_pipeline[2] = dict(type="Resize", scale=(192, 192), keep_ratio=False)
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -1,9 +1,9 @@
-"""The small YOLOv5 on phantoms, 20 epochs: what `make demo` trains beside the Faster R-CNN. Phantoms prove nothing
+"""The small YOLOv5 on phantoms, 16 epochs: what `make demo` trains beside the Faster R-CNN. Phantoms prove nothing
 clinical.
 """
 
 _base_ = "../small/yolov5n_siim.py"
 
-train_cfg = dict(max_epochs=20, val_interval=2)
+train_cfg = dict(max_epochs=16, val_interval=2)
 param_scheduler = [*_base_.param_scheduler]
-param_scheduler[0] = dict(type="SteppedCosineLR", T_max=20, eta_min_ratio=0.05, by_epoch=True, begin=0, end=20)
+param_scheduler[0] = dict(type="SteppedCosineLR", T_max=16, eta_min_ratio=0.05, by_epoch=True, begin=0, end=16)
