@@ -10,7 +10,7 @@ from covidmm.datasets.preparation import prepare
 from covidmm.errors import DataError
 
 PIPELINE = [
-    {"type": "mmdet.LoadImageFromFile"},
+    {"type": "LoadImageFromFile"},
     {"type": "mmdet.LoadAnnotations", "with_bbox": True},
     {"type": "mmdet.Resize", "scale": (64, 64), "keep_ratio": True},
     {
