@@ -128,31 +128,31 @@ def _parts(cases: PooledCases, folds: int, seed: int) -> Iterator[tuple[NDArray[
 
 
 def _search(cases: PooledCases, hits: Sequence[NDArray[np.bool_]], plain: _Plain) -> LearnedParameters:
-    """The parameters with the greatest mAP@.50 that a search along one parameter at a time finds."""
-    current = plain.parameters(len(cases))
+    """The parameters with the greatest mAP@.50 that searches from raw and from calibrated scores find."""
+    start = plain.parameters(len(cases))
+    calibrated = dataclasses.replace(start, members=_calibrated(cases, hits, start.members))
+    found = [_climb(one, cases) for one in (start, calibrated)]
+    return max(found, key=lambda pair: pair[1])[0]
+
+
+def _climb(current: LearnedParameters, cases: PooledCases) -> tuple[LearnedParameters, float]:
+    """Change one parameter at a time as long as that helps: the end, and its mAP@.50."""
     best = _score(current, cases)
-    directions = _directions(current.members, _calibrated(cases, hits, current.members))
     for _ in range(_ROUNDS):
         before = best
-        for direction in directions:
+        for direction in _directions(current.members):
             for candidate in direction(current):
                 if candidate != current and (score := _score(candidate, cases)) > best + _LEAST_GAIN:
                     current, best = candidate, score
         if best == before:
             break
-    return current
+    return current, best
 
 
 def _directions(
-    plain: tuple[MemberParameters, ...], calibrated: tuple[MemberParameters, ...]
+    members: tuple[MemberParameters, ...],
 ) -> list[Callable[[LearnedParameters], Iterator[LearnedParameters]]]:
-    """The ways to change some parameters, each of which yields what to try."""
-
-    def calibrations(found: LearnedParameters) -> Iterator[LearnedParameters]:
-        for source in (plain, calibrated):
-            pairs = zip(found.members, source, strict=True)
-            members = tuple(dataclasses.replace(m, slope=s.slope, intercept=s.intercept) for m, s in pairs)
-            yield dataclasses.replace(found, members=members)
+    """The ways to change a parameter, each of which yields what to try."""
 
     def thresholds(found: LearnedParameters) -> Iterator[LearnedParameters]:
         for value in _IOU_THRESHOLDS:
@@ -168,12 +168,11 @@ def _directions(
         return tries
 
     # only ratios count, so the first member's weight stays
-    weights = [tuple(w * plain[0].weight for w in _RELATIVE_WEIGHTS)] * (len(plain) - 1)
+    weights = [ratio * members[0].weight for ratio in _RELATIVE_WEIGHTS]
     return [
-        calibrations,
         thresholds,
-        *(of_member(index, "weight", values) for index, values in enumerate(weights, 1)),
-        *(of_member(index, "score_threshold", _SCORE_THRESHOLDS) for index in range(len(plain))),
+        *(of_member(index, "weight", weights) for index in range(1, len(members))),
+        *(of_member(index, "score_threshold", _SCORE_THRESHOLDS) for index in range(len(members))),
     ]
 
 
