@@ -37,7 +37,15 @@ def parser() -> argparse.ArgumentParser:
     yolov5.add_argument("--pixels", type=positive, default=512, help="side of the input (default 512)")
     yolov5.add_argument("--batches", type=positive, nargs="+", default=[1, 8], help="batch sizes (default 1 8)")
     yolov5.add_argument("--repeats", type=positive, default=5, help="timed runs, of which the median (default 5)")
-    for subject in (dicom, yolov5):
+    fusion = subjects.add_parser(
+        "fusion",
+        help="the ensemble strategies on two members, against plain calls of ensemble_boxes",
+        epilog="Exit code 1 when a strategy differs by more than 1e-6 on more than one image of a hundred.",
+    )
+    fusion.add_argument("--images", type=positive, default=1263, help="default 1263")
+    fusion.add_argument("--boxes", type=positive, default=100, help="boxes of each member (default 100)")
+    fusion.add_argument("--repeats", type=positive, default=5, help="timed runs, of which the median (default 5)")
+    for subject in (dicom, yolov5, fusion):
         subject.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return top
 
@@ -47,7 +55,8 @@ def main() -> int:
     subject, out = arguments.pop("subject"), arguments.pop("json")
     if out is not None and (out.is_dir() or not out.parent.is_dir()):  # said before measuring, not after
         raise DataError(f"--json {out}: not a file in a folder that exists")
-    report, equal = measure_dicom(**arguments) if subject == "dicom" else measure_yolov5(**arguments)
+    measure = {"dicom": measure_dicom, "yolov5": measure_yolov5, "fusion": measure_fusion}[subject]
+    report, equal = measure(**arguments)
     print(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
     if out is not None:
         from covidmm.atomic import json_bytes, write_bytes
@@ -70,6 +79,14 @@ def measure_yolov5(**arguments: Any) -> tuple[dict, bool]:
     report = yolov5.benchmark_yolov5(**arguments)
     print(yolov5.format_timings(report))
     return report, True
+
+
+def measure_fusion(**arguments: int) -> tuple[dict, bool]:
+    from covidmm.benchmarks import fusion
+
+    report = fusion.benchmark_fusion(**arguments)
+    print(fusion.format_fusion(report))
+    return report, fusion.agrees(report)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def test_the_same_twice_gives_the_same(fake):
 
 
 def test_the_calibration_makes_scores_probabilities(fake):
-    cases = fake.cases(0, 200, powers=(0.3, 3))
+    cases = fake.cases(0, 200, powers=(0.3, 0.5))
     prepared = pool_cases(cases)
     hits = [fitting._hits(p, t, 2) for p, t in zip(prepared.pools, prepared.truths, strict=True)]
     start = fitting._Plain(NAMES, np.ones(2), 0.55, None).parameters(1).members

@@ -114,7 +114,7 @@ def test_a_damaged_file_is_one_line_with_its_name(text, message, tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="absent.json: no parameters of a learned fusion: No such file"):
+    with pytest.raises(ConfigError, match=r"absent\.json: no parameters of a learned fusion: No such file"):
         LearnedFusion(str(tmp_path / "absent.json"))
 
 
