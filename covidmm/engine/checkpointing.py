@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 
 from covidmm.atomic import write_bytes
 from covidmm.errors import CheckpointError, ConfigError
-from covidmm.models.checkpoints import coverage, read_checkpoint, require_coverage, state_of
+from covidmm.models.checkpoints import checkpoint_file, coverage, read_checkpoint, require_coverage, state_of
 
 _EPOCH_FILE = re.compile(r"epoch_(\d+)\.pth")
 
@@ -122,6 +122,16 @@ def best_checkpoint(work_dir: Path) -> Path:
     """
     best = sorted(work_dir.glob("best_*.pth"), key=lambda path: path.stat().st_mtime)
     return best[-1] if best else latest_checkpoint(work_dir)
+
+
+def trained_file(name: str | Path) -> Path:
+    """The checkpoint file that a config means by a path, ``covidmm://NAME``, or a work dir: its best one.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = checkpoint_file(str(name))
+    return best_checkpoint(path) if path.is_dir() else path
 
 
 def stored_val_metrics(path: Path) -> dict[str, float]:

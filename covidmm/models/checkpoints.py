@@ -28,6 +28,7 @@ from covidmm.errors import CheckpointError
 
 STORE_VARIABLE = "COVIDMM_CHECKPOINTS"
 DEFAULT_STORE = Path("checkpoints")
+STORE_SCHEME = "covidmm://"
 
 #: Share of a model's parameters below which a checkpoint is taken to belong to another model.
 MINIMUM_SHARE = 0.95
@@ -36,6 +37,23 @@ MINIMUM_SHARE = 0.95
 def checkpoint_store() -> Path:
     """The folder that ``covidmm://`` names are looked up in."""
     return Path(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
+
+
+def checkpoint_file(name: str) -> Path:
+    """The file that ``covidmm://NAME`` or a plain path stands for.
+
+    Raises:
+        CheckpointError: the store has none of that name.
+    """
+    if not name.startswith(STORE_SCHEME):
+        return Path(name).expanduser()
+    path = checkpoint_store() / f"{name.removeprefix(STORE_SCHEME)}.pth"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{name}: no {path}; train and publish it, point {STORE_VARIABLE} at the folder that has it, "
+            "or start from other weights: --cfg-options pretrained=imagenet, or none"
+        )
+    return path
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -64,17 +82,10 @@ def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     return read_checkpoint(filename, map_location)
 
 
-@CheckpointLoader.register_scheme(prefixes="covidmm://", force=True)
+@CheckpointLoader.register_scheme(prefixes=STORE_SCHEME, force=True)
 def load_from_store(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Loader of ``covidmm://NAME``: ``NAME.pth`` in the checkpoint store."""
-    name = filename.removeprefix("covidmm://")
-    path = checkpoint_store() / f"{name}.pth"
-    if not path.is_file():
-        raise CheckpointError(
-            f"{filename}: no {path}; train and publish it, point {STORE_VARIABLE} at the folder that has it, "
-            "or start from other weights: --cfg-options pretrained=imagenet, or none"
-        )
-    return read_checkpoint(path, map_location)
+    return read_checkpoint(checkpoint_file(filename), map_location)
 
 
 @CheckpointLoader.register_scheme(prefixes=("http://", "https://"), force=True)
