@@ -136,7 +136,9 @@ def _require_classes(cfg: Config, name: str) -> None:
     heads = [cfg.model.get("bbox_head"), cfg.model.get("roi_head", {}).get("bbox_head")]
     for head in heads:
         if isinstance(head, Mapping) and head.get("num_classes", len(CLASSES)) != len(CLASSES):
-            raise ConfigError(f"member '{name}': its head has {head['num_classes']} classes, its data set 'opacity' alone")
+            raise ConfigError(
+                f"member '{name}': its head has {head['num_classes']} classes, its data set 'opacity' alone"
+            )
 
 
 def _sample(index: int, one: Radiograph) -> dict[str, Any]:

@@ -34,7 +34,9 @@ def test_boxes_are_those_of_the_runner_in_pixels_of_the_original(member, random_
     monkeypatch.setenv("SIIM_ROOT", str(random_ensemble.prepared))
     options = [f"test_time_augmentation={member.test_time_augmentation}"] if "yolo" in member.config else []
     evaluate(member.config, member.checkpoint, tmp_path, tmp_path / "results.json", options=options)
-    images = {i["image_id"]: i for i in json.loads((random_ensemble.prepared / "annotations/test.json").read_text())["images"]}
+    images = {
+        i["image_id"]: i for i in json.loads((random_ensemble.prepared / "annotations/test.json").read_text())["images"]
+    }
     wanted = {}
     for result in json.loads((tmp_path / "results.json").read_text()):
         wanted.setdefault(result["image_id"], []).append(result)

@@ -1,8 +1,8 @@
 import json
-import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,9 +78,7 @@ def test_nothing_is_there_until_it_is_whole_and_a_stopped_run_goes_on(tmp_path):
         writer.finish()
     whole = write(tmp_path / "undisturbed", found)
     assert (tmp_path / "frcnn.json").read_bytes() == whole.path.read_bytes()
-    assert (tmp_path / "frcnn.header.json").read_bytes() == (
-        tmp_path / "undisturbed/frcnn.header.json"
-    ).read_bytes()
+    assert (tmp_path / "frcnn.header.json").read_bytes() == (tmp_path / "undisturbed/frcnn.header.json").read_bytes()
     assert not list(tmp_path.glob("*.part"))
 
 
@@ -110,7 +108,7 @@ def test_a_killed_process_leaves_whole_batches(tmp_path):
         "        journal.append([k, k])\n"
         "        if k == 60: os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], check=False, cwd=os.getcwd())
+    ended = subprocess.run([sys.executable, "-c", code], check=False, cwd=Path.cwd())
     assert ended.returncode == -signal.SIGKILL
     with BatchJournal(tmp_path / "a.part", {}) as journal:
         assert journal.done == 122

@@ -1,4 +1,4 @@
-"""Detectors and a study classifier over a whole folder, into files: each image is decoded once, nothing is made twice."""
+"""Detectors and a study classifier over a whole folder, into files: nothing is made twice."""
 
 from __future__ import annotations
 

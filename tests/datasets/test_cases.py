@@ -77,7 +77,7 @@ def test_the_digest_follows_names_pixels_and_split(raw, prepared, tmp_path, make
 def test_faults_are_named(tmp_path, prepared, make):
     with pytest.raises(DataError, match="no such folder"):
         read_cases(tmp_path / "none")
-    with pytest.raises(DataError, match="no image in it; expected files ending in .dcm"):
+    with pytest.raises(DataError, match=r"no image in it; expected files ending in \.dcm"):
         read_cases(tmp_path)
     with pytest.raises(DataError, match="has no split 'val'"):
         read_cases(tmp_path, "val")
@@ -89,7 +89,7 @@ def test_faults_are_named(tmp_path, prepared, make):
     with pytest.raises(DataError, match=r"annotations/other\.json: no such file"):
         read_cases(prepared, "other")
     make.dicom(tmp_path / "siim/train/study/image.dcm", make.picture(1))
-    with pytest.raises(DataError, match="expected .*<study>/<series>/<image>.dcm"):
+    with pytest.raises(DataError, match=r"expected .*<study>/<series>/<image>\.dcm"):
         read_cases(tmp_path / "siim")
 
 

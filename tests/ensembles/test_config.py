@@ -18,7 +18,9 @@ def child(folder, text, base=CONFIGS / "ensemble_wbf_siim.py"):
 def test_the_report_is_what_the_config_says():
     config = load_ensemble(CONFIGS / "ensemble_wbf_siim.py")
     assert config.strategy == WBF
-    assert [(m.weight, m.score_threshold, m.nms_iou_threshold) for m in config.members.values()] == [(1.0, 0.1, 0.1)] * 2
+    assert [(m.weight, m.score_threshold, m.nms_iou_threshold) for m in config.members.values()] == [
+        (1.0, 0.1, 0.1)
+    ] * 2
     assert config.members["frcnn"].config == str(CONFIGS / "frcnn_x101_siim.py")
     assert config.study["type"] == "resnext"
 
