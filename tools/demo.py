@@ -15,7 +15,11 @@ from covidmm.errors import CovidmmError, run_tool
 
 TOOLS = Path(__file__).resolve().parent
 DATA = Path("data/demo")
-DETECTORS = {"frcnn": "configs/phantom/frcnn_r18_phantom.py", "yolo": "configs/phantom/yolov5n_phantom.py"}
+MODELS = {
+    "frcnn": "configs/phantom/frcnn_r18_phantom.py",
+    "yolo": "configs/phantom/yolov5n_phantom.py",
+    "study": "configs/phantom/study_r18_phantom.py",
+}
 
 
 def main() -> None:
@@ -44,36 +48,40 @@ def main() -> None:
     print(f"Look at {' and '.join(f'{pictures}/{name}/grid.png' for name in DETECTORS)}, and {args.out}/metrics.json")
 
 
-def train_side_by_side(out: Path) -> dict[str, float]:
-    """Train all detectors at once, each on its share of the cores: so small a model gains little from more.
+def train_all(out: Path) -> dict[str, float]:
+    """Train all models, one core each: so small a model gains little from more.
 
     The first one's progress is shown, the others' goes to ``train.log`` in their work dirs.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(DETECTORS)))}
-    shown, *hidden = DETECTORS
-    processes = {}
-    start = time.monotonic()
-    for name in (*hidden, shown):
-        (out / name).mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(TOOLS / "train.py"), DETECTORS[name], "--work-dir", str(out / name)]
-        log = None if name == shown else (out / name / "train.log").open("w")
-        print(f"\n$ tools/train.py {shlex.join(command[2:])}{'' if log is None else f' > {log.name}'}", flush=True)
-        processes[name] = subprocess.Popen(
-            command, env=environment, stdout=log, stderr=subprocess.STDOUT if log else None
-        )
+    cores = os.cpu_count() or 1
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, cores // len(MODELS)))}
+    shown = next(iter(MODELS))
+    waiting, running = [*MODELS], {}
     seconds = {}
     try:
-        while len(seconds) < len(processes):
-            for name, process in processes.items():
-                if f"train_{name}" not in seconds and process.poll() is not None:
+        while waiting or running:
+            while waiting and len(running) < cores:
+                name = waiting.pop(0)
+                log = None if name == shown else out / name / "train.log"
+                running[name] = (start_training(name, out / name, log, environment), time.monotonic())
+            for name, (process, start) in list(running.items()):
+                if process.poll() is not None:
+                    del running[name]
                     seconds[f"train_{name}"] = time.monotonic() - start
                     require_success("train.py", process.returncode, "" if name == shown else out / name / "train.log")
             time.sleep(0.2)
     finally:
-        for process in processes.values():
-            if process.poll() is None:
-                process.terminate()
+        for process, _ in running.values():
+            process.terminate()
     return seconds
+
+
+def start_training(name: str, work_dir: Path, log: Path | None, environment: dict[str, str]) -> subprocess.Popen:
+    work_dir.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(TOOLS / "train.py"), MODELS[name], "--work-dir", str(work_dir)]
+    print(f"\n$ tools/train.py {shlex.join(command[2:])}{f' > {log}' if log else ''}", flush=True)
+    output = log.open("w") if log else None
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT if log else None)
 
 
 def call(tool: str, *arguments: object) -> float:
