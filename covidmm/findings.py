@@ -49,6 +49,11 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    @classmethod
+    def none(cls) -> Detections:
+        """No box at all."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
 
 @dataclass(frozen=True)
 class Study:

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""The main job from end to end on phantoms: make, prepare, train, test, draw. What ``make demo`` runs."""
+"""The main job on phantoms: prepare, train, test, fuse, submit, score, draw. What ``make demo`` runs."""
 
 import _bootstrap  # noqa: F401
 
 import argparse
+import json
 import os
 import shlex
 import subprocess
@@ -20,6 +21,8 @@ MODELS = {
     "yolo": "configs/phantom/yolov5n_phantom.py",
     "study": "configs/phantom/study_r18_phantom.py",
 }
+PUBLISHED = {"frcnn": "frcnn_r18_siim", "yolo": "yolov5n_siim", "study": "study_r18_siim"}
+ENSEMBLE = "configs/phantom/ensemble_wbf_phantom.py"
 
 
 def main() -> None:
@@ -29,23 +32,41 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("work_dirs/demo"))
     args = parser.parse_args()
     started = time.monotonic()
+    out, pictures = args.out, args.out / "pictures"
     raw, prepared = (DATA / f"{kind}_{args.studies}_{args.seed}" for kind in ("raw", "prepared"))
-    pictures = args.out / "pictures"
     os.environ["SIIM_ROOT"] = str(prepared)
     seconds = {
         "phantoms": call("prepare.py", "phantom", raw, "--studies", args.studies, "--seed", args.seed),
         "prepare": call("prepare.py", "siim", raw, prepared, "--max-size", 512),
     }
-    seconds |= train_side_by_side(args.out)
-    for name, config in DETECTORS.items():
-        options = ("--work-dir", args.out, "--out", args.out / name / "predictions.json")
-        call("test.py", config, args.out / name, *options, "--show-dir", pictures / name)
-    from covidmm.evaluation.results import format_table, write_metrics
+    seconds |= train_all(out)
+    for name, config in MODELS.items():
+        options = ("--work-dir", out, "--out", out / name / "predictions.json")
+        call("test.py", config, out / name, *options, "--show-dir", pictures / name)
+    publish(out)
+    options = ("--predictions", out / "ensemble", "--out", out / "submission.csv", "--metrics", out / "metrics.json")
+    pictured = ("--show-dir", pictures / "ensemble")
+    seconds["ensemble"] = call("ensemble.py", ENSEMBLE, "--data", prepared, "--score", *options, *pictured)
+    from covidmm.evaluation.results import write_metrics
 
-    metrics = write_metrics(args.out / "metrics.json", seconds=seconds)
-    print(f"\nThe demo took {time.monotonic() - started:.0f} s. On the phantoms held out:")
-    print(format_table(metrics["detectors"]))
-    print(f"Look at {' and '.join(f'{pictures}/{name}/grid.png' for name in DETECTORS)}, and {args.out}/metrics.json")
+    write_metrics(out / "metrics.json", seconds=seconds)
+    print(f"\nThe demo took {time.monotonic() - started:.0f} s. Look at {pictures}/ensemble/grid.png,")
+    print(f"{pictures}/study/confusion.png, {out}/submission.csv and {out}/metrics.json")
+
+
+def publish(out: Path) -> None:
+    """Put the models into the checkpoint store, under the names that the small configs start from.
+
+    What another training has published there is left alone.
+    """
+    from covidmm.models.checkpoints import checkpoint_store
+
+    for name, published in PUBLISHED.items():
+        card = checkpoint_store() / f"{published}.json"
+        if card.is_file() and "phantom" not in str(json.loads(card.read_text()).get("experiment")):
+            print(f"{card}: not of a demo, left alone")
+            continue
+        call("publish.py", out / name, published, "--part", "model", "--replace")
 
 
 def train_all(out: Path) -> dict[str, float]:

@@ -33,17 +33,15 @@ class Case:
     height: int | None = None
     width: int | None = None
 
-    def read(self, max_size: int) -> Radiograph:
-        """The radiograph, its longer side at most ``max_size`` pixels, with the original's size in its header.
+    def read(self) -> Radiograph:
+        """The radiograph, with the original's size in its header.
 
         Raises:
             RadiographError: the file cannot be read.
         """
         found = radiograph.read(self.path)
-        pixels = radiograph.resize_longer(found.pixels, max_size)
-        pixels.setflags(write=False)
         size = {"height": self.height or found.header.height, "width": self.width or found.header.width}
-        return dataclasses.replace(found, header=dataclasses.replace(found.header, **size), pixels=pixels)
+        return dataclasses.replace(found, header=dataclasses.replace(found.header, **size))
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,8 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
     content = cfg.to_dict()
     for key in ("strategy", "study"):
         if content.get(key) is not None:
+            if not isinstance(content[key], dict):
+                raise ConfigError(f"{path}: {key} must be a dict with a type, not {content[key]!r}")
             content[key] = _without_other_types(path, key, content[key], options)
     if not content["members"]:
         raise ConfigError(f"{path}: has no members")
@@ -116,7 +118,7 @@ def _without_other_types(path: Path, key: str, merged: Mapping[str, Any], option
     arguments of the strategy below it. Here a dict that names a type stands alone.
     """
     keys = {text.split("=")[0].split(".")[1] for text in options if text.startswith(f"{key}.")}
-    found = _assigned_keys(path, key)
+    found = set() if "type" in keys else _assigned_keys(path, key)
     return dict(merged) if found is None else {k: v for k, v in merged.items() if k in found | keys}
 
 

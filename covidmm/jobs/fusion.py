@@ -11,7 +11,7 @@ from typing import Any
 from covidmm.ensembles.config import EnsembleConfig
 from covidmm.errors import DataError
 from covidmm.findings import Detections
-from covidmm.inference import select
+from covidmm.inference.detector import select
 from covidmm.jobs.prediction import FolderRun
 from covidmm.plugins import EnsembleStrategy
 from covidmm.predictions import ImageEntry, Predictions, PredictionsWriter

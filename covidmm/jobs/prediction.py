@@ -19,12 +19,11 @@ from covidmm.datasets.cases import Case, CaseList
 from covidmm.ensembles.config import EnsembleConfig
 from covidmm.errors import DataError, RadiographError
 from covidmm.findings import Detections, Study
-from covidmm.inference import Detector, made_from
+from covidmm.inference.detector import Detector, made_from
 from covidmm.plugins import PluginManager, StudyClassifier
 from covidmm.predictions import BatchJournal, ImageEntry, Predictions, PredictionsWriter, read_predictions
 from covidmm.radiograph import Radiograph
 
-NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 STUDY_FILE = "study"
 
 
@@ -117,7 +116,7 @@ def read_all(batch: Sequence[Case], max_size: int) -> tuple[list[ImageEntry], li
     entries, radiographs = [], []
     for case in batch:
         try:
-            one = case.read(max_size)
+            one = case.read().shrunk(max_size)
             entry = ImageEntry(case.image_id, case.study_id, one.header.height, one.header.width)
         except RadiographError as error:
             one, entry = None, ImageEntry(case.image_id, case.study_id, 0, 0, str(error))
@@ -128,7 +127,7 @@ def read_all(batch: Sequence[Case], max_size: int) -> tuple[list[ImageEntry], li
 
 def _detect(detector: Detector, radiographs: Sequence[Radiograph | None]) -> list[Detections]:
     found = iter(detector([one for one in radiographs if one is not None]))
-    return [NOTHING if one is None else next(found) for one in radiographs]
+    return [Detections.none() if one is None else next(found) for one in radiographs]
 
 
 def classify_studies(
@@ -180,7 +179,7 @@ def _classify(run: FolderRun, classifier: StudyClassifier, fused: Predictions, j
             continue
         with run.timed("decode"):
             readable = [
-                (case.read(run.config.max_size) if pixels else _blank(case, entry), detections)
+                (case.read().shrunk(run.config.max_size) if pixels else _blank(case, entry), detections)
                 for case, (entry, detections) in zip(cases, found, strict=True)
                 if entry.error is None
             ]

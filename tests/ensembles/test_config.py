@@ -55,6 +55,7 @@ def test_options_override(tmp_path):
     config = load_ensemble(CONFIGS / "ensemble_wbf_siim.py", ["strategy.iou_thr=0.4", "members.yolo.weight=2"])
     assert config.strategy["iou_thr"] == 0.4
     assert config.members["yolo"].weight == 2
+    assert load_ensemble(CONFIGS / "ensemble_wbf_siim.py", ["strategy.type=nms"]).strategy == {"type": "nms"}
 
 
 def test_helpers_and_a_third_member_are_welcome(tmp_path):
@@ -75,6 +76,7 @@ def test_helpers_and_a_third_member_are_welcome(tmp_path):
         ("members = dict(yolo=dict(nms_iou_threshold=0))", "nms_iou_threshold must lie in 0..1"),
         ("members = {'../yolo': dict(config='a', checkpoint='b')}", "the name becomes a file name"),
         ("members = dict(_delete_=True)", "has no members"),
+        ("strategy = 'wbf'", "strategy must be a dict with a type, not 'wbf'"),
         ("max_size = 0", "max_size must be a positive integer"),
         ("import nothing_of_that_name", "No module named"),
     ],

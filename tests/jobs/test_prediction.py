@@ -13,7 +13,7 @@ import covidmm.studies
 from covidmm.datasets.cases import read_cases
 from covidmm.ensembles.config import load_ensemble
 from covidmm.errors import DataError
-from covidmm.inference import Detector
+from covidmm.inference.detector import Detector
 from covidmm.jobs import prediction
 from covidmm.jobs.fusion import fuse_folder
 from covidmm.jobs.prediction import FolderRun, classify_studies, predict_members

@@ -10,7 +10,7 @@ from covidmm.datasets.cases import read_cases
 from covidmm.ensembles.config import Member
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.findings import Detections
-from covidmm.inference import Detector, made_from, select
+from covidmm.inference.detector import Detector, made_from, select
 from covidmm.jobs.models import evaluate
 
 
@@ -43,7 +43,7 @@ def test_boxes_are_those_of_the_runner_in_pixels_of_the_original(member, random_
     detector = Detector(member, "mine", device="cpu")
     cases = read_cases(random_ensemble.prepared).cases
     total = 0
-    for case, found in zip(cases, detector([case.read(1024) for case in cases]), strict=True):
+    for case, found in zip(cases, detector([case.read().shrunk(1024) for case in cases]), strict=True):
         boxes, scores = in_original(wanted.get(images[case.image_id]["id"], []), images[case.image_id])
         assert found.boxes == pytest.approx(boxes, abs=0.02)
         assert found.scores == pytest.approx(scores, abs=1e-5)

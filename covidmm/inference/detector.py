@@ -1,4 +1,4 @@
-"""Trained models and radiographs in, findings out: the one predictor that tools, web and notebooks share."""
+"""One trained detector, asked about radiographs in memory."""
 
 from __future__ import annotations
 
