@@ -52,7 +52,7 @@ class NetworkClassifier:
         cfg.model.backbone.init_cfg = None
         self.model = MODELS.build(cfg.model)
         state = state_of(read_checkpoint(checkpoint))
-        require_coverage(coverage(self.model.state_dict(), state), checkpoint)
+        require_coverage(coverage(self.model.state_dict(), state), checkpoint, whole=True)
         self.model.load_state_dict(state, strict=False)
         self.model.eval()
         self.temperature = stored_val_metrics(Path(checkpoint)).get("study/temperature", 1.0)
