@@ -73,7 +73,7 @@ def test_a_model_that_predicts_must_be_filled_whole(wrong, kind, tmp_path):
 
 
 def test_training_starts_from_other_classes_with_a_new_last_layer_and_says_so(wrong, tmp_path):
-    content, message = wrong["of 15 findings"]
+    content, _ = wrong["of 15 findings"]
     path = save(tmp_path / "a.pth", content)
     run = train(CONFIG, tmp_path / "run", options=[*QUICK, f"load_from={path}"])
     log = next(run.glob("*/*.log")).read_text()
