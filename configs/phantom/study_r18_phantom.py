@@ -11,11 +11,6 @@ pretrained = "none"
 whole = dict(type="Resize", scale=(112, 112), keep_ratio=False)
 train_pipeline = [*_base_.train_pipeline]
 train_pipeline[1:3] = [whole]
-# nothing blurred or erased: a study often has one opacity, and it can be as small as the patch
-train_pipeline[2:6] = [
-    dict(type="RandomFlip", prob=0.5),
-    dict(type="Rotate", prob=1.0, min_mag=0.0, max_mag=10.0, img_border_value=0),
-]
 test_pipeline = [*_base_.test_pipeline]
 test_pipeline[1:3] = [whole]
 # one study in twelve is atypical
@@ -23,7 +18,7 @@ train_dataloader = dict(sampler=dict(_delete_=True, type="ClassAwareSampler"), d
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
-# 300 steps from random weights are too few for SGD
+# 300 steps of 15 images from random weights are too few for SGD
 optim_wrapper = dict(optimizer=dict(_delete_=True, type="AdamW", lr=1e-3, weight_decay=0.05))
 # validation on so few studies swings less with averaged weights
 custom_hooks = [
