@@ -25,4 +25,6 @@ custom_hooks = [
     *_base_.custom_hooks,
     dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.01, gamma=100, update_buffers=True),
 ]
+# every third epoch is enough to pick a checkpoint
 train_cfg = dict(val_interval=3)
+default_hooks = dict(checkpoint=dict(interval=3))
