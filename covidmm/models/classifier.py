@@ -76,7 +76,10 @@ class RadiographClassifier(BaseModel):
         if mode == "loss":
             target = torch.stack([sample.target for sample in data_samples]).to(logits.device)
             return {"loss": self.loss(logits.float(), target if self.multi_label else target.argmax(1))}
-        scores = logits.float().sigmoid() if self.multi_label else logits.float().softmax(1)
-        for sample, logit, score in zip(data_samples, logits.float(), scores, strict=True):
+        for sample, logit, score in zip(data_samples, logits.float(), self.scores(logits), strict=True):
             sample.logits, sample.scores = logit, score
         return list(data_samples)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """(B, classes) logits to float32 probabilities, each on its own or of sum 1 by ``multi_label``."""
+        return logits.float().sigmoid() if self.multi_label else logits.float().softmax(1)
