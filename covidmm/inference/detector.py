@@ -43,11 +43,13 @@ class Detector:
         from mmengine.dataset import Compose
 
         from covidmm.engine.checkpointing import trained_file
+        from covidmm.engine.config import load_config
         from covidmm.engine.loading import load_trained
 
-        cfg, model, _ = load_trained(member.config, trained_file(member.checkpoint))
+        cfg = load_config(member.config)
         _require_classes(cfg, name)
         self.augmented = _augmented(cfg, member)
+        model, _ = load_trained(cfg, trained_file(member.checkpoint))
         pipeline = cfg.test_dataloader.dataset.pipeline
         if self.augmented:
             model = MODELS.build({**cfg.tta_model, "module": model})

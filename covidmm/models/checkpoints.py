@@ -172,14 +172,25 @@ def state_of(checkpoint: Mapping[str, Any], prefix: str = "") -> dict[str, Tenso
     return part
 
 
-def require_coverage(found: Coverage, source: str, minimum: float = MINIMUM_SHARE) -> None:
+def require_coverage(found: Coverage, source: str, minimum: float = MINIMUM_SHARE, whole: bool = False) -> None:
     """Log the share of parameters that ``source`` fills.
 
+    Args:
+        found: what it fills.
+        source: its name, for messages.
+        minimum: the least share.
+        whole: nothing may be missing or of another shape. A training may start with a new last layer, small as
+            it is; a model that predicts with one guesses.
+
     Raises:
-        CheckpointError: the share is below ``minimum``.
+        CheckpointError: too little is filled.
     """
     if found.share < minimum:
         raise CheckpointError(f"{source}: does not fit the model: {found}; at least {minimum:.0%} is required")
+    # a counter that older checkpoints lack and prediction does not read
+    missing = [name for name in found.missing if not name.endswith("num_batches_tracked")]
+    if whole and (missing or found.mismatched):
+        raise CheckpointError(f"{source}: does not fit the model: {found}; has it other classes, or no head?")
     print_log(f"checkpoint {source}: {found}", logger="current")
 
 

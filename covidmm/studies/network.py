@@ -38,14 +38,16 @@ class NetworkClassifier:
         from mmengine.dataset import Compose
 
         from covidmm.engine.checkpointing import trained_file
+        from covidmm.engine.config import load_config
         from covidmm.engine.loading import load_trained
 
         if aggregate not in ("mean", "max"):
             raise ConfigError(f"aggregate is '{aggregate}', it can be 'mean' or 'max'")
         self.join = {"mean": np.mean, "max": np.max}[aggregate]
-        cfg, self.model, meta = load_trained(config, trained_file(checkpoint))
+        cfg = load_config(config)
         if cfg.model.get("num_classes") != len(STUDY_CLASSES) or cfg.model.get("multi_label"):
             raise ConfigError(f"{config}: not a classifier of the classes {', '.join(STUDY_CLASSES)}")
+        self.model, meta = load_trained(cfg, trained_file(checkpoint))
         self.temperature = meta.get("val_metrics", {}).get("study/temperature", 1.0)
         self.pipeline = Compose(cfg.test_dataloader.dataset.pipeline[1:])
 
