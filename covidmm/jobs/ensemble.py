@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,19 +63,28 @@ class Outcome:
 
 
 def ensemble(request: Request) -> Outcome:
-    """Predict, fuse, classify and write a submission; score and sweep where asked.
+    """Predict, fuse, classify and write a submission; score and tune where asked.
 
     Raises:
         CovidmmError: a config, checkpoint, folder or plugin that cannot be used.
     """
+    started = time.monotonic()
     swap = (f"strategy.type={request.strategy}",) if request.strategy else ()
     config = load_ensemble(request.config, (*request.cfg_options, *swap))
-    folder = Path(request.predictions or Path("work_dirs") / Path(request.config).stem)
     if ENSEMBLE in config.members:
         raise ConfigError(f"{request.config}: no member may be called '{ENSEMBLE}'")
+    folder = Path(request.predictions or Path("work_dirs") / Path(request.config).stem)
     manager = PluginManager([covidmm.ensembles, covidmm.studies])
     cases = read_cases(request.data, request.split)
+    if request.sweep:
+        tune_on_validation(config, request.data, folder, manager)
     outcome = run_folder(config, cases, folder, manager)
+    outcome.submission = Path(request.out) if request.out else outcome.run.folder / "submission.csv"
+    with outcome.run.timed("write"):
+        submit(outcome, request.sample)
+    report_run(outcome, time.monotonic() - started)
+    if request.score:
+        score(outcome, request, folder, manager)
     return outcome
 
 
@@ -89,3 +99,28 @@ def run_folder(config: EnsembleConfig, cases: CaseList, folder: Path, manager: P
         raise DataError(f"{cases.source}: none of its {len(cases)} images can be read: {fused.images[0].error}")
     studies = classify_studies(run, manager, fused, fused.made_from)
     return Outcome(run, members, fused, studies)
+
+
+def tune_on_validation(config: EnsembleConfig, data: str, folder: Path, manager: PluginManager) -> None:
+    """Choose the fusion's numbers on the validation split of a prepared folder."""
+    cases = read_cases(data, "val")
+    run = FolderRun(config, cases, folder / "val")
+    tune(config, predict_members(run), read_truth(cases), folder)
+
+
+def report_run(outcome: Outcome, seconds: float) -> None:
+    """Print where the time went, what was skipped and what was written."""
+    run, images = outcome.run, len(outcome.run.cases)
+    studies = len({case.study_id for case in run.cases.cases})
+    made = f"predicted anew: {', '.join(run.fresh)}" if run.fresh else "no model was run"
+    print(f"\n{images} images of {studies} studies in {seconds:.1f} s; {made}")
+    total = sum(run.seconds.values())
+    for step, taken in sorted(run.seconds.items(), key=lambda item: -item[1]):
+        print(f"  {step:<10} {taken / images:8.4f} s per image  {taken / total:6.1%}")
+    broken = [image for image in outcome.fused.images if image.error]
+    if broken:
+        write_bytes(run.folder / "skipped.csv", _skipped(broken))
+        print(f"{len(broken)} of {images} images cannot be read, see {run.folder / 'skipped.csv'}:")
+        for image in broken[:_LISTED]:
+            print(f"  {image.error}")
+    print(f"submission: {outcome.submission}")

@@ -43,6 +43,9 @@ def fused(
     """Each image with its fused boxes."""
     weights = [member.weight for member in run.config.members.values()]
     for image, found in joined(members):
+        if image.error:
+            yield image, Detections.none()
+            continue
         with run.timed("fusion"):
             chosen = [select(one, run.config.members[name]) for name, one in found.items()]
             result = strategy.fuse(chosen, weights, (image.height, image.width))
