@@ -1,0 +1,156 @@
+"""A fusion whose numbers were fitted on validation predictions: see :mod:`covidmm.ensembles.fitting`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covidmm.atomic import json_bytes, write_bytes
+from covidmm.ensembles.pool import NormBoxes, Pool, pooled, require_unit, require_weights
+from covidmm.ensembles.wbf import WeightedBoxesFusion
+from covidmm.errors import ConfigError
+from covidmm.findings import Detections
+
+FORMAT = "covidmm learned fusion"
+VERSION = 1
+#: Scores are taken for at least this, and at most 1 less this, where their logit is needed.
+_EDGE = 1e-6
+
+
+@dataclass(frozen=True)
+class MemberParameters:
+    """What was fitted for one member.
+
+    Attributes:
+        name: the member's name.
+        weight: how much it counts.
+        score_threshold: boxes with a lower calibrated score take no part.
+        slope: the calibrated score is sigmoid(slope * logit(score) + intercept) (Platt, 1999).
+        intercept: as above; a slope of 1 and an intercept of 0 leave scores as they are.
+    """
+
+    name: str
+    weight: float = 1.0
+    score_threshold: float = 0.0
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def __post_init__(self) -> None:
+        numbers = (self.weight, self.score_threshold, self.slope, self.intercept)
+        if not isinstance(self.name, str) or not np.isfinite(numbers).all() or min(self.weight, self.slope) <= 0:
+            raise ValueError(f"member {self.name!r}: weight and slope must be positive, all numbers finite")
+        require_unit("score_threshold", self.score_threshold)
+
+    def calibrated(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N,) probabilities that the boxes are true positives; a higher score never gets a lower one."""
+        if (self.slope, self.intercept) == (1, 0):
+            return scores
+        return 1 / (1 + np.exp(-(self.slope * logit(scores) + self.intercept)))
+
+
+@dataclass(frozen=True)
+class LearnedParameters:
+    """A fitted fusion: weighted boxes fusion after a calibration of each member's scores.
+
+    Attributes:
+        members: what was fitted for each member, in their order.
+        iou_thr: IoU above which boxes are fused.
+        final_nms: IoU of a suppression after the fusion, None for none.
+        images: how many images it was fitted on.
+        cross_validation: how plain fusion and the fitted one did on images left out, and which was taken.
+        fitted_on: what the caller says of the predictions and the data, such as their hashes.
+    """
+
+    members: tuple[MemberParameters, ...]
+    iou_thr: float
+    final_nms: float | None
+    images: int
+    cross_validation: Mapping[str, Any] = field(default_factory=dict)
+    fitted_on: Mapping[str, Any] = field(default_factory=dict)
+
+    def fuse_pool(self, pool: Pool) -> NormBoxes:
+        """Fuse one image: calibrate, drop what is below its threshold, fuse."""
+        calibrated, kept = pool.scores.copy(), np.ones(len(pool), bool)
+        for index, member in enumerate(self.members):
+            own = pool.members == index
+            calibrated[own] = member.calibrated(pool.scores[own])
+            kept[own] = calibrated[own] >= member.score_threshold
+        weights = np.array([member.weight for member in self.members])
+        chosen = Pool(pool.boxes, calibrated, pool.labels, pool.members).take(kept)
+        return WeightedBoxesFusion(self.iou_thr, final_nms=self.final_nms).fuse_pool(chosen, weights)
+
+    def write(self, path: str | Path) -> None:
+        """Write a JSON file for people and programs, whole or not at all."""
+        write_bytes(Path(path), json_bytes({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=2))
+
+    @classmethod
+    def read(cls, path: str | Path) -> LearnedParameters:
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            ConfigError: the file is missing, damaged, something else, or of another version.
+        """
+        path = Path(path)
+        try:
+            content = json.loads(path.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"{path}: no parameters of a learned fusion: {error.strerror}") from error
+        except ValueError as error:
+            raise ConfigError(f"{path}: damaged, no JSON: {error}") from error
+        if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+            raise ConfigError(f"{path}: no parameters of a learned fusion: its format is not '{FORMAT}'")
+        version = content.pop("version", None)
+        if version != VERSION:
+            raise ConfigError(f"{path}: version {version} of the format, this covidmm reads {VERSION}; fit again")
+        try:
+            members = tuple(MemberParameters(**member) for member in content.pop("members"))
+            found = cls(members=members, **content)
+            WeightedBoxesFusion(found.iou_thr, final_nms=found.final_nms)
+        except (TypeError, ValueError, KeyError) as error:
+            raise ConfigError(f"{path}: damaged: {error}") from error
+        if not members:
+            raise ConfigError(f"{path}: damaged: it has no member")
+        return found
+
+
+class LearnedFusion:
+    """The ensemble strategy ``dict(type='learned', parameters='fusion.json')``.
+
+    The fitted weights count, not the config's.
+
+    Args:
+        parameters: file that :meth:`LearnedParameters.write` wrote.
+
+    Raises:
+        ConfigError: the file is missing, damaged, something else, or of another version.
+    """
+
+    def __init__(self, parameters: str) -> None:
+        self.path = Path(parameters)
+        self.parameters = LearnedParameters.read(self.path)
+
+    def fuse(self, members: Sequence[Detections], weights: Sequence[float], size: tuple[int, int]) -> Detections:
+        """Fuse one image.
+
+        Raises:
+            ConfigError: it was fitted for another number of members, or weights that do not fit.
+            DataError: a size that is none, a box with x2 < x1 or y2 < y1.
+        """
+        require_weights(weights, len(members))
+        fitted = self.parameters.members
+        if len(members) != len(fitted):
+            names = ", ".join(member.name for member in fitted)
+            raise ConfigError(f"{self.path}: fitted for {len(fitted)} members ({names}), not for {len(members)}")
+        return self.parameters.fuse_pool(pooled(members, size)).detections(size)
+
+
+def logit(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(s / (1 - s)), of scores kept off 0 and 1."""
+    inner = scores.clip(_EDGE, 1 - _EDGE)
+    return np.log(inner) - np.log1p(-inner)

@@ -1,0 +1,168 @@
+"""The boxes of all members on one image as one checked, normalised set, and the strategies that work on it.
+
+``ensemble_boxes`` ends the process on lists of different lengths, sets the weights to 1 where their number is wrong,
+swaps and clips coordinates, and prints where a box has no area. Nothing of that kind reaches it from here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from covidmm.errors import ConfigError, DataError
+from covidmm.findings import Detections
+
+
+@dataclass(frozen=True)
+class NormBoxes:
+    """Boxes of one image as shares of its width and height.
+
+    Attributes:
+        boxes: (N, 4) float64 x1 y1 x2 y2 in 0..1, every one with an area.
+        scores: (N,) float64 in 0..1.
+        labels: (N,) int64 class indices.
+    """
+
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def best_first(self) -> NormBoxes:
+        """The same by falling score; equal scores keep their order."""
+        order = np.argsort(-self.scores, kind="stable")
+        return NormBoxes(self.boxes[order], self.scores[order], self.labels[order])
+
+    def detections(self, size: tuple[int, int]) -> Detections:
+        """The same in pixels of an image of ``size`` (height, width)."""
+        return Detections(self.boxes * _scale(size), self.scores, self.labels)
+
+
+@dataclass(frozen=True)
+class Pool(NormBoxes):
+    """The boxes of all members, in an order that does not depend on that of the members.
+
+    Attributes:
+        members: (N,) int64 index of the member that found the box.
+    """
+
+    members: NDArray[np.int64]
+
+    def take(self, chosen: NDArray) -> Pool:
+        """Some of the boxes, by mask or indices."""
+        return Pool(self.boxes[chosen], self.scores[chosen], self.labels[chosen], self.members[chosen])
+
+
+class PooledStrategy(ABC):
+    """An ensemble strategy that sees the boxes of all members as one :class:`Pool`."""
+
+    def fuse(self, members: Sequence[Detections], weights: Sequence[float], size: tuple[int, int]) -> Detections:
+        """Fuse one image.
+
+        Boxes are clipped to the image; those without an area left are dropped with their scores.
+
+        Args:
+            members: what each detector found, boxes in pixels of the original image.
+            weights: one positive number per member.
+            size: height and width of the original image in pixels.
+
+        Returns:
+            Boxes in pixels of the original image, the highest score first.
+
+        Raises:
+            ConfigError: no member, or weights that are not positive, finite and one per member.
+            DataError: a size that is none, a box with x2 < x1 or y2 < y1.
+        """
+        checked = require_weights(weights, len(members))
+        return self.fuse_pool(pooled(members, size), checked).detections(size)
+
+    @abstractmethod
+    def fuse_pool(self, pool: Pool, weights: NDArray[np.float64]) -> NormBoxes:
+        """Fuse one image.
+
+        Args:
+            pool: the boxes of all members, perhaps none.
+            weights: (M,) one positive number per member.
+
+        Returns:
+            The fused boxes, the highest score first.
+        """
+
+
+def pooled(members: Sequence[Detections], size: tuple[int, int]) -> Pool:
+    """Join the members' boxes, clip them to the image and drop what has no area.
+
+    Args:
+        members: boxes in pixels of the original image.
+        size: its height and width.
+
+    Raises:
+        DataError: a size that is none, a box with x2 < x1 or y2 < y1.
+    """
+    scale = _scale(size)
+    for number, member in enumerate(members):
+        inverted = np.flatnonzero((member.boxes[:, 2:] < member.boxes[:, :2]).any(1))
+        if len(inverted):
+            box = member.boxes[inverted[0]].tolist()
+            raise DataError(f"member {number}: box {inverted[0]} has x2 < x1 or y2 < y1: {box}")
+    counts = [len(member) for member in members]
+    boxes = np.concatenate([np.zeros((0, 4)), *(member.boxes for member in members)])
+    pool = Pool(
+        (boxes / scale).clip(0, 1),
+        np.concatenate([np.zeros(0), *(member.scores for member in members)]),
+        np.concatenate([np.zeros(0, np.int64), *(member.labels for member in members)]),
+        np.repeat(np.arange(len(members)), counts),
+    )
+    pool = pool.take(np.prod(pool.boxes[:, 2:] - pool.boxes[:, :2], axis=1) > 0)
+    # equal scores are later taken in this order, whichever member comes first
+    return pool.take(np.lexsort((pool.scores, pool.labels, *pool.boxes.T)))
+
+
+def require_weights(weights: Sequence[float], count: int) -> NDArray[np.float64]:
+    """The weights as (M,) float64.
+
+    Raises:
+        ConfigError: there is no member, or the weights are not positive, finite and one per member.
+    """
+    if not count:
+        raise ConfigError("an ensemble needs members, and there is none")
+    try:
+        checked = np.asarray(weights, np.float64)
+    except (TypeError, ValueError):
+        checked = np.zeros(0)
+    if checked.shape != (count,) or not (np.isfinite(checked).all() and (checked > 0).all()):
+        raise ConfigError(f"weights must be {count} positive numbers, one per member, not {_shown(weights)}")
+    return checked
+
+
+def require_unit(name: str, value: float) -> float:
+    """A number of 0..1.
+
+    Raises:
+        ValueError: it is something else; the message names the argument.
+    """
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number in 0..1, not {value!r}")
+    return float(value)
+
+
+def _scale(size: tuple[int, int]) -> NDArray[np.float64]:
+    """(4,) width height width height."""
+    try:
+        height, width = (float(side) for side in size)
+    except (TypeError, ValueError):
+        height = width = 0.0
+    if not (0 < height < np.inf and 0 < width < np.inf):
+        raise DataError(f"size must be the image's height and width in pixels, not {_shown(size)}")
+    return np.array([width, height, width, height])
+
+
+def _shown(value: ArrayLike) -> str:
+    return str(value.tolist() if isinstance(value, np.ndarray) else value)
