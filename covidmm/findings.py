@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,6 +49,11 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    @classmethod
+    def none(cls) -> Detections:
+        """No box at all."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
 
 @dataclass(frozen=True)
 class Study:
@@ -65,3 +70,39 @@ class Study:
     def __post_init__(self) -> None:
         if len(self.radiographs) != len(self.detections):
             raise ValueError(f"{len(self.radiographs)} radiographs, but {len(self.detections)} sets of detections")
+
+
+@dataclass(frozen=True)
+class ImageFindings:
+    """What was found on one image.
+
+    Attributes:
+        image_id: the image's name.
+        height: rows of the original image.
+        width: columns of the original image.
+        members: the boxes of each detector, by its name, thresholds not yet applied.
+        fused: the boxes of the ensemble.
+        error: why the image could not be read; it has no boxes then.
+    """
+
+    image_id: str
+    height: int
+    width: int
+    members: Mapping[str, Detections]
+    fused: Detections
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class StudyFindings:
+    """What was found in one study.
+
+    Attributes:
+        study_id: the study's name.
+        images: one entry per image, readable or not.
+        probabilities: (4,) float32 in the order of :data:`STUDY_CLASSES`, None where no classifier was asked.
+    """
+
+    study_id: str
+    images: Sequence[ImageFindings]
+    probabilities: NDArray[np.float32] | None

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,12 @@ class Radiograph:
     pixels: NDArray[np.uint8]
     notes: tuple[str, ...] = ()
 
+    def shrunk(self, max_size: int) -> Radiograph:
+        """The same with a longer side of at most ``max_size`` pixels; its header keeps the original's size."""
+        pixels = resize_longer(self.pixels, max_size)
+        pixels.setflags(write=False)
+        return replace(self, pixels=pixels)
+
 
 def read(path: str | Path) -> Radiograph:
     """Read one radiograph.
@@ -92,13 +98,38 @@ def read(path: str | Path) -> Radiograph:
             return _read_picture(path)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            dataset = _dataset(path)
-            header = _header(path, dataset)
-            pixels, notes = _decode(dataset, header)
+            found = _of_dataset(path, _dataset(path))
         if any("excess padding" in str(warning.message) for warning in caught):
-            notes.append("excess pixel bytes ignored")
-        pixels.setflags(write=False)
-        return Radiograph(header, pixels, tuple(notes))
+            found = replace(found, notes=(*found.notes, "excess pixel bytes ignored"))
+        return found
+
+
+def of_dataset(dataset: Dataset) -> Radiograph:
+    """The radiograph in a pydicom dataset, as :func:`read` gives it.
+
+    Raises:
+        RadiographError: it holds no image that can be decoded.
+    """
+    path = Path(f"DICOM {dataset.get('SOPInstanceUID', 'object')}")
+    with _one_line_errors(path):
+        return _of_dataset(path, dataset)
+
+
+def of_array(pixels: NDArray) -> Radiograph:
+    """A grey image (height, width) with air black; 8 bits stay as they are, others are stretched to 0..255.
+
+    Raises:
+        RadiographError: another shape, or values that are not finite numbers.
+    """
+    path = Path("array")
+    with _one_line_errors(path):
+        pixels = np.asarray(pixels)
+        if pixels.ndim != 2:
+            raise ValueError(f"a grey image has two dimensions, not the shape {pixels.shape}")
+        _check_size(*pixels.shape)
+        grey = pixels.copy() if pixels.dtype == np.uint8 else stretch(pixels.astype(np.float64))
+    grey.setflags(write=False)
+    return Radiograph(Header(path, *pixels.shape), grey)
 
 
 def read_header(path: str | Path) -> Header:
@@ -196,6 +227,13 @@ def _dataset(path: Path, header_only: bool = False) -> Dataset:
             explicit = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
             dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if implicit else explicit
         return dataset
+
+
+def _of_dataset(path: Path, dataset: Dataset) -> Radiograph:
+    header = _header(path, dataset)
+    pixels, notes = _decode(dataset, header)
+    pixels.setflags(write=False)
+    return Radiograph(header, pixels, tuple(notes))
 
 
 def _header(path: Path, dataset: Dataset) -> Header:

@@ -13,6 +13,7 @@ ORDER = [
     {"grey"},
     {"radiograph"},
     {"findings"},
+    {"predictions"},
     {"datasets"},
     {"models"},
     {"evaluation"},

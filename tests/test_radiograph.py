@@ -356,3 +356,26 @@ def test_every_real_file_is_read_as_the_plain_sequence_reads_it(realdata, name):
             warnings.simplefilter("ignore")
             expected = plain(path)
         assert np.abs(radiograph.read(path).pixels.astype(int) - expected).max() <= 1, path
+
+
+def test_a_dataset_in_memory_is_read_as_its_file_is(tmp_path, make):
+    make.dicom(tmp_path / "a.dcm", make.picture(3))
+    wanted = radiograph.read(tmp_path / "a.dcm")
+    found = radiograph.of_dataset(pydicom.dcmread(tmp_path / "a.dcm"))
+    assert (found.pixels == wanted.pixels).all()
+    assert found.header.study == wanted.header.study
+    with pytest.raises(RadiographError, match=r"DICOM object: .*holds no image"):
+        radiograph.of_dataset(pydicom.Dataset())
+
+
+def test_an_array_of_more_than_8_bits_is_stretched():
+    found = radiograph.of_array(np.array([[0, 1000], [2000, 4000]], np.uint16))
+    assert found.pixels.tolist() == [[0, 63], [127, 255]]
+    assert radiograph.of_array(np.array([[3, 9]], np.uint8)).pixels.tolist() == [[3, 9]]
+
+
+def test_a_shrunk_radiograph_remembers_its_original_size():
+    found = radiograph.of_array(np.zeros((200, 100), np.uint8)).shrunk(50)
+    assert found.pixels.shape == (50, 25)
+    assert (found.header.height, found.header.width) == (200, 100)
+    assert not found.pixels.flags.writeable

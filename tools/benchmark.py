@@ -37,6 +37,18 @@ def parser() -> argparse.ArgumentParser:
     yolov5.add_argument("--pixels", type=positive, default=512, help="side of the input (default 512)")
     yolov5.add_argument("--batches", type=positive, nargs="+", default=[1, 8], help="batch sizes (default 1 8)")
     yolov5.add_argument("--repeats", type=positive, default=5, help="timed runs, of which the median (default 5)")
+    classifier = subjects.add_parser(
+        "classifier", help="inference and training step of the finding classifier, against a plain torchvision loop"
+    )
+    classifier.add_argument(
+        "--backbone",
+        choices=("resnext101_32x8d", "resnet18"),
+        default="resnext101_32x8d",
+        help="the report's, or a quick one (default resnext101_32x8d)",
+    )
+    classifier.add_argument("--pixels", type=positive, default=224, help="side of the input (default 224)")
+    classifier.add_argument("--batch", type=positive, default=8, help="images per step (default 8)")
+    classifier.add_argument("--repeats", type=positive, default=5, help="timed runs, of which the median (default 5)")
     fusion = subjects.add_parser(
         "fusion",
         help="the ensemble strategies on two members, against plain calls of ensemble_boxes",
@@ -45,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     fusion.add_argument("--images", type=positive, default=1263, help="default 1263")
     fusion.add_argument("--boxes", type=positive, default=100, help="boxes of each member (default 100)")
     fusion.add_argument("--repeats", type=positive, default=5, help="timed runs, of which the median (default 5)")
-    for subject in (dicom, yolov5, fusion):
+    for subject in (dicom, yolov5, classifier, fusion):
         subject.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return top
 
@@ -55,7 +67,12 @@ def main() -> int:
     subject, out = arguments.pop("subject"), arguments.pop("json")
     if out is not None and (out.is_dir() or not out.parent.is_dir()):  # said before measuring, not after
         raise DataError(f"--json {out}: not a file in a folder that exists")
-    measure = {"dicom": measure_dicom, "yolov5": measure_yolov5, "fusion": measure_fusion}[subject]
+    measure = {
+        "dicom": measure_dicom,
+        "yolov5": measure_yolov5,
+        "classifier": measure_classifier,
+        "fusion": measure_fusion,
+    }[subject]
     report, equal = measure(**arguments)
     print(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
     if out is not None:
@@ -78,6 +95,14 @@ def measure_yolov5(**arguments: Any) -> tuple[dict, bool]:
 
     report = yolov5.benchmark_yolov5(**arguments)
     print(yolov5.format_timings(report))
+    return report, True
+
+
+def measure_classifier(**arguments: Any) -> tuple[dict, bool]:
+    from covidmm.benchmarks import classifier
+
+    report = classifier.benchmark_classifier(**arguments)
+    print(classifier.format_timings(report))
     return report, True
 
 

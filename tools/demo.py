@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""The main job from end to end on phantoms: make, prepare, train, test, draw. What ``make demo`` runs."""
+"""The main job on phantoms: prepare, train, test, fuse, submit, score, draw. What ``make demo`` runs."""
 
 import _bootstrap  # noqa: F401
 
 import argparse
+import json
 import os
 import shlex
 import subprocess
@@ -15,7 +16,13 @@ from covidmm.errors import CovidmmError, run_tool
 
 TOOLS = Path(__file__).resolve().parent
 DATA = Path("data/demo")
-DETECTORS = {"frcnn": "configs/phantom/frcnn_r18_phantom.py", "yolo": "configs/phantom/yolov5n_phantom.py"}
+MODELS = {
+    "frcnn": "configs/phantom/frcnn_r18_phantom.py",
+    "yolo": "configs/phantom/yolov5n_phantom.py",
+    "study": "configs/phantom/study_r18_phantom.py",
+}
+PUBLISHED = {"frcnn": "frcnn_r18_siim", "yolo": "yolov5n_siim", "study": "study_r18_siim"}
+ENSEMBLE = "configs/phantom/ensemble_wbf_phantom.py"
 
 
 def main() -> None:
@@ -25,55 +32,77 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("work_dirs/demo"))
     args = parser.parse_args()
     started = time.monotonic()
+    out, pictures = args.out, args.out / "pictures"
     raw, prepared = (DATA / f"{kind}_{args.studies}_{args.seed}" for kind in ("raw", "prepared"))
-    pictures = args.out / "pictures"
     os.environ["SIIM_ROOT"] = str(prepared)
     seconds = {
         "phantoms": call("prepare.py", "phantom", raw, "--studies", args.studies, "--seed", args.seed),
         "prepare": call("prepare.py", "siim", raw, prepared, "--max-size", 512),
     }
-    seconds |= train_side_by_side(args.out)
-    for name, config in DETECTORS.items():
-        options = ("--work-dir", args.out, "--out", args.out / name / "predictions.json")
-        call("test.py", config, args.out / name, *options, "--show-dir", pictures / name)
-    from covidmm.evaluation.results import format_table, write_metrics
+    seconds |= train_all(out)
+    for name, config in MODELS.items():
+        options = ("--work-dir", out, "--out", out / name / "predictions.json")
+        call("test.py", config, out / name, *options, "--show-dir", pictures / name)
+    publish(out)
+    options = ("--predictions", out / "ensemble", "--out", out / "submission.csv", "--metrics", out / "metrics.json")
+    pictured = ("--show-dir", pictures / "ensemble")
+    seconds["ensemble"] = call("ensemble.py", ENSEMBLE, "--data", prepared, "--score", *options, *pictured)
+    from covidmm.evaluation.results import write_metrics
 
-    metrics = write_metrics(args.out / "metrics.json", seconds=seconds)
-    print(f"\nThe demo took {time.monotonic() - started:.0f} s. On the phantoms held out:")
-    print(format_table(metrics["detectors"]))
-    print(f"Look at {' and '.join(f'{pictures}/{name}/grid.png' for name in DETECTORS)}, and {args.out}/metrics.json")
+    write_metrics(out / "metrics.json", seconds=seconds)
+    print(f"\nThe demo took {time.monotonic() - started:.0f} s. Look at {pictures}/ensemble/grid.png,")
+    print(f"{pictures}/study/confusion.png, {out}/submission.csv and {out}/metrics.json")
 
 
-def train_side_by_side(out: Path) -> dict[str, float]:
-    """Train all detectors at once, each on its share of the cores: so small a model gains little from more.
+def publish(out: Path) -> None:
+    """Put the models into the checkpoint store, under the names that the small configs start from.
+
+    What another training has published there is left alone.
+    """
+    from covidmm.models.checkpoints import checkpoint_store
+
+    for name, published in PUBLISHED.items():
+        card = checkpoint_store() / f"{published}.json"
+        if card.is_file() and "phantom" not in str(json.loads(card.read_text()).get("experiment")):
+            print(f"{card}: not of a demo, left alone")
+            continue
+        call("publish.py", out / name, published, "--part", "model", "--replace")
+
+
+def train_all(out: Path) -> dict[str, float]:
+    """Train all models, one core each: so small a model gains little from more.
 
     The first one's progress is shown, the others' goes to ``train.log`` in their work dirs.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(DETECTORS)))}
-    shown, *hidden = DETECTORS
-    processes = {}
-    start = time.monotonic()
-    for name in (*hidden, shown):
-        (out / name).mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(TOOLS / "train.py"), DETECTORS[name], "--work-dir", str(out / name)]
-        log = None if name == shown else (out / name / "train.log").open("w")
-        print(f"\n$ tools/train.py {shlex.join(command[2:])}{'' if log is None else f' > {log.name}'}", flush=True)
-        processes[name] = subprocess.Popen(
-            command, env=environment, stdout=log, stderr=subprocess.STDOUT if log else None
-        )
+    cores = os.cpu_count() or 1
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, cores // len(MODELS)))}
+    shown = next(iter(MODELS))
+    waiting, running = [*MODELS], {}
     seconds = {}
     try:
-        while len(seconds) < len(processes):
-            for name, process in processes.items():
-                if f"train_{name}" not in seconds and process.poll() is not None:
+        while waiting or running:
+            while waiting and len(running) < cores:
+                name = waiting.pop(0)
+                log = None if name == shown else out / name / "train.log"
+                running[name] = (start_training(name, out / name, log, environment), time.monotonic())
+            for name, (process, start) in list(running.items()):
+                if process.poll() is not None:
+                    del running[name]
                     seconds[f"train_{name}"] = time.monotonic() - start
                     require_success("train.py", process.returncode, "" if name == shown else out / name / "train.log")
             time.sleep(0.2)
     finally:
-        for process in processes.values():
-            if process.poll() is None:
-                process.terminate()
+        for process, _ in running.values():
+            process.terminate()
     return seconds
+
+
+def start_training(name: str, work_dir: Path, log: Path | None, environment: dict[str, str]) -> subprocess.Popen:
+    work_dir.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(TOOLS / "train.py"), MODELS[name], "--work-dir", str(work_dir)]
+    print(f"\n$ tools/train.py {shlex.join(command[2:])}{f' > {log}' if log else ''}", flush=True)
+    output = log.open("w") if log else None
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT if log else None)
 
 
 def call(tool: str, *arguments: object) -> float:

@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
 
-    from covidmm.jobs import evaluate
+    from covidmm.jobs.models import evaluate
 
     evaluate(
         args.config,

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
 
-    from covidmm.jobs import train
+    from covidmm.jobs.models import train
 
     try:
         folder = train(args.config, args.work_dir, args.resume, args.amp, args.cfg_options, args.launcher)

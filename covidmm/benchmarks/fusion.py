@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.benchmarks.machine import machine
+from covidmm.benchmarks.timing import time_in_turn
 from covidmm.findings import Detections
 
 #: Height and width of the images: those of a radiograph.
@@ -43,8 +42,7 @@ def benchmark_fusion(images: int = 1263, boxes: int = 100, repeats: int = 5) -> 
     """Time every built-in strategy that needs no fitting on ``images`` images of two members with ``boxes`` boxes.
 
     covidmm's way is :meth:`fuse`, from boxes in pixels to boxes in pixels, with all checks. The plain way calls
-    ``ensemble_boxes`` on lists that somebody else normalised. Both run once to warm up, then ``repeats`` times in
-    turn.
+    ``ensemble_boxes`` on lists that somebody else normalised. Both run to warm up, then ``repeats`` times in turn.
 
     Returns:
         The figures and the machine, ready for JSON; ``timings`` holds :class:`FusionTiming` as dicts.
@@ -105,22 +103,18 @@ def _time(
     lists: list[Lists],
     repeats: int,
 ) -> FusionTiming:
-    ways: list[Callable[[], list[Any]]] = [ours]
-    if plain is not None:
-        ways.append(lambda: [plain(*one) for one in lists])
-    taken: list[list[float]] = [[] for _ in ways]
-    results: list[list[Any]] = [way() for way in ways]  # warms up and compiles
-    for _ in range(repeats):  # in turn, so that a busy spell of the machine meets both
-        for way, times in zip(ways, taken, strict=True):
-            start = time.perf_counter()
-            way()
-            times.append(time.perf_counter() - start)
-    seconds, *plain_seconds = map(statistics.median, taken)
-    if not plain_seconds:
+    if plain is None:
+        seconds, _ = time_in_turn(ours, ours, repeats)
         return FusionTiming(name, seconds, None, None, None)
+
+    def reference() -> list[Any]:
+        return [plain(*one) for one in lists]
+
+    results = ours(), reference()
+    seconds, plain_seconds = time_in_turn(ours, reference, repeats)
     # soft_nms of the package returns scores from before the decay
     differing = None if name == "soft_nms" else sum(not _same(*pair) for pair in zip(*results, strict=True))
-    return FusionTiming(name, seconds, plain_seconds[0], seconds / plain_seconds[0], differing)
+    return FusionTiming(name, seconds, plain_seconds, seconds / plain_seconds, differing)
 
 
 def _same(found: Detections, plain: tuple[NDArray, NDArray, NDArray]) -> bool:

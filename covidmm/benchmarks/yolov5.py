@@ -6,20 +6,17 @@ anything else here.
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covidmm.benchmarks.machine import machine
+from covidmm.benchmarks.timing import Step, time_in_turn
 from covidmm.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    Step = Callable[[], Any]
 
 #: Boxes of the timed training step, as shares of the image: what SIIM images have, two lungs' worth.
 BOXES = ((0.08, 0.25, 0.42, 0.75), (0.58, 0.30, 0.92, 0.80))
@@ -71,7 +68,8 @@ def benchmark_yolov5(size: str = "l", pixels: int = 512, batches: tuple[int, ...
         images = torch.rand(batch, 3, pixels, pixels, device=device)
         for stage, make in (("inference", _inference), ("train step", _train_step)):
             pair = [make(model, images) for model in (ours, reference)]
-            timings.append(_time(stage, batch, pair, repeats, device))
+            seconds, reference_seconds = time_in_turn(*pair, repeats, device == "cuda")
+            timings.append(Timing(stage, batch, seconds, reference_seconds, seconds / reference_seconds))
     return {
         "benchmark": "yolov5",
         "model": f"yolov5{size}",
@@ -92,22 +90,6 @@ def format_timings(report: dict[str, Any]) -> str:
         times = f"{one['seconds']:>10.3f} {one['reference_seconds']:>10.3f} {one['ratio']:>6.2f}"
         lines.append(f"{one['stage']:<11} {one['batch']:>5} {times}")
     return "\n".join(lines)
-
-
-def _time(stage: str, batch: int, pair: list[Step], repeats: int, device: str) -> Timing:
-    import torch
-
-    taken: tuple[list[float], list[float]] = ([], [])
-    for turn in range(repeats + 1):
-        for step, times in zip(pair, taken, strict=True):
-            start = time.perf_counter()
-            step()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            if turn:  # the first warms up
-                times.append(time.perf_counter() - start)
-    seconds, reference_seconds = map(statistics.median, taken)
-    return Timing(stage, batch, seconds, reference_seconds, seconds / reference_seconds)
 
 
 def _our_model(size: str) -> nn.Module:

@@ -12,11 +12,11 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from covidmm.atomic import write_bytes
 from covidmm.errors import CheckpointError, ConfigError
-from covidmm.models.checkpoints import coverage, read_checkpoint, require_coverage, state_of
+from covidmm.models.checkpoints import checkpoint_file, coverage, read_checkpoint, require_coverage, state_of
 
 _EPOCH_FILE = re.compile(r"epoch_(\d+)\.pth")
 
@@ -94,7 +94,9 @@ class ResumableCheckpointHook(CheckpointHook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Check the fit, and bring the log history back into the form that MMEngine resumes from."""
         model = getattr(runner.model, "module", runner.model)
-        require_coverage(coverage(model.state_dict(), state_of(checkpoint)), str(runner._load_from))
+        found = coverage(model.state_dict(), state_of(checkpoint))
+        trains = isinstance(runner._train_loop, BaseLoop) and not runner._resume
+        require_coverage(found, str(runner._load_from), whole=not trains)
         for name, history in checkpoint.get("message_hub", {}).get("log_scalars", {}).items():
             if isinstance(history, dict):
                 checkpoint["message_hub"]["log_scalars"][name] = HistoryBuffer(
@@ -122,6 +124,16 @@ def best_checkpoint(work_dir: Path) -> Path:
     """
     best = sorted(work_dir.glob("best_*.pth"), key=lambda path: path.stat().st_mtime)
     return best[-1] if best else latest_checkpoint(work_dir)
+
+
+def trained_file(name: str | Path) -> Path:
+    """The checkpoint file that a config means by a path, ``covidmm://NAME``, or a work dir: its best one.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = checkpoint_file(str(name))
+    return best_checkpoint(path) if path.is_dir() else path
 
 
 def stored_val_metrics(path: Path) -> dict[str, float]:

@@ -29,16 +29,19 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
         ConfigError: the file or a base of it is missing or broken; an unknown key or type, with the nearest
             existing name; an override of another type than the value that it replaces.
     """
-    cfg = _read(Path(path))
-    helpers = _helper_names(cfg)
-    for text in options:
-        _override(cfg, text, helpers)
+    cfg = read_config(Path(path))
+    helpers = merge_options(cfg, options)
     _choose_weights(cfg)
     Checker(cfg, helpers).check()
     return cfg
 
 
-def _read(path: Path) -> Config:
+def read_config(path: Path) -> Config:
+    """Read a config file with its bases, unchecked.
+
+    Raises:
+        ConfigError: the file or a base of it is missing or broken.
+    """
     if not path.is_file():
         raise ConfigError(f"{path}: no such config file")
     try:
@@ -50,6 +53,18 @@ def _read(path: Path) -> Config:
     except Exception as error:  # a config is a program: anything can come out of it
         cause = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{path}: {type(error).__name__}: {cause}") from error
+
+
+def merge_options(cfg: Config, options: Sequence[str]) -> frozenset[str]:
+    """Apply overrides, each ``dotted.key=value``; returns the names that are mere helpers of the file.
+
+    Raises:
+        ConfigError: an override of nothing, of a helper, or of another type than the value that it replaces.
+    """
+    helpers = _helper_names(cfg)
+    for text in options:
+        _override(cfg, text, helpers)
+    return helpers
 
 
 def _choose_weights(cfg: Config) -> None:

@@ -64,6 +64,15 @@ class PreflightHook(Hook):
             boxes = _boxes_after_pipeline(train, self.samples)
         runner.logger.info("preflight: %s", check_anchors(model, boxes))
 
+    def before_test(self, runner: Runner) -> None:
+        """Every image of the test split must be there.
+
+        Raises:
+            DataError: one is not.
+        """
+        leaves = _leaves(runner.test_dataloader.dataset)
+        _require_files("test", [str(leaf.get_data_info(i)["img_path"]) for leaf in leaves for i in range(len(leaf))])
+
 
 def check_classes(model: nn.Module, classes: tuple[str, ...]) -> None:
     """Every head that classifies into classes has as many as the data set.
@@ -169,14 +178,18 @@ def _check_dataset(split: str, dataset: Any, logger: Any) -> list[str]:
         raise DataError(f"the {split} set has no image")
     if not boxed and not labelled:
         raise DataError(f"the {split} set has {len(files)} images and not one box")
-    missing = [path for path in files if not Path(path).is_file()]
-    if missing:
-        raise DataError(f"{missing[0]}: no such image ({len(missing)} of {len(files)} of the {split} set)")
+    _require_files(split, files)
     listed = sum(_listed(leaf) for leaf in _leaves(dataset))
     dropped = f"; filter_cfg or indices drop {listed - len(files)} of {listed}" if listed > len(files) else ""
     kept = f"{len(files)} images" if labelled else f"{boxed} images with boxes and {len(files) - boxed} without"
     logger.info("%s: %s%s", split, kept, dropped)
     return files
+
+
+def _require_files(split: str, files: list[str]) -> None:
+    missing = [path for path in files if not Path(path).is_file()]
+    if missing:
+        raise DataError(f"{missing[0]}: no such image ({len(missing)} of {len(files)} of the {split} set)")
 
 
 def _check_categories(dataset: Any) -> None:

@@ -33,11 +33,12 @@ class _Plain:
     names: tuple[str, ...]
     weights: NDArray[np.float64]
     iou_thr: float
+    skip_box_thr: float
     final_nms: float | None
 
     def parameters(self, images: int) -> LearnedParameters:
         pairs = zip(self.names, self.weights.tolist(), strict=True)
-        members = tuple(MemberParameters(name, weight) for name, weight in pairs)
+        members = tuple(MemberParameters(name, weight, self.skip_box_thr) for name, weight in pairs)
         return LearnedParameters(members, self.iou_thr, self.final_nms, images)
 
 
@@ -47,6 +48,7 @@ def fit(
     *,
     weights: Sequence[float] | None = None,
     iou_thr: float = 0.55,
+    skip_box_thr: float = 0.0,
     final_nms: float | None = None,
     folds: int = 5,
     seed: int = 0,
@@ -67,6 +69,7 @@ def fit(
         names: the members' names in the order of the cases.
         weights: of the plain fusion, one positive number per member; equal by default.
         iou_thr: of the plain fusion.
+        skip_box_thr: of the plain fusion.
         final_nms: suppression after either fusion, None for none.
         folds: parts of the cross-validation, 2 at least.
         seed: of the division into parts.
@@ -82,10 +85,10 @@ def fit(
         raise ConfigError(f"{len(names)} names for {prepared.count} members")
     checked = require_weights([1.0] * prepared.count if weights is None else weights, prepared.count)
     try:
-        WeightedBoxesFusion(iou_thr, final_nms=final_nms)
+        WeightedBoxesFusion(iou_thr, skip_box_thr, final_nms)
     except ValueError as error:
         raise ConfigError(f"plain fusion: {error}") from error
-    plain = _Plain(tuple(names), checked, iou_thr, final_nms)
+    plain = _Plain(tuple(names), checked, iou_thr, skip_box_thr, final_nms)
     hits = [_hits(pool, truth, prepared.count) for pool, truth in zip(prepared.pools, prepared.truths, strict=True)]
     gains: list[tuple[float, float]] = []
     for number, (train, test) in enumerate(_parts(prepared, folds, seed)):

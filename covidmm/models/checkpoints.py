@@ -28,6 +28,7 @@ from covidmm.errors import CheckpointError
 
 STORE_VARIABLE = "COVIDMM_CHECKPOINTS"
 DEFAULT_STORE = Path("checkpoints")
+STORE_SCHEME = "covidmm://"
 
 #: Share of a model's parameters below which a checkpoint is taken to belong to another model.
 MINIMUM_SHARE = 0.95
@@ -36,6 +37,23 @@ MINIMUM_SHARE = 0.95
 def checkpoint_store() -> Path:
     """The folder that ``covidmm://`` names are looked up in."""
     return Path(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
+
+
+def checkpoint_file(name: str) -> Path:
+    """The file that ``covidmm://NAME`` or a plain path stands for.
+
+    Raises:
+        CheckpointError: the store has none of that name.
+    """
+    if not name.startswith(STORE_SCHEME):
+        return Path(name).expanduser()
+    path = checkpoint_store() / f"{name.removeprefix(STORE_SCHEME)}.pth"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{name}: no {path}; train and publish it, point {STORE_VARIABLE} at the folder that has it, "
+            "or start from other weights: --cfg-options pretrained=imagenet, or none"
+        )
+    return path
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -64,17 +82,10 @@ def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     return read_checkpoint(filename, map_location)
 
 
-@CheckpointLoader.register_scheme(prefixes="covidmm://", force=True)
+@CheckpointLoader.register_scheme(prefixes=STORE_SCHEME, force=True)
 def load_from_store(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Loader of ``covidmm://NAME``: ``NAME.pth`` in the checkpoint store."""
-    name = filename.removeprefix("covidmm://")
-    path = checkpoint_store() / f"{name}.pth"
-    if not path.is_file():
-        raise CheckpointError(
-            f"{filename}: no {path}; train and publish it, point {STORE_VARIABLE} at the folder that has it, "
-            "or start from other weights: --cfg-options pretrained=imagenet, or none"
-        )
-    return read_checkpoint(path, map_location)
+    return read_checkpoint(checkpoint_file(filename), map_location)
 
 
 @CheckpointLoader.register_scheme(prefixes=("http://", "https://"), force=True)
@@ -161,14 +172,25 @@ def state_of(checkpoint: Mapping[str, Any], prefix: str = "") -> dict[str, Tenso
     return part
 
 
-def require_coverage(found: Coverage, source: str, minimum: float = MINIMUM_SHARE) -> None:
+def require_coverage(found: Coverage, source: str, minimum: float = MINIMUM_SHARE, whole: bool = False) -> None:
     """Log the share of parameters that ``source`` fills.
 
+    Args:
+        found: what it fills.
+        source: its name, for messages.
+        minimum: the least share.
+        whole: nothing may be missing or of another shape. A training may start with a new last layer, small as
+            it is; a model that predicts with one guesses.
+
     Raises:
-        CheckpointError: the share is below ``minimum``.
+        CheckpointError: too little is filled.
     """
     if found.share < minimum:
         raise CheckpointError(f"{source}: does not fit the model: {found}; at least {minimum:.0%} is required")
+    # a counter that older checkpoints lack and prediction does not read
+    missing = [name for name in found.missing if not name.endswith("num_batches_tracked")]
+    if whole and (missing or found.mismatched):
+        raise CheckpointError(f"{source}: does not fit the model: {found}; has it other classes, or no head?")
     print_log(f"checkpoint {source}: {found}", logger="current")
 
 

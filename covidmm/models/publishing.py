@@ -37,18 +37,23 @@ def publish(checkpoint: Path, name: str, part: str = "backbone", replace: bool =
     """
     if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
         raise CheckpointError(f"{name}: not a name, use letters, digits, '_', '-' and '.'")
-    content = read_checkpoint(checkpoint)
+    trained = read_checkpoint(checkpoint)
+    meta = trained.get("meta", {})
     try:
-        state = state_of(content, "backbone." if part == "backbone" else "")
+        state = state_of(trained, "backbone." if part == "backbone" else "")
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint}: {error}") from error
+    content = {"state_dict": {key: value.detach().cpu().contiguous() for key, value in state.items()}}
+    if part == "model":
+        # with the threshold and the temperature that validation chose
+        content["meta"] = {"val_metrics": meta.get("val_metrics", {})}
     buffer = io.BytesIO()
-    torch.save({"state_dict": {key: value.detach().cpu().contiguous() for key, value in state.items()}}, buffer)
+    torch.save(content, buffer)
     data = buffer.getvalue()
     path = checkpoint_store() / f"{name}.pth"
     if path.exists() and path.read_bytes() != data and not replace:
         raise CheckpointError(f"{path}: holds other weights; choose another name or replace it with --replace")
-    card = _card(content.get("meta", {}), checkpoint, part, data)
+    card = _card(meta, checkpoint, part, data)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, data)
     write_bytes(path.with_suffix(".json"), json_bytes({"name": name, **card}, indent=2))

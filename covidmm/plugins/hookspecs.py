@@ -50,7 +50,11 @@ class EnsembleStrategy(Protocol):
 
 @runtime_checkable
 class StudyClassifier(Protocol):
-    """Says how likely each study-level appearance is."""
+    """Says how likely each study-level appearance is.
+
+    Two attributes save work where they are there and False: ``uses_detections``, then the answers stay valid when
+    the detectors or their fusion change; ``uses_pixels``, then no image is decoded and radiographs have no pixels.
+    """
 
     def classify(self, study: Study) -> NDArray[np.float32]:
         """Classify one study.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,8 @@ class Case:
     """One image with its truth and the predictions that reach a threshold.
 
     ``truth`` (M, 4) and ``boxes`` (N, 4) are x1 y1 x2 y2 in pixels of the image file; ``scores`` (N,);
-    ``hits`` (N,) tells which boxes are true positives; ``image`` is the image's entry in the COCO file.
+    ``hits`` (N,) tells which boxes are true positives; ``image`` is the image's entry in the COCO file; ``members``
+    has the boxes of each detector of an ensemble, by name.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class Case:
     boxes: NDArray[np.float64]
     scores: NDArray[np.float64]
     hits: NDArray[np.bool_]
+    members: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

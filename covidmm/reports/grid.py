@@ -23,6 +23,8 @@ FOOTER = "covidmm: research software, not a medical device"
 CRITERION = f"TP: a prediction whose IoU with a truth is above {IOU_THRESHOLD:g}"
 #: Told apart with every kind of colour vision (CIE76 above 40 in Machado et al.'s simulation, 2009).
 TRUTH, PREDICTION = "#1DE9B6", "#FF8C00"
+#: The detectors of an ensemble, in its order; the fourth is drawn as the first. Any two of all five differ by 29.
+MEMBERS = ("#285AFF", "#FFAAFF", "#FFFF78")
 PAGE, TILE_PAGE, INK, FAINT = "#14171A", "#000000", "#F2F4F5", "#9AA3AB"
 
 _MARGIN, _GAP = 28, 16
@@ -109,7 +111,7 @@ def draw_sheet(cases: Sequence[Case], out: str | Path, title: str, columns: int 
     sheet = Image.new("RGB", (width, height), PAGE)
     pen = ImageDraw.Draw(sheet)
     pen.text((_MARGIN, 24), _fit(title, _font(26, bold=True), width - 2 * _MARGIN), INK, _font(26, bold=True))
-    _legend(pen, _MARGIN, 72)
+    _legend(pen, _MARGIN, 72, list(cases[0].members))
     for number, case in enumerate(cases):
         x = _MARGIN + number % columns * (tile + _GAP)
         y = head + number // columns * (tile + caption + _GAP)
@@ -137,7 +139,7 @@ def draw_case(case: Case, out: str | Path, size: int = 900) -> None:
     page.paste(picture, ((width - picture.width) // 2, 0))
     pen = ImageDraw.Draw(page)
     _caption(pen, case, _GAP, picture.height, width - 2 * _GAP)
-    _legend(pen, _GAP, picture.height + 74)
+    _legend(pen, _GAP, picture.height + 74, list(case.members))
     pen.text((_GAP, picture.height + 106), FOOTER, FAINT, _font(13), anchor="lm")
     _save(page, out)
 
@@ -167,6 +169,9 @@ def _radiograph(case: Case, size: int, letterbox: bool) -> Image.Image:
 
     for box in place(case.truth):
         _rectangle(pen, box, TRUTH, 2 * stroke - 1)
+    for number, boxes in enumerate(case.members.values()):
+        for box in place(boxes):
+            _rectangle(pen, box, MEMBERS[number % len(MEMBERS)], max(1, stroke - 1))
     placed = place(case.boxes)
     for box, hit in zip(placed, case.hits, strict=True):
         _rectangle(pen, box, PREDICTION, stroke, dashed=not hit)
@@ -232,13 +237,15 @@ def _caption(pen: ImageDraw.ImageDraw, case: Case, x: int, y: int, width: int) -
         x += int(pen.textlength(text, plain)) + 14
 
 
-def _legend(pen: ImageDraw.ImageDraw, x: int, y: int) -> None:
+def _legend(pen: ImageDraw.ImageDraw, x: int, y: int, members: Sequence[str]) -> None:
     """One line, centred on ``y``."""
     font = _font(15)
+    kind = "ensemble" if members else "prediction"
     for text, colour, dashed in (
         ("truth", TRUTH, False),
-        ("prediction: found", PREDICTION, False),
-        ("prediction: false alarm", PREDICTION, True),
+        *((name, MEMBERS[number % len(MEMBERS)], False) for number, name in enumerate(members)),
+        (f"{kind}: found", PREDICTION, False),
+        (f"{kind}: false alarm", PREDICTION, True),
     ):
         _rectangle(pen, [x + 2, y - 8, x + 28, y + 8], colour, 3 if colour == TRUTH else 2, dashed)
         pen.text((x + 40, y), text, INK, font, anchor="lm")

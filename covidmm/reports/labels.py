@@ -28,7 +28,7 @@ def draw_labels(folder: Path, details: Mapping[str, Any], cfg: Any, weights: Pat
     if "confusion" in details:
         confusion_figure(details["classes"], details["confusion"]).savefig(folder / "confusion.png")
         reliability_figure(details["calibration"]).savefig(folder / "reliability.png")
-    for name, picture in attention_pictures(cfg, weights):
+    for name, picture in attention_pictures(cfg, weights, details.get("temperature", 1.0)):
         cv2.imwrite(str(folder / f"{name}.png"), picture)
 
 
@@ -44,33 +44,41 @@ def confusion_figure(classes: list[str], confusion: Mapping[str, list]) -> Figur
     axes.set_xticks(range(len(classes)), classes, rotation=30)
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
-    figure.colorbar(image, label="share of the true class")
-    figure.text(0.01, 0.005, NOTE, fontsize=7)
+    figure.colorbar(image, label="share of the true class", shrink=0.82)
+    _note(figure)
     return figure
 
 
 def reliability_figure(calibration: Mapping[str, Any]) -> Figure:
-    """Accuracy against confidence, with the number of cases in each bin."""
-    figure = Figure(figsize=(5, 5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfectly calibrated")
-    rows = calibration["bins"]
-    axes.plot([row["confidence"] for row in rows], [row["accuracy"] for row in rows], marker="o", label="model")
-    for row in rows:
-        axes.annotate(
-            str(row["count"]), (row["confidence"], row["accuracy"]), xytext=(4, -10), textcoords="offset points"
-        )
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy")
-    axes.set_title(f"Reliability, expected calibration error {calibration['ece']:.3f}")
-    axes.legend(loc="upper left")
-    figure.text(0.01, 0.005, NOTE, fontsize=7)
+    """Accuracy against confidence, a point per bin, and below it how many cases each bin holds."""
+    figure = Figure(figsize=(5, 6), layout="constrained")
+    above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+    confidence, accuracy, count = (
+        [row[name] for row in calibration["bins"]] for name in ("confidence", "accuracy", "count")
+    )
+    above.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfectly calibrated")
+    # stems to the diagonal: what is missing, or too much; a line from bin to bin would mean nothing
+    above.vlines(confidence, confidence, accuracy, color="tab:blue", alpha=0.4)
+    above.scatter(confidence, accuracy, color="tab:blue", label="model, per bin", clip_on=False, zorder=3)
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    above.set_title(f"Reliability, expected calibration error {calibration['ece']:.3f}", pad=12)
+    above.legend(loc="lower right")
+    bars = below.bar(confidence, count, width=0.04)
+    below.bar_label(bars, fontsize=8)
+    below.set(xlabel="confidence", ylabel="cases")
+    below.margins(y=0.25)
+    _note(figure)
     return figure
 
 
-def attention_pictures(cfg: Any, weights: Path) -> Any:
-    """Per test image its name and (H, 2W, 3) BGR: the radiograph, and Grad-CAM of its likeliest class over it.
+def _note(figure: Figure) -> None:
+    figure.supxlabel(NOTE, x=0.01, ha="left", fontsize=7)
 
-    Grad-CAM (Selvaraju et al., 2017) by Captum, on the backbone's last stage.
+
+def attention_pictures(cfg: Any, weights: Path, temperature: float = 1.0) -> Any:
+    """Per test image its name and a BGR picture: what the network saw, and Grad-CAM of its likeliest class over it.
+
+    Grad-CAM (Selvaraju et al., 2017) by Captum, on the backbone's last stage. Logits are divided by ``temperature``.
     """
     import torch
     from captum.attr import LayerGradCam
@@ -89,21 +97,28 @@ def attention_pictures(cfg: Any, weights: Path) -> Any:
     for item in dataset:
         inputs = model.data_preprocessor({"inputs": [item["inputs"]]})["inputs"]
         with torch.no_grad():
-            chosen = int(model(inputs).argmax())
+            scores = model.scores(model(inputs) / temperature)[0]
+        chosen = int(scores.argmax())
         heat = explain.attribute(inputs, chosen, relu_attributions=True)[0, 0].detach().numpy()
         image = np.ascontiguousarray(item["inputs"].numpy().transpose(1, 2, 0))
         sample = item["data_samples"]
         truth = [name for name, value in zip(dataset.metainfo["classes"], sample.target, strict=True) if value]
-        caption = f"{dataset.metainfo['classes'][chosen]} (true: {', '.join(truth) or 'none'})"
+        caption = f"{dataset.metainfo['classes'][chosen]} {scores[chosen]:.2f} (true: {', '.join(truth) or 'none'})"
         yield Path(sample.img_path).stem, _overlay(image, heat, caption)
 
 
 def _overlay(image: NDArray[np.uint8], heat: NDArray[np.float32], caption: str) -> NDArray[np.uint8]:
+    """The image, the image under the heat, and two lines of text below them."""
     side = 448
-    image = cv2.resize(image, (side, side))
-    scaled = cv2.resize(heat, (side, side)) / max(float(heat.max()), 1e-12)
-    colours = matplotlib.colormaps["inferno"](scaled)[..., 2::-1] * 255
-    mixed = (image * 0.6 + colours * 0.4).astype(np.uint8)
-    sheet = cv2.copyMakeBorder(np.concatenate([image, mixed], 1), 0, 26, 0, 0, cv2.BORDER_CONSTANT)
-    cv2.putText(sheet, f"Grad-CAM: {caption}. {NOTE}", (6, side + 18), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255,) * 3, 1)
+    image = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
+    scaled = cv2.resize(heat, (side, side))[..., None] / max(float(heat.max()), 1e-12)
+    colours = matplotlib.colormaps["inferno"](scaled[..., 0])[..., 2::-1] * 255
+    # where the network did not look, the radiograph stays as it is
+    mixed = (image * (1 - 0.6 * scaled) + colours * 0.6 * scaled).astype(np.uint8)
+    sheet = cv2.copyMakeBorder(np.concatenate([image, mixed], 1), 0, 48, 0, 0, cv2.BORDER_CONSTANT)
+    cells = "x".join(map(str, heat.shape))
+    lines = f"Grad-CAM: {caption}", f"A map of {cells} cells, stretched over what the network saw. {NOTE}"
+    for row, text in enumerate(lines):
+        place = (6, side + 19 + 20 * row)
+        cv2.putText(sheet, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.47, (255,) * 3, 1, cv2.LINE_AA)
     return sheet

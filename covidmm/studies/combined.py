@@ -34,6 +34,8 @@ class MeanOfClassifiers:
         manager = PluginManager([covidmm.studies])
         self.members = [manager.build_study_classifier(member) for member in members]
         self.weights = weights
+        self.uses_detections = any(getattr(member, "uses_detections", True) for member in self.members)
+        self.uses_pixels = any(getattr(member, "uses_pixels", True) for member in self.members)
 
     def classify(self, study: Study) -> NDArray[np.float32]:
         """(4,) probabilities of one study."""

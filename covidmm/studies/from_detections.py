@@ -29,6 +29,8 @@ class RulesOnDetections:
         prior_negative: probability of negative that a study without any box gets at least.
     """
 
+    uses_pixels = False
+
     def __init__(self, threshold: float = 0.1, prior_negative: float = 0.8) -> None:
         if not (0 <= threshold < 1 and 0 < prior_negative < 1):
             raise ValueError(f"threshold and prior_negative must lie in 0..1, not {threshold} and {prior_negative}")
@@ -38,7 +40,7 @@ class RulesOnDetections:
     def classify(self, study: Study) -> NDArray[np.float32]:
         """(4,) probabilities of one study."""
         rows = [
-            self._of_one(radiograph.pixels.shape, found)
+            self._of_one((radiograph.header.height, radiograph.header.width), found)
             for radiograph, found in zip(study.radiographs, study.detections, strict=True)
         ]
         if not rows:
@@ -46,8 +48,8 @@ class RulesOnDetections:
             return np.array([self.prior_negative, rest, rest, rest], np.float32)
         return min(rows, key=lambda row: row[0])
 
-    def _of_one(self, shape: tuple[int, ...], found: Detections) -> NDArray[np.float32]:
-        height, width = shape[:2]
+    def _of_one(self, size: tuple[int, int], found: Detections) -> NDArray[np.float32]:
+        height, width = size
         kept = found.scores >= self.threshold
         boxes, scores = found.boxes[kept], found.scores[kept].astype(np.float64)
         left = (boxes[:, 0] + boxes[:, 2]) / 2 < width / 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -33,14 +32,14 @@ class NetworkClassifier:
         CheckpointError: the checkpoint cannot be read or does not fit the model.
     """
 
-    def __init__(self, config: str, checkpoint: str, aggregate: str = "mean") -> None:
-        from mmdet.registry import MODELS
-        from mmengine.dataset import Compose
-        from mmengine.registry import init_default_scope
+    uses_detections = False
 
-        from covidmm.engine.checkpointing import stored_val_metrics
+    def __init__(self, config: str, checkpoint: str, aggregate: str = "mean") -> None:
+        from mmengine.dataset import Compose
+
+        from covidmm.engine.checkpointing import trained_file
         from covidmm.engine.config import load_config
-        from covidmm.models.checkpoints import coverage, read_checkpoint, require_coverage, state_of
+        from covidmm.engine.loading import load_trained
 
         if aggregate not in ("mean", "max"):
             raise ConfigError(f"aggregate is '{aggregate}', it can be 'mean' or 'max'")
@@ -48,14 +47,8 @@ class NetworkClassifier:
         cfg = load_config(config)
         if cfg.model.get("num_classes") != len(STUDY_CLASSES) or cfg.model.get("multi_label"):
             raise ConfigError(f"{config}: not a classifier of the classes {', '.join(STUDY_CLASSES)}")
-        init_default_scope("mmdet")
-        cfg.model.backbone.init_cfg = None
-        self.model = MODELS.build(cfg.model)
-        state = state_of(read_checkpoint(checkpoint))
-        require_coverage(coverage(self.model.state_dict(), state), checkpoint)
-        self.model.load_state_dict(state, strict=False)
-        self.model.eval()
-        self.temperature = stored_val_metrics(Path(checkpoint)).get("study/temperature", 1.0)
+        self.model, meta = load_trained(cfg, trained_file(checkpoint))
+        self.temperature = meta.get("val_metrics", {}).get("study/temperature", 1.0)
         self.pipeline = Compose(cfg.test_dataloader.dataset.pipeline[1:])
 
     def classify(self, study: Study) -> NDArray[np.float32]:

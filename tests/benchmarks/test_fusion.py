@@ -28,7 +28,7 @@ def test_every_strategy_is_timed_beside_the_package():
 
 def test_wbf_is_not_slower_than_the_package_allows():
     """The promise is 1.1; what is measured is about 0.03, so that a busy machine does not decide."""
-    wbf = benchmark_fusion(20, 100, repeats=3)["timings"][0]
+    wbf = benchmark_fusion(5, 100, repeats=2)["timings"][0]
     assert wbf["ratio"] <= 1.1
 
 

@@ -106,6 +106,19 @@ def test_a_missing_image_is_named(prepared, model, tmp_path):
         run(model, dataset(copy))
 
 
+@pytest.mark.parametrize("kind", ["SIIMDataset", "SIIMStudyDataset"])
+def test_a_missing_image_is_named_before_a_test_too(prepared, tmp_path, kind):
+    copy = changed(prepared, tmp_path, lambda content: content["images"][0].update(file_name="gone/away.png"), "test")
+    for root, raises in ((prepared, False), (copy, True)):
+        built = DATASETS.build(ConfigDict(type=kind, data_root=str(root), ann_file="annotations/test.json"))
+        runner = SimpleNamespace(test_dataloader=SimpleNamespace(dataset=built))
+        if raises:
+            with pytest.raises(DataError, match=r"gone/away\.png: no such image \(1 of \d+ of the test set\)"):
+                PreflightHook().before_test(runner)
+        else:
+            PreflightHook().before_test(runner)
+
+
 def test_a_set_without_a_box_is_refused(prepared, model, tmp_path):
     copy = changed(prepared, tmp_path, lambda content: content.update(annotations=[]))
     with pytest.raises(DataError, match=r"the train set has .* images and not one box"):

@@ -44,10 +44,13 @@ def test_what_does_not_help_on_images_left_out_is_not_taken(monkeypatch, fake):
         return dataclasses.replace(start, iou_thr=0.05)  # fuses what should stay apart
 
     monkeypatch.setattr(fitting, "_search", fooled)
-    fitted = fit(fake.cases(0, 40), NAMES, weights=(1, 2), final_nms=0.5)
+    fitted = fit(fake.cases(0, 40), NAMES, weights=(1, 2), skip_box_thr=0.2, final_nms=0.5)
     assert fitted.cross_validation["chosen"] == "plain"
     assert fitted.cross_validation["learned_mAP_50"] < fitted.cross_validation["plain_mAP_50"]
-    assert [(m.weight, m.score_threshold, m.slope, m.intercept) for m in fitted.members] == [(1, 0, 1, 0), (2, 0, 1, 0)]
+    assert [(m.weight, m.score_threshold, m.slope, m.intercept) for m in fitted.members] == [
+        (1, 0.2, 1, 0),
+        (2, 0.2, 1, 0),
+    ]
     assert (fitted.iou_thr, fitted.final_nms) == (0.55, 0.5)
 
 
@@ -86,7 +89,7 @@ def test_the_calibration_makes_scores_probabilities(fake):
     cases = fake.cases(0, 200, powers=(0.3, 0.5))
     prepared = pool_cases(cases)
     hits = [fitting._hits(p, t, 2) for p, t in zip(prepared.pools, prepared.truths, strict=True)]
-    start = fitting._Plain(NAMES, np.ones(2), 0.55, None).parameters(1).members
+    start = fitting._Plain(NAMES, np.ones(2), 0.55, 0.0, None).parameters(1).members
     fitted = fitting._calibrated(prepared, hits, start)
     owners = np.concatenate([pool.members for pool in prepared.pools])
     scores, right = np.concatenate([pool.scores for pool in prepared.pools]), np.concatenate(hits)
@@ -112,7 +115,7 @@ def test_a_member_that_cannot_be_calibrated_keeps_its_scores(kind, fake):
     cases = [FusionCase([Detections([right, wrong], [0.8, 0.3]), odd], (100, 100), truth, str(k)) for k in range(10)]
     prepared = pool_cases(cases)
     hits = [fitting._hits(p, t, 2) for p, t in zip(prepared.pools, prepared.truths, strict=True)]
-    start = fitting._Plain(NAMES, np.ones(2), 0.55, None).parameters(1).members
+    start = fitting._Plain(NAMES, np.ones(2), 0.55, 0.0, None).parameters(1).members
     good, other = fitting._calibrated(prepared, hits, start)
     assert good.slope > 0
     assert good != start[0]

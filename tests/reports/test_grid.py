@@ -1,3 +1,5 @@
+import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from PIL import Image
 from covidmm.errors import DataError
 from covidmm.findings import STUDY_CLASSES
 from covidmm.reports.cases import choose, read_cases
-from covidmm.reports.grid import PREDICTION, TRUTH, draw_case, draw_grid, draw_sheet, draw_show_dir
+from covidmm.reports.grid import MEMBERS, PREDICTION, TRUTH, draw_case, draw_grid, draw_sheet, draw_show_dir
 
 
 def rgb(colour):
@@ -209,3 +211,16 @@ def test_truth_and_prediction_differ_for_every_colour_vision(vision):
 
     # CIE76; about 2 can just be told apart
     assert np.linalg.norm(seen(TRUTH) - seen(PREDICTION)) > 40
+    for one, other in itertools.combinations((TRUTH, PREDICTION, *MEMBERS), 2):
+        assert np.linalg.norm(seen(one) - seen(other)) > 29, (one, other)
+
+
+def test_members_of_an_ensemble_have_their_own_colours(prepared, predictions, tmp_path):
+    case = one(prepared, predictions, 2)
+    members = {"frcnn": np.array([[20.0, 20, 60, 60]]), "yolo": np.array([[70.0, 20, 110, 60]])}
+    draw_case(dataclasses.replace(case, members=members), tmp_path / "case.png")
+    draw_case(case, tmp_path / "alone.png")
+    for colour in MEMBERS[:2]:
+        assert count(tmp_path / "case.png", colour) > 300
+        assert count(tmp_path / "alone.png", colour) == 0
+    assert count(tmp_path / "case.png", MEMBERS[2]) == 0

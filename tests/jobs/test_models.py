@@ -3,7 +3,7 @@
 import pytest
 
 from covidmm.errors import CheckpointError, ConfigError
-from covidmm.jobs import _load, _set_aside, evaluate, train
+from covidmm.jobs.models import _load, _set_aside, evaluate, train
 
 
 @pytest.fixture(autouse=True)

@@ -91,10 +91,10 @@ def evaluate(
     from mmengine.dist import is_main_process
     from mmengine.runner import Runner
 
-    from covidmm.engine.checkpointing import best_checkpoint, stored_val_metrics
+    from covidmm.engine.checkpointing import stored_val_metrics, trained_file
 
     cfg = _load(config, work_dir, options, launcher)
-    weights = best_checkpoint(Path(checkpoint)) if Path(checkpoint).is_dir() else Path(checkpoint)
+    weights = trained_file(checkpoint)
     stored = stored_val_metrics(weights)
     run = Evaluation(cfg, str(config), weights, Path(out) if out else Path(cfg.work_dir) / "predictions.json")
     labels = cfg.test_evaluator.type == "LabelMetric"

@@ -1,0 +1,5 @@
+"""The report's system with another strategy; its numbers are chosen here."""
+
+_base_ = "./ensemble_wbf_siim.py"
+
+strategy = dict(type="nms", iou_thr=0.5)

@@ -1,0 +1,172 @@
+"""The images of a folder that are to be predicted, raw or prepared, with the names that a submission gives them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from covidmm import radiograph
+from covidmm.datasets.preparation import MANIFEST
+from covidmm.errors import DataError, RadiographError
+from covidmm.radiograph import Radiograph
+
+#: What a folder in no known layout is searched for; files without a suffix may be DICOM.
+SUFFIXES = ("", ".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image; no pixel has been read.
+
+    ``height`` and ``width`` are those of the original where the file is a smaller copy of it, else None.
+    """
+
+    image_id: str
+    study_id: str
+    path: Path
+    height: int | None = None
+    width: int | None = None
+
+    def read(self) -> Radiograph:
+        """The radiograph, with the original's size in its header.
+
+        Raises:
+            RadiographError: the file cannot be read.
+        """
+        found = radiograph.read(self.path)
+        size = {"height": self.height or found.header.height, "width": self.width or found.header.width}
+        return dataclasses.replace(found, header=dataclasses.replace(found.header, **size))
+
+
+@dataclass(frozen=True)
+class CaseList:
+    """The images of a folder, those of a study side by side.
+
+    Attributes:
+        cases: sorted by study and image.
+        source: the folder.
+        split: the split, or None where the folder has none.
+        annotations: the COCO file with the truth, where the folder is a prepared one.
+        sha256: changes whenever an image or its name does.
+    """
+
+    cases: tuple[Case, ...]
+    source: Path
+    split: str | None
+    annotations: Path | None
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def studies(self) -> Iterator[tuple[str, list[Case]]]:
+        """Each study with its images."""
+        for study_id, cases in groupby(self.cases, key=lambda case: case.study_id):
+            yield study_id, list(cases)
+
+
+def read_cases(folder: str | Path, split: str | None = None) -> CaseList:
+    """Find the images of a folder.
+
+    * A prepared folder: the images of ``split``, ``test`` by default, under the names of the data set.
+    * A raw SIIM folder: ``<split>/<study>/<series>/<image>.dcm``, ``test`` by default, ``train`` where there is no
+      ``test``.
+    * Any other folder: every DICOM, PNG, JPEG or TIFF file below it. Study and image are named by the DICOM header;
+      a picture without one is a study of its own, named by its file.
+
+    Raises:
+        DataError: no such folder, no image in it, two images with the same name, or an annotation file that is
+            missing or damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    if (folder / "annotations").is_dir():
+        return _prepared(folder, split or "test")
+    layout = [name for name in ("test", "train") if (folder / name).is_dir()]
+    if split is not None and split not in layout:
+        raise DataError(f"{folder}: has no split '{split}'; it is neither prepared nor holds a folder of that name")
+    if layout:
+        chosen = split or layout[0]
+        cases = (_siim_case(path, folder / chosen) for path in _files(folder / chosen, (".dcm",)))
+        return _listed(cases, folder, chosen)
+    return _listed((_free_case(path) for path in _files(folder, SUFFIXES)), folder, None)
+
+
+def _listed(cases: Iterable[Case], folder: Path, split: str | None) -> CaseList:
+    ordered = _unique(cases)
+    digest = hashlib.sha256()
+    for case in ordered:
+        status = case.path.stat()
+        # not the content: reading a whole folder twice would double the work of the first run
+        digest.update(f"{case.study_id} {case.image_id} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return CaseList(ordered, folder, split, None, digest.hexdigest())
+
+
+def _prepared(folder: Path, split: str) -> CaseList:
+    annotations = folder / "annotations" / f"{split}.json"
+    try:
+        content = annotations.read_bytes()
+        images = json.loads(content)["images"]
+        cases = _unique(
+            Case(
+                image_id=image["image_id"],
+                study_id=image["study_id"],
+                path=folder / "images" / image["file_name"],
+                height=image["original_height"],
+                width=image["original_width"],
+            )
+            for image in images
+        )
+        pixels = json.loads((folder / MANIFEST).read_text())["data_sha256"]
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: no such file; make it with `tools/prepare.py siim RAW {folder}`") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{annotations}: damaged ({error!r}); prepare the data set again") from error
+    if not cases:
+        raise DataError(f"{annotations}: lists no image")
+    digest = hashlib.sha256(content + pixels.encode()).hexdigest()
+    return CaseList(cases, folder, split, annotations, digest)
+
+
+def _unique(cases: Iterable[Case]) -> tuple[Case, ...]:
+    """Sorted by study and image; no image name may occur twice."""
+    seen: dict[str, Case] = {}
+    for case in cases:
+        if case.image_id in seen:
+            raise DataError(f"{case.path}: has the image id '{case.image_id}' of {seen[case.image_id].path}")
+        seen[case.image_id] = case
+    return tuple(sorted(seen.values(), key=lambda case: (case.study_id, case.image_id)))
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    found = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if not name.startswith(".") and Path(name).suffix.lower() in suffixes and name != "DICOMDIR"
+    ]
+    if not found:
+        raise DataError(f"{folder}: no image in it; expected files ending in {', '.join(filter(None, suffixes))}")
+    return sorted(found)
+
+
+def _siim_case(path: Path, root: Path) -> Case:
+    parts = path.relative_to(root).parts
+    if len(parts) != 3:
+        raise DataError(f"{path}: expected {root}/<study>/<series>/<image>.dcm")
+    return Case(path.stem, parts[0], path)
+
+
+def _free_case(path: Path) -> Case:
+    try:
+        header = radiograph.read_header(path)
+    except RadiographError:
+        return Case(path.stem, path.stem, path)  # reported when its pixels are read
+    return Case(header.image or path.stem, header.study or path.stem, path)

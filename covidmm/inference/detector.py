@@ -1,0 +1,161 @@
+"""One trained detector, asked about radiographs in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from covidmm.ensembles.config import Member
+from covidmm.errors import ConfigError
+from covidmm.evaluation.results import sha256
+from covidmm.findings import Detections
+from covidmm.radiograph import Radiograph
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+#: What every member of an ensemble must find.
+CLASSES = ("opacity",)
+
+
+class Detector:
+    """One trained MMDetection detector.
+
+    Args:
+        member: its config, checkpoint and options.
+        name: what it is called in errors.
+        device: where it runs; CUDA where there is one by default.
+
+    Raises:
+        ConfigError: the config is missing or broken, or is of a detector of other classes.
+        CheckpointError: the checkpoint is missing, unsafe to read, or of another model.
+    """
+
+    def __init__(self, member: Member, name: str, device: str | None = None) -> None:
+        import torch
+        from mmdet.registry import MODELS
+        from mmengine.dataset import Compose
+
+        from covidmm.engine.checkpointing import trained_file
+        from covidmm.engine.config import load_config
+        from covidmm.engine.loading import load_trained
+
+        cfg = load_config(member.config)
+        _require_classes(cfg, name)
+        self.augmented = _augmented(cfg, member)
+        model, _ = load_trained(cfg, trained_file(member.checkpoint))
+        pipeline = cfg.test_dataloader.dataset.pipeline
+        if self.augmented:
+            model = MODELS.build({**cfg.tta_model, "module": model})
+            pipeline = cfg.tta_pipeline
+        self.name = name
+        self.model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+        # the file is read already, and there is no truth
+        self.pipeline = Compose([step for step in pipeline[1:] if step.type != "LoadAnnotations"])
+
+    def __call__(self, radiographs: Sequence[Radiograph]) -> list[Detections]:
+        """Find opacities.
+
+        Args:
+            radiographs: pixels of any size; the header has the size of the original.
+
+        Returns:
+            Per radiograph, boxes in pixels of the original image.
+        """
+        import torch
+        from mmengine.dataset import pseudo_collate
+
+        if not radiographs:
+            return []
+        samples = pseudo_collate([self.pipeline(_sample(index, one)) for index, one in enumerate(radiographs)])
+        with torch.inference_mode():
+            results = self.model.test_step(samples)
+        return [_in_original(result, one) for result, one in zip(results, radiographs, strict=True)]
+
+
+def made_from(member: Member) -> dict[str, Any]:
+    """What decides a detector's predictions, beside the images: hashes of its model, pipeline and checkpoint.
+
+    Raises:
+        ConfigError: the config is missing or broken.
+        CheckpointError: the checkpoint is missing.
+    """
+    from covidmm.engine.checkpointing import trained_file
+    from covidmm.engine.config import load_config
+    from covidmm.errors import CheckpointError
+
+    cfg = load_config(member.config)
+    augmented = _augmented(cfg, member)
+    parts = [cfg.model.to_dict(), cfg.tta_pipeline if augmented else cfg.test_dataloader.dataset.pipeline]
+    path = trained_file(member.checkpoint)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    return {
+        "config": Path(member.config).name,
+        "config_sha256": hashlib.sha256(repr(parts).encode()).hexdigest(),
+        "checkpoint_sha256": sha256(path),
+        "test_time_augmentation": augmented,
+    }
+
+
+def select(found: Detections, member: Member) -> Detections:
+    """The boxes that take part in the fusion: above the member's threshold, after its suppression, best first."""
+    order = np.argsort(-found.scores, kind="stable")
+    order = order[found.scores[order] >= member.score_threshold]
+    if member.nms_iou_threshold is not None and len(order):
+        import torch
+        from torchvision.ops import batched_nms
+
+        boxes, scores, labels = (torch.from_numpy(a[order]) for a in (found.boxes, found.scores, found.labels))
+        order = order[batched_nms(boxes, scores, labels, member.nms_iou_threshold).numpy()]
+    return Detections(found.boxes[order], found.scores[order], found.labels[order])
+
+
+def _augmented(cfg: Config, member: Member) -> bool:
+    wanted = member.test_time_augmentation
+    augmented = bool(cfg.get("test_time_augmentation")) if wanted is None else wanted
+    if augmented and not (cfg.get("tta_model") and cfg.get("tta_pipeline")):
+        raise ConfigError(f"{member.config}: test_time_augmentation needs a tta_model and a tta_pipeline")
+    return augmented
+
+
+def _require_classes(cfg: Config, name: str) -> None:
+    """Refuse a detector of other classes: its boxes would be fused with what they are not."""
+    from mmdet.registry import DATASETS
+
+    dataset = cfg.test_dataloader.dataset
+    found = dataset.get("metainfo", {}).get("classes") or DATASETS.get(dataset.type).METAINFO.get("classes", ())
+    found = (found,) if isinstance(found, str) else tuple(found)
+    if found != CLASSES:
+        shown = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+        raise ConfigError(f"member '{name}': finds {len(found)} classes ({shown}), the ensemble fuses 'opacity' alone")
+    heads = [cfg.model.get("bbox_head"), cfg.model.get("roi_head", {}).get("bbox_head")]
+    for head in heads:
+        if isinstance(head, Mapping) and head.get("num_classes", len(CLASSES)) != len(CLASSES):
+            raise ConfigError(
+                f"member '{name}': its head has {head['num_classes']} classes, its data set 'opacity' alone"
+            )
+
+
+def _sample(index: int, one: Radiograph) -> dict[str, Any]:
+    shape = one.pixels.shape
+    image = cv2.cvtColor(one.pixels, cv2.COLOR_GRAY2BGR)
+    return {"img": image, "img_shape": shape, "ori_shape": shape, "img_id": index, "img_path": str(one.header.path)}
+
+
+def _in_original(result: Any, one: Radiograph) -> Detections:
+    """Boxes from pixels of the radiograph in memory to pixels of the original, cut to its edges."""
+    instances = result.pred_instances.cpu()
+    height, width = one.pixels.shape
+    scale = np.array([one.header.width / width, one.header.height / height] * 2)
+    limits = np.array([one.header.width, one.header.height] * 2)
+    boxes: NDArray = np.clip(instances.bboxes.double().numpy() * scale, 0, limits).astype(np.float32)
+    # a letterbox lets a detector answer with boxes that lie wholly in its padding
+    kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    return Detections(boxes[kept], instances.scores.float().numpy()[kept], instances.labels.numpy()[kept])

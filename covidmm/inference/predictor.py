@@ -1,0 +1,154 @@
+"""An ensemble as a function: radiographs in, findings out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from typing_extensions import Self
+
+import covidmm.ensembles
+import covidmm.studies
+from covidmm import radiograph
+from covidmm.datasets.cases import Case, read_cases
+from covidmm.ensembles.config import EnsembleConfig, load_ensemble
+from covidmm.errors import RadiographError
+from covidmm.findings import Detections, ImageFindings, Study, StudyFindings
+from covidmm.inference.detector import Detector, select
+from covidmm.plugins import PluginManager
+from covidmm.radiograph import Radiograph
+
+if TYPE_CHECKING:
+    pass
+
+Source = "str | Path | NDArray | Dataset | Radiograph"
+
+
+@dataclass(frozen=True)
+class _Image:
+    image_id: str
+    study_id: str
+    radiograph: Radiograph | None
+    error: str | None = None
+
+
+class Predictor:
+    """Detectors, their fusion and a study classifier, loaded once.
+
+    Args:
+        config: as :func:`covidmm.ensembles.config.load_ensemble` gives it.
+        device: where the networks run; CUDA where there is one by default.
+
+    Raises:
+        CovidmmError: a config, checkpoint or plugin that cannot be used.
+    """
+
+    def __init__(self, config: EnsembleConfig, device: str | None = None) -> None:
+        manager = PluginManager([covidmm.ensembles, covidmm.studies])
+        self.config = config
+        self.strategy = manager.build_strategy(config.strategy)
+        self.classifier = manager.build_study_classifier(config.study) if config.study else None
+        self.detectors = {name: Detector(member, name, device) for name, member in config.members.items()}
+
+    @classmethod
+    def from_config(cls, path: str | Path, options: Sequence[str] = (), device: str | None = None) -> Self:
+        """Load the ensemble of a config file; see :class:`Predictor`."""
+        return cls(load_ensemble(path, options), device)
+
+    def __call__(
+        self, sources: Source | Sequence[Source], errors: Literal["raise", "report"] = "raise"
+    ) -> list[StudyFindings]:
+        """Find opacities and classify studies.
+
+        Args:
+            sources: one or several of: a file or a folder; a grey image (height, width), air black; a pydicom
+                dataset; a :class:`~covidmm.radiograph.Radiograph`. Images of one study, by its UID or the layout of
+                the folder, are classified together; an image without one is a study of its own.
+            errors: ``report`` goes on after an image that cannot be read and says so in its findings.
+
+        Returns:
+            One value per study, in the order of their first images; boxes in pixels of the original images.
+
+        Raises:
+            RadiographError: an image cannot be read, unless ``errors`` is ``report``.
+            DataError: a folder without images.
+        """
+        listed = list(sources) if isinstance(sources, list | tuple) else [sources]
+        found: dict[str, list[tuple[_Image, ImageFindings]]] = {}
+        batch: list[_Image] = []
+        for image in _images(listed, errors == "report"):
+            batch.append(image)
+            if len(batch) == self.config.batch_size:
+                self._predict(batch, found)
+                batch = []
+        self._predict(batch, found)
+        return [self._study(study_id, entries) for study_id, entries in found.items()]
+
+    def _predict(self, batch: Sequence[_Image], found: dict[str, list[tuple[_Image, ImageFindings]]]) -> None:
+        shrunk = [one.radiograph.shrunk(self.config.max_size) for one in batch if one.radiograph is not None]
+        by_member = {name: iter(detector(shrunk)) for name, detector in self.detectors.items()}
+        readable = iter(shrunk)
+        weights = [member.weight for member in self.config.members.values()]
+        for one in batch:
+            if one.radiograph is None:
+                findings = ImageFindings(one.image_id, 0, 0, {}, Detections.none(), one.error)
+                kept = one
+            else:
+                small = next(readable)
+                size = small.header.height, small.header.width
+                members = {name: next(boxes) for name, boxes in by_member.items()}
+                chosen = [select(boxes, self.config.members[name]) for name, boxes in members.items()]
+                fused = self.strategy.fuse(chosen, weights, size)
+                findings = ImageFindings(one.image_id, *size, members, fused)
+                kept = _Image(one.image_id, one.study_id, small)
+            found.setdefault(one.study_id, []).append((kept, findings))
+
+    def _study(self, study_id: str, entries: Sequence[tuple[_Image, ImageFindings]]) -> StudyFindings:
+        images = [findings for _, findings in entries]
+        readable = [(one.radiograph, findings.fused) for one, findings in entries if one.radiograph is not None]
+        probabilities = None
+        if self.classifier is not None and readable:
+            radiographs, detections = zip(*readable, strict=True)
+            probabilities = np.asarray(self.classifier.classify(Study(study_id, radiographs, detections)), np.float32)
+        return StudyFindings(study_id, images, probabilities)
+
+
+def _images(sources: Sequence[Source], report: bool) -> Iterator[_Image]:
+    numbers = count(1)
+    for source in sources:
+        if isinstance(source, str | Path) and Path(source).is_dir():
+            for case in read_cases(source).cases:
+                yield _read(case.image_id, case.study_id, case, report)
+        elif isinstance(source, str | Path):
+            yield _read(Path(source).stem, None, source, report)
+        else:
+            yield _read(f"image{next(numbers)}", None, source, report)
+
+
+def _read(image_id: str, study_id: str | None, source: Source | Case, report: bool) -> _Image:
+    try:
+        one = _radiograph(source)
+    except RadiographError as error:
+        if not report:
+            raise
+        return _Image(image_id, study_id or image_id, None, str(error))
+    if study_id is None:
+        image_id = one.header.image or image_id
+        study_id = one.header.study or image_id
+    return _Image(image_id, study_id, one)
+
+
+def _radiograph(source: Source | Case) -> Radiograph:
+    if isinstance(source, Radiograph):
+        return source
+    if isinstance(source, Case):
+        return source.read()
+    if isinstance(source, str | Path):
+        return radiograph.read(source)
+    if isinstance(source, np.ndarray):
+        return radiograph.of_array(source)
+    return radiograph.of_dataset(source)

@@ -1,0 +1,1 @@
+"""What the tools in ``tools/`` do, as functions."""

@@ -1,0 +1,96 @@
+"""The detectors against MMEngine's own runner, on random weights."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from covidmm.datasets.cases import read_cases
+from covidmm.ensembles.config import Member
+from covidmm.errors import CheckpointError, ConfigError
+from covidmm.findings import Detections
+from covidmm.inference.detector import Detector, made_from, select
+from covidmm.jobs.models import evaluate
+
+
+@pytest.fixture(scope="module", params=["frcnn", "yolo", "yolo augmented"])
+def member(request, random_ensemble):
+    found = random_ensemble.members[request.param.split()[0]]
+    return replace(found, test_time_augmentation=request.param.endswith("augmented"))
+
+
+def in_original(results, image):
+    """A COCO results list in pixels of the prepared image, as boxes of the original inside it."""
+    boxes = np.array([result["bbox"] for result in results]).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    size = np.array([image["original_width"], image["original_height"]] * 2)
+    boxes = np.clip(boxes * size / np.array([image["width"], image["height"]] * 2), 0, size)
+    kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    return boxes[kept], np.array([result["score"] for result in results])[kept]
+
+
+def test_boxes_are_those_of_the_runner_in_pixels_of_the_original(member, random_ensemble, tmp_path, monkeypatch):
+    monkeypatch.setenv("SIIM_ROOT", str(random_ensemble.prepared))
+    options = [f"test_time_augmentation={member.test_time_augmentation}"] if "yolo" in member.config else []
+    evaluate(member.config, member.checkpoint, tmp_path, tmp_path / "results.json", options=options)
+    images = {
+        i["image_id"]: i for i in json.loads((random_ensemble.prepared / "annotations/test.json").read_text())["images"]
+    }
+    wanted = {}
+    for result in json.loads((tmp_path / "results.json").read_text()):
+        wanted.setdefault(result["image_id"], []).append(result)
+    detector = Detector(member, "mine", device="cpu")
+    cases = read_cases(random_ensemble.prepared).cases
+    total = 0
+    for case, found in zip(cases, detector([case.read().shrunk(1024) for case in cases]), strict=True):
+        boxes, scores = in_original(wanted.get(images[case.image_id]["id"], []), images[case.image_id])
+        assert found.boxes == pytest.approx(boxes, abs=0.02)
+        assert found.scores == pytest.approx(scores, abs=1e-5)
+        total += len(boxes)
+    assert total > 20
+
+
+def test_no_radiograph_is_no_box(random_ensemble):
+    assert Detector(random_ensemble.members["yolo"], "yolo", device="cpu")([]) == []
+
+
+def test_what_predictions_are_made_from_follows_the_model_and_the_weights(random_ensemble, tmp_path):
+    member = random_ensemble.members["yolo"]
+    stamp = made_from(member)
+    assert made_from(replace(member, weight=3.0, score_threshold=0.4, nms_iou_threshold=0.2)) == stamp
+    assert made_from(replace(member, test_time_augmentation=True)) != stamp
+    other = tmp_path / "other.pth"
+    other.write_bytes(b"x")
+    assert made_from(replace(member, checkpoint=str(other)))["checkpoint_sha256"] != stamp["checkpoint_sha256"]
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        made_from(replace(member, checkpoint=str(tmp_path / "none.pth")))
+
+
+def test_a_member_of_other_classes_is_refused(random_ensemble, tmp_path):
+    base = "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py"
+    (tmp_path / "coco.py").write_text(f'_base_ = "{base}"\nmodel = dict(backbone=dict(init_cfg=None))\n')
+    import torch
+    from mmdet.registry import MODELS
+
+    from covidmm.engine.config import load_config
+
+    model = MODELS.build(load_config(tmp_path / "coco.py").model)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "coco.pth")
+    with pytest.raises(ConfigError, match=r"member 'coco': finds 80 classes \(person, bicycle, car, ...\)"):
+        Detector(Member(str(tmp_path / "coco.py"), str(tmp_path / "coco.pth")), "coco")
+
+
+def test_augmentation_needs_its_pipeline(random_ensemble):
+    with pytest.raises(ConfigError, match="test_time_augmentation needs a tta_model"):
+        Detector(replace(random_ensemble.members["frcnn"], test_time_augmentation=True), "frcnn")
+
+
+def test_selection_sorts_cuts_and_suppresses():
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60], [0, 0, 9, 9]], np.float32)
+    found = Detections(boxes, np.array([0.5, 0.9, 0.2, 0.05], np.float32))
+    member = Member("a", "b", score_threshold=0.1)
+    assert select(found, member).scores.tolist() == pytest.approx([0.9, 0.5, 0.2])
+    assert select(found, replace(member, nms_iou_threshold=0.5)).scores.tolist() == pytest.approx([0.9, 0.2])
+    nothing = Detections(np.zeros((0, 4)), np.zeros(0))
+    assert len(select(nothing, replace(member, nms_iou_threshold=0.5))) == 0

@@ -1,0 +1,102 @@
+"""The predictor on every kind of source, against the files that the folder job makes."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+
+import covidmm.ensembles
+import covidmm.studies
+from covidmm import radiograph
+from covidmm.datasets.cases import read_cases
+from covidmm.ensembles.config import load_ensemble
+from covidmm.errors import DataError, PluginError, RadiographError
+from covidmm.inference import Predictor
+from covidmm.jobs.ensemble import run_folder
+from covidmm.plugins import PluginManager
+
+
+@pytest.fixture(scope="module")
+def predictor(random_ensemble):
+    return Predictor.from_config(random_ensemble.config, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def file(random_ensemble):
+    return sorted((random_ensemble.raw / "train").rglob("*.dcm"))[4]
+
+
+def same(one, other):
+    assert one.images[0].fused.boxes == pytest.approx(other.images[0].fused.boxes, abs=1e-3)
+    assert one.images[0].fused.scores == pytest.approx(other.images[0].fused.scores, abs=1e-5)
+    assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+
+
+def test_a_folder_gives_what_the_ensemble_job_writes(predictor, random_ensemble, tmp_path):
+    manager = PluginManager([covidmm.ensembles, covidmm.studies])
+    config = load_ensemble(random_ensemble.config)
+    outcome = run_folder(config, read_cases(random_ensemble.raw), tmp_path, manager)
+    wanted = {image.image_id: found for image, found in outcome.fused}
+    found = predictor(random_ensemble.raw)
+    assert sum(len(study.images) for study in found) == len(wanted)
+    for study in found:
+        assert study.probabilities == pytest.approx(outcome.studies[study.study_id], abs=1e-4)
+        for image in study.images:
+            assert image.fused.scores == pytest.approx(wanted[image.image_id].scores, abs=1e-5)
+            assert image.fused.boxes == pytest.approx(wanted[image.image_id].boxes, abs=0.01)
+            assert set(image.members) == {"frcnn", "yolo"}
+
+
+def test_a_file_a_dataset_an_array_and_a_radiograph_are_the_same(predictor, file):
+    (wanted,) = predictor(file)
+    dataset = pydicom.dcmread(file)
+    assert wanted.study_id == dataset.StudyInstanceUID
+    for source in (str(file), dataset, radiograph.read(file), radiograph.read(file).pixels):
+        (found,) = predictor(source)
+        same(found, wanted)
+
+
+def test_images_of_one_study_are_classified_together(predictor, random_ensemble, file):
+    pair = sorted((random_ensemble.raw / "train" / "study000").rglob("*.dcm"))
+    found = predictor([file, *pair])
+    assert [len(study.images) for study in found] == [1, 2]
+    alone = [predictor(path)[0].probabilities for path in pair]
+    assert found[1].probabilities == pytest.approx(np.mean(alone, axis=0), abs=1e-4)
+
+
+def test_pictures_are_studies_of_their_own(predictor, tmp_path, file):
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), radiograph.read(file).pixels)
+    found = predictor([tmp_path / "a.png", tmp_path / "b.png"])
+    assert [study.study_id for study in found] == ["a", "b"]
+    same(*found)
+
+
+def test_an_unreadable_image_raises_or_is_reported(predictor, tmp_path, file):
+    shutil.copy(file, tmp_path / "good.dcm")
+    (tmp_path / "bad.dcm").write_bytes(b"nothing")
+    with pytest.raises(RadiographError, match=r"bad\.dcm: is neither"):
+        predictor([tmp_path / "bad.dcm", file])
+    found = {study.study_id: study for study in predictor(tmp_path, errors="report")}
+    assert "is neither DICOM" in found["bad"].images[0].error
+    assert found["bad"].probabilities is None
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("shape", [(4,), (5, 5, 3), (0, 9)])
+def test_an_array_of_another_shape_is_refused(predictor, shape):
+    with pytest.raises(RadiographError, match="array: "):
+        predictor(np.zeros(shape, np.uint8))
+
+
+def test_nothing_to_predict(predictor, tmp_path):
+    assert predictor([]) == []
+    with pytest.raises(DataError, match="no image in it"):
+        predictor(tmp_path)
+
+
+def test_an_unknown_strategy_is_refused_before_a_model_is_loaded(random_ensemble):
+    with pytest.raises(PluginError, match="unknown ensemble strategy 'wfb': did you mean 'wbf'"):
+        Predictor.from_config(random_ensemble.config, ["strategy.type=wfb"])

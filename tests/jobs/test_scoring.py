@@ -1,0 +1,61 @@
+import json
+
+import numpy as np
+import pytest
+
+from covidmm.errors import DataError
+from covidmm.evaluation.detection import score_detections
+from covidmm.findings import Detections
+from covidmm.jobs.scoring import choose_thresholds, ground_truth, score_each, stored_thresholds
+from covidmm.jobs.truth import Truth
+from covidmm.predictions import ImageEntry, PredictionsWriter
+
+IMAGES = [ImageEntry(f"i{k}", f"s{k}", 100, 100) for k in range(4)]
+BOX = np.array([[10.0, 10, 40, 60]])
+TRUTH = Truth({"i0": BOX, "i1": BOX, "i2": BOX, "i3": np.zeros((0, 4))}, {})
+
+
+def write(folder, name, scores, made_from=None):
+    """The right box with a score on each image."""
+    with PredictionsWriter(folder, name, {"data_sha256": "x", **(made_from or {"checkpoint": name})}) as writer:
+        found = [Detections(BOX if score else np.zeros((0, 4)), [score] if score else []) for score in scores]
+        writer.add(list(zip(IMAGES, found, strict=True)))
+        return writer.finish()
+
+
+def test_a_perfect_detector_and_a_noisy_one(tmp_path):
+    found = score_each(
+        {"good": write(tmp_path, "good", [0.9, 0.8, 0.7, 0]), "bad": write(tmp_path, "bad", [0.9, 0, 0, 0.95])},
+        TRUTH,
+        {"good": 0.75, "bad": 0.5},
+    )
+    assert found["good"]["mAP_50"] == pytest.approx(1)
+    assert (found["good"]["recall"], found["good"]["precision"]) == (pytest.approx(2 / 3), 1.0)
+    assert (found["bad"]["recall"], found["bad"]["precision"]) == (pytest.approx(1 / 3), 0.5)
+
+
+def test_it_is_the_metric_of_the_test_tool(tmp_path):
+    one = write(tmp_path, "a", [0.9, 0.2, 0, 0.3])
+    direct = score_detections(ground_truth(one, TRUTH), json.loads(one.path.read_text()), 0.25)
+    assert score_each({"a": one}, TRUTH, {"a": 0.25})["a"] == direct
+
+
+def test_thresholds_are_chosen_on_validation_and_taken_to_other_images(tmp_path):
+    path = tmp_path / "operating.json"
+    chosen = choose_thresholds(path, {"a": write(tmp_path, "a", [0.9, 0.8, 0.3, 0.2])}, TRUTH)
+    assert chosen["a"] == pytest.approx(0.3)
+    other = write(tmp_path / "test", "a", [0.5, 0, 0, 0], {"checkpoint": "a", "data_sha256": "another"})
+    assert stored_thresholds(path, {"a": other}) == chosen
+
+
+def test_thresholds_of_other_models_or_fusions_are_refused(tmp_path):
+    path = tmp_path / "operating.json"
+    with pytest.raises(DataError, match=r"operating\.json: no thresholds yet; score the prepared folder first"):
+        stored_thresholds(path, {})
+    choose_thresholds(path, {"a": write(tmp_path, "a", [0.9, 0.8, 0.3, 0.2])}, TRUTH)
+    other = write(tmp_path / "test", "a", [0.5, 0, 0, 0], {"checkpoint": "b"})
+    with pytest.raises(DataError, match="the threshold of 'a' is of another model or fusion"):
+        stored_thresholds(path, {"a": other})
+    path.write_text("{")
+    with pytest.raises(DataError, match="damaged"):
+        stored_thresholds(path, {"a": other})

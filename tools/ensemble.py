@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""Fuse several detectors over a folder, classify its studies, and write a submission."""
+
+import _bootstrap  # noqa: F401
+
+import argparse
+import sys
+
+from covidmm.errors import run_tool
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=f"{__doc__} Research software, not a medical device.")
+    parser.add_argument("config", help="config of an ensemble, such as configs/ensemble_wbf_siim.py")
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="FOLDER",
+        help="radiographs: prepared by tools/prepare.py, raw SIIM, or any folder of DICOM, PNG, JPEG or TIFF files",
+    )
+    parser.add_argument("--split", help="of a prepared or raw SIIM folder (default: test, else train)")
+    parser.add_argument("--out", metavar="FILE.csv", help="the submission (default: beside the predictions)")
+    parser.add_argument(
+        "--predictions",
+        metavar="DIR",
+        help="where predictions are kept and looked for (default: work_dirs/<config name>)",
+    )
+    parser.add_argument("--strategy", metavar="NAME", help="another ensemble strategy, with its default numbers")
+    parser.add_argument("--sample", metavar="FILE.csv", help="sample submission that the ids are checked against")
+    parser.add_argument("--score", action="store_true", help="compare with the labels of the folder")
+    parser.add_argument(
+        "--sweep",
+        action="store_true",
+        help="search thresholds and weights on the validation split of a prepared folder; writes a table and a picture",
+    )
+    parser.add_argument("--metrics", metavar="FILE.json", help="what was measured (default: beside the predictions)")
+    parser.add_argument("--show-dir", metavar="DIR", help="pictures of truth, members and ensemble, with --score")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the config")
+    args = parser.parse_args()
+
+    from covidmm.jobs.ensemble import Request, ensemble
+
+    ensemble(Request(**{**vars(args), "cfg_options": tuple(args.cfg_options)}))
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))
