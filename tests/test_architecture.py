@@ -15,6 +15,7 @@ ORDER = [
     {"findings"},
     {"predictions"},
     {"datasets"},
+    {"submission"},
     {"models"},
     {"evaluation"},
     {"engine"},
