@@ -1,8 +1,7 @@
 """The challenge's metric, from two submissions: (4 study classes + none + opacity) / 6.
 
 PASCAL VOC 2010's average precision at IoU > 0.5: the area under the precision envelope of a class's predictions, pooled
-over all studies (or images) and sorted by confidence. Study classes and ``none`` have the unit box, so a match is a match
-of names.
+over all studies (or images) and sorted by confidence. Study classes and ``none`` have the unit box, so names match.
 """
 
 from __future__ import annotations

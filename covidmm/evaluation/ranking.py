@@ -80,7 +80,7 @@ class Ranking:
         if not weights @ self.truths:
             return float("nan")
         envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-        return float(envelope[np.searchsorted(recall, _RECALLS - 1e-12)].mean())
+        return float(envelope[np.searchsorted(recall, _RECALLS)].mean())
 
     def at(self, threshold: float, weights: NDArray[np.float64]) -> tuple[float, float, float]:
         """Precision, recall and F1 of the predictions that reach the threshold."""
