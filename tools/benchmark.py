@@ -49,7 +49,15 @@ def parser() -> argparse.ArgumentParser:
     classifier.add_argument("--pixels", type=positive, default=224, help="side of the input (default 224)")
     classifier.add_argument("--batch", type=positive, default=8, help="images per step (default 8)")
     classifier.add_argument("--repeats", type=positive, default=5, help="timed runs, of which the median (default 5)")
-    for subject in (dicom, yolov5, classifier):
+    fusion = subjects.add_parser(
+        "fusion",
+        help="the ensemble strategies on two members, against plain calls of ensemble_boxes",
+        epilog="Exit code 1 when a strategy differs by more than 1e-6 on more than one image of a hundred.",
+    )
+    fusion.add_argument("--images", type=positive, default=1263, help="default 1263")
+    fusion.add_argument("--boxes", type=positive, default=100, help="boxes of each member (default 100)")
+    fusion.add_argument("--repeats", type=positive, default=5, help="timed runs, of which the median (default 5)")
+    for subject in (dicom, yolov5, classifier, fusion):
         subject.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return top
 
@@ -59,7 +67,12 @@ def main() -> int:
     subject, out = arguments.pop("subject"), arguments.pop("json")
     if out is not None and (out.is_dir() or not out.parent.is_dir()):  # said before measuring, not after
         raise DataError(f"--json {out}: not a file in a folder that exists")
-    measure = {"dicom": measure_dicom, "yolov5": measure_yolov5, "classifier": measure_classifier}[subject]
+    measure = {
+        "dicom": measure_dicom,
+        "yolov5": measure_yolov5,
+        "classifier": measure_classifier,
+        "fusion": measure_fusion,
+    }[subject]
     report, equal = measure(**arguments)
     print(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
     if out is not None:
@@ -91,6 +104,14 @@ def measure_classifier(**arguments: Any) -> tuple[dict, bool]:
     report = classifier.benchmark_classifier(**arguments)
     print(classifier.format_timings(report))
     return report, True
+
+
+def measure_fusion(**arguments: int) -> tuple[dict, bool]:
+    from covidmm.benchmarks import fusion
+
+    report = fusion.benchmark_fusion(**arguments)
+    print(fusion.format_fusion(report))
+    return report, fusion.agrees(report)
 
 
 if __name__ == "__main__":

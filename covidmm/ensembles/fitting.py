@@ -33,11 +33,12 @@ class _Plain:
     names: tuple[str, ...]
     weights: NDArray[np.float64]
     iou_thr: float
+    skip_box_thr: float
     final_nms: float | None
 
     def parameters(self, images: int) -> LearnedParameters:
         pairs = zip(self.names, self.weights.tolist(), strict=True)
-        members = tuple(MemberParameters(name, weight) for name, weight in pairs)
+        members = tuple(MemberParameters(name, weight, self.skip_box_thr) for name, weight in pairs)
         return LearnedParameters(members, self.iou_thr, self.final_nms, images)
 
 
@@ -47,6 +48,7 @@ def fit(
     *,
     weights: Sequence[float] | None = None,
     iou_thr: float = 0.55,
+    skip_box_thr: float = 0.0,
     final_nms: float | None = None,
     folds: int = 5,
     seed: int = 0,
@@ -67,6 +69,7 @@ def fit(
         names: the members' names in the order of the cases.
         weights: of the plain fusion, one positive number per member; equal by default.
         iou_thr: of the plain fusion.
+        skip_box_thr: of the plain fusion.
         final_nms: suppression after either fusion, None for none.
         folds: parts of the cross-validation, 2 at least.
         seed: of the division into parts.
@@ -82,10 +85,10 @@ def fit(
         raise ConfigError(f"{len(names)} names for {prepared.count} members")
     checked = require_weights([1.0] * prepared.count if weights is None else weights, prepared.count)
     try:
-        WeightedBoxesFusion(iou_thr, final_nms=final_nms)
+        WeightedBoxesFusion(iou_thr, skip_box_thr, final_nms)
     except ValueError as error:
         raise ConfigError(f"plain fusion: {error}") from error
-    plain = _Plain(tuple(names), checked, iou_thr, final_nms)
+    plain = _Plain(tuple(names), checked, iou_thr, skip_box_thr, final_nms)
     hits = [_hits(pool, truth, prepared.count) for pool, truth in zip(prepared.pools, prepared.truths, strict=True)]
     gains: list[tuple[float, float]] = []
     for number, (train, test) in enumerate(_parts(prepared, folds, seed)):
@@ -128,31 +131,31 @@ def _parts(cases: PooledCases, folds: int, seed: int) -> Iterator[tuple[NDArray[
 
 
 def _search(cases: PooledCases, hits: Sequence[NDArray[np.bool_]], plain: _Plain) -> LearnedParameters:
-    """The parameters with the greatest mAP@.50 that a search along one parameter at a time finds."""
-    current = plain.parameters(len(cases))
+    """The parameters with the greatest mAP@.50 that searches from raw and from calibrated scores find."""
+    start = plain.parameters(len(cases))
+    calibrated = dataclasses.replace(start, members=_calibrated(cases, hits, start.members))
+    found = [_climb(one, cases) for one in (start, calibrated)]
+    return max(found, key=lambda pair: pair[1])[0]
+
+
+def _climb(current: LearnedParameters, cases: PooledCases) -> tuple[LearnedParameters, float]:
+    """Change one parameter at a time as long as that helps: the end, and its mAP@.50."""
     best = _score(current, cases)
-    directions = _directions(current.members, _calibrated(cases, hits, current.members))
     for _ in range(_ROUNDS):
         before = best
-        for direction in directions:
+        for direction in _directions(current.members):
             for candidate in direction(current):
                 if candidate != current and (score := _score(candidate, cases)) > best + _LEAST_GAIN:
                     current, best = candidate, score
         if best == before:
             break
-    return current
+    return current, best
 
 
 def _directions(
-    plain: tuple[MemberParameters, ...], calibrated: tuple[MemberParameters, ...]
+    members: tuple[MemberParameters, ...],
 ) -> list[Callable[[LearnedParameters], Iterator[LearnedParameters]]]:
-    """The ways to change some parameters, each of which yields what to try."""
-
-    def calibrations(found: LearnedParameters) -> Iterator[LearnedParameters]:
-        for source in (plain, calibrated):
-            pairs = zip(found.members, source, strict=True)
-            members = tuple(dataclasses.replace(m, slope=s.slope, intercept=s.intercept) for m, s in pairs)
-            yield dataclasses.replace(found, members=members)
+    """The ways to change a parameter, each of which yields what to try."""
 
     def thresholds(found: LearnedParameters) -> Iterator[LearnedParameters]:
         for value in _IOU_THRESHOLDS:
@@ -168,12 +171,11 @@ def _directions(
         return tries
 
     # only ratios count, so the first member's weight stays
-    weights = [tuple(w * plain[0].weight for w in _RELATIVE_WEIGHTS)] * (len(plain) - 1)
+    weights = [ratio * members[0].weight for ratio in _RELATIVE_WEIGHTS]
     return [
-        calibrations,
         thresholds,
-        *(of_member(index, "weight", values) for index, values in enumerate(weights, 1)),
-        *(of_member(index, "score_threshold", _SCORE_THRESHOLDS) for index in range(len(plain))),
+        *(of_member(index, "weight", weights) for index in range(1, len(members))),
+        *(of_member(index, "score_threshold", _SCORE_THRESHOLDS) for index in range(len(members))),
     ]
 
 

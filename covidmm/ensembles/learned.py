@@ -80,7 +80,8 @@ class LearnedParameters:
         for index, member in enumerate(self.members):
             own = pool.members == index
             calibrated[own] = member.calibrated(pool.scores[own])
-            kept[own] = calibrated[own] >= member.score_threshold
+            # float32 as in wbf's skip_box_thr: a score of 0.7 is at a threshold of 0.7
+            kept[own] = calibrated[own] >= np.float32(member.score_threshold)
         weights = np.array([member.weight for member in self.members])
         chosen = Pool(pool.boxes, calibrated, pool.labels, pool.members).take(kept)
         return WeightedBoxesFusion(self.iou_thr, final_nms=self.final_nms).fuse_pool(chosen, weights)

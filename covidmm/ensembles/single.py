@@ -38,4 +38,5 @@ class BestSingle:
         chosen = int(np.argmax(checked)) if self.member is None else self.member
         if chosen >= len(members):
             raise ConfigError(f"best_single: there is no member {chosen}, the last one is {len(members) - 1}")
-        return pooled([members[chosen]], size).best_first().detections(size)
+        pool = pooled(members, size)
+        return pool.take(pool.members == chosen).best_first().detections(size)

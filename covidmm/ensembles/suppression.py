@@ -11,15 +11,20 @@ from typing import Literal
 
 import numpy as np
 from ensemble_boxes import nms, non_maximum_weighted
-from ensemble_boxes.ensemble_boxes_nms import cpu_soft_nms_float
+from ensemble_boxes.ensemble_boxes_nms import cpu_soft_nms_float, nms_float_fast
+from ensemble_boxes.ensemble_boxes_nmw import bb_intersection_over_union
 from numpy.typing import NDArray
 
+from covidmm.ensembles.compiled import keep
 from covidmm.ensembles.pool import NormBoxes, Pool, PooledStrategy, require_unit
 
 #: NMW averages in float32, in which coordinates weighted by less are lost; also keeps it from dividing 0 by 0.
 _LEAST_SCORE = 1e-30
 #: The numbers that ``ensemble_boxes`` gives the two decays.
 _METHODS = {"linear": 1, "gaussian": 2}
+
+# used by nms and non_maximum_weighted below
+keep(nms_float_fast, bb_intersection_over_union)
 
 
 class NonMaximumSuppression(PooledStrategy):

@@ -7,13 +7,13 @@ from outside because it does not say which boxes went into which.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from covidmm.ensembles.compiled import keep
 from covidmm.ensembles.pool import NormBoxes, Pool, PooledStrategy, require_unit
 from covidmm.ensembles.suppression import suppressed
 
@@ -94,15 +94,7 @@ class WeightedBoxesFusion(PooledStrategy):
         return votes / (counted + total - present)
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function`` as machine code, kept on the disk where there is a place for it: compiling takes seconds."""
-    try:
-        return njit(cache=True)(function)
-    except RuntimeError:  # numba found no folder that it may write to
-        return njit(function)
-
-
-@_compiled
+@njit
 def _clusters(
     boxes: NDArray[np.float64], strengths: NDArray[np.float64], labels: NDArray[np.int64], iou_thr: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
@@ -139,3 +131,6 @@ def _clusters(
         if i != first[best] and total[best] > 0:
             fused[best] = sums[best] / total[best]
     return fused[:count].copy(), cluster, first[:count].copy()
+
+
+keep(_clusters)

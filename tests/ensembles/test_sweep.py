@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from covidmm.ensembles.cases import mean_ap_50, pool_cases
+from covidmm.ensembles.pool import NormBoxes
+from covidmm.ensembles.sweep import Grid, ratios, sweep
+from covidmm.ensembles.wbf import WeightedBoxesFusion
+from covidmm.errors import ConfigError, DataError
+from covidmm.evaluation.detection import operating_curve
+
+
+def test_a_row_is_what_the_strategy_of_its_parameters_scores(fake):
+    cases = fake.cases(0, 24)
+    grid = Grid(iou_thr=(0.4, 0.6), skip_box_thr=(0.0, 0.3), weights=[(1, 1), (1, 2)], final_nms=(None, 0.3))
+    rows = sweep(cases, grid)
+    assert len(rows) == 16
+    assert len({row["mAP_50"] for row in rows}) > 8  # every parameter has an effect
+    for row in rows[::5]:
+        strategy = WeightedBoxesFusion(row["iou_thr"], row["skip_box_thr"], row["final_nms"])
+        fused = [strategy.fuse(case.members, row["weights"], case.size) for case in cases]
+        curve = operating_curve([(f.boxes, f.scores) for f in fused], [case.truths for case in cases])
+        assert row["f1"] == pytest.approx(curve.best_f1().f1)
+        assert row["threshold"] == pytest.approx(curve.best_f1().threshold, abs=1e-6)
+        scale = np.array(fake.size)[[1, 0, 1, 0]]
+        shares = [NormBoxes(f.boxes / scale, f.scores.astype(np.float64), f.labels) for f in fused]
+        assert row["mAP_50"] == pytest.approx(mean_ap_50(shares, pool_cases(cases).truths), abs=1e-6)
+
+
+def test_progress_is_told_and_the_default_grid_covers_the_ratios(fake):
+    told = []
+    rows = sweep(fake.cases(0, 6), Grid(iou_thr=(0.5,), skip_box_thr=(0.0,)), lambda *at: told.append(at))
+    assert [row["weights"] for row in rows] == [list(map(float, w)) for w in ratios(2)]
+    assert told == [(k, len(rows)) for k in range(1, len(rows) + 1)]
+
+
+def test_ratios_are_different_and_begin_with_equal_ones():
+    assert ratios(2) == [(1, 1), (1, 2), (2, 1), (1, 3), (2, 3), (3, 1), (3, 2)]
+    assert ratios(1) == [(1,)]
+    assert len(ratios(3)) == len({tuple(np.array(w) / sum(w)) for w in ratios(3)}) == 25
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (Grid(iou_thr=(0.5, 2)), "grid: iou_thr must be a number in 0..1, not 2"),
+        (Grid(weights=[(1, 1), (1,)]), "weights must be 2 positive numbers"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused_before_anything_is_fused(grid, message, fake):
+    with pytest.raises(ConfigError, match=message):
+        sweep(fake.cases(0, 6), grid, lambda *_: pytest.fail("began"))
+
+
+def test_without_cases_there_is_nothing_to_sweep():
+    with pytest.raises(DataError, match="without validation images"):
+        sweep([])
