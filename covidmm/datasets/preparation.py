@@ -176,15 +176,14 @@ def _split(images: list[Image], options: Options) -> _Plan:
 
 def _patients(images: Sequence[Image]) -> tuple[dict[str, list[str]], list[Issue]]:
     """Patient key per image id. An id in the files' headers that half the studies share names nobody."""
-    studies: dict[str, set[str]] = {}
-    total = {image.sample.study_id for image in images}
+    studies: dict[str, set[str]] = {image.sample.study_id: set() for image in images}
     for image in images:
         if image.patient:
-            studies.setdefault(image.patient, set()).add(image.sample.study_id)
-    placeholders = {patient for patient, own in studies.items() if len(own) > 5 and 2 * len(own) > len(total)}
+            studies[image.sample.study_id].add(image.patient)
+    placeholders = splits.placeholders(studies)
     notes = []
-    for patient in placeholders:
-        cause = f"{patient!r} stands in {len(studies[patient])} of {len(total)} studies: not used for the splits"
+    for patient, own in placeholders.items():
+        cause = f"{patient!r} stands in {own} of {len(studies)} studies: not used for the splits"
         notes.append(Issue("", "PatientID", cause))
     keys = {
         image.sample.image_id: [f"patient:{image.patient}"]
