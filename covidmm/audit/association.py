@@ -71,7 +71,7 @@ class Association:
     def text(self) -> str:
         """For one line."""
         if self.best is None:
-            return f"not tested: no two classes with {MIN_IMAGES} patients each"
+            return f"not tested: nothing that varies, or no two classes with {MIN_IMAGES} patients each"
         one = self.best
         return f"{one.name}: AUROC {one.auroc:.2f} ({one.low:.2f} to {one.high:.2f}), p {self.p:.4f}"
 

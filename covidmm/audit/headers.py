@@ -57,7 +57,7 @@ def _check(name: str, entries: Sequence[Entry]) -> Check:
         for field, own in values.items()
     ]
     rows.sort(key=lambda row: (-row[4], row[1]))
-    summary = f"header alone predicts {found.text()}" if found.best else f"header {found.text()}"
+    summary = f"header alone predicts {found.text()}" if found.best else found.text()
     paragraph = (
         f"A linear classifier saw only header fields of {name} ({', '.join(values) or 'all are constant'}), each as "
         "categories, and ranked images of patients that it was not fitted on. Where it does better than chance, "

@@ -53,7 +53,7 @@ def audit(
         raise DataError(f"{paths[0]}: no image can be read ({failed[paths[0]]})")
     readable = [entry for entry in entries if entry.path in looks]
     seen = [looks[entry.path] for entry in readable]
-    pairs = find_pairs(seen)
+    pairs = find_pairs(seen, [entry.path for entry in readable])
     checks = [
         _check_images(entries, looks, failed),
         check_leaks(entries),

@@ -16,7 +16,7 @@ from covidmm.audit.outcome import Check, Level, Table
 #: Cells of the blurred image per side.
 CELLS = 8
 #: A cell that boxes touch in this share of the boxed images, or less, counts as outside the reach of disease.
-OUT_OF_REACH = 0.02
+OUT_OF_REACH = 0.05
 #: Two data sets can be told apart where the lower end of the interval is at least this.
 MIN_SOURCE_AUROC = 0.75
 #: Classes differ between data sets where Cramer's V is at least this.
