@@ -44,7 +44,7 @@ def _check(name: str, entries: Sequence[Entry]) -> Check:
 
     values = header_values(entries)
     classes = ["|".join(entry.classes) if "labels" not in entry.image else str(entry.positive) for entry in entries]
-    found = associate(_one_hot(values), [entry.classes for entry in entries], owners(entries))
+    found = associate(_one_hot(values, len(entries)), [entry.classes for entry in entries], owners(entries))
     level = found.level()
     rows = [
         (
@@ -88,7 +88,6 @@ def _fifths(raw: Sequence[float | None]) -> list[str]:
     return [_MISSING if one is None else f"fifth {np.searchsorted(edges, float(one)) + 1}" for one in raw]
 
 
-def _one_hot(values: dict[str, list[str]]) -> NDArray[np.float64]:
+def _one_hot(values: dict[str, list[str]], rows: int) -> NDArray[np.float64]:
     columns = [np.array(own) == value for own in values.values() for value in sorted(set(own))]
-    rows = len(next(iter(values.values()), []))
     return np.stack(columns, 1).astype(np.float64) if columns else np.zeros((rows, 0))

@@ -106,7 +106,7 @@ def average_precision(scored: Scored, weights: NDArray[np.floating]) -> float:
     given = np.cumsum(counted)
     precision = np.divide(found, given, out=np.zeros_like(found), where=given > 0)
     envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return float(envelope[np.searchsorted(found / total, _RECALLS - 1e-12)].mean())
+    return float(envelope[np.searchsorted(found / total, _RECALLS)].mean())
 
 
 def operating_point(scored: Scored, weights: NDArray[np.floating], threshold: float) -> tuple[float, float, float]:

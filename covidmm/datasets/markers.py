@@ -22,7 +22,7 @@ _CONTRAST = 65
 _MIN_GREY = 150
 _MIN_EDGE = 0.3
 _MIN_FILL = 0.15
-_MAX_UNEVEN = 32
+_MAX_UNEVEN = 42
 
 
 def find_markers(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -103,7 +103,7 @@ def _read_labels(layout: str, raw: Path, options: Options) -> LabelledFolder:
 def _convert_all(samples: Sequence[Sample], raw: Path, out: Path, journal: Journal, options: Options) -> _Made:
     """Write every PNG that is not there yet; returns the samples that have one."""
     jobs = [
-        Job(sample.source, out / "images" / sample.file_name, sample.file_name, options.max_size)
+        Job(sample.source, out / "images" / sample.file_name, sample.file_name, options.max_size, options.mask_markers)
         for sample in samples
         if not _is_done(sample, journal, options)
     ]
@@ -135,7 +135,7 @@ def _convert_all(samples: Sequence[Sample], raw: Path, out: Path, journal: Journ
 
 def _is_done(sample: Sample, journal: Journal, options: Options) -> bool:
     try:
-        return journal.done(sample.file_name, stamp(sample.source, options.max_size))
+        return journal.done(sample.file_name, stamp(sample.source, options.max_size, options.mask_markers))
     except OSError:
         return False  # the file has just gone; its worker will say so
 
@@ -224,6 +224,7 @@ def _write_annotations(layout: str, out: Path, plan: _Plan, labels: LabelledFold
             "val_fold": options.val_fold,
             "test_fraction": options.test_fraction,
             "negatives": options.negatives,
+            "mask_markers": options.mask_markers,
         },
         "counts": counts,
         "near_duplicates": plan.near_duplicates,

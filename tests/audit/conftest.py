@@ -96,21 +96,21 @@ PLANTS = {
 
 @pytest.fixture(scope="session")
 def clean(tmp_path_factory) -> Path:
-    """A prepared folder of 120 small phantom studies; not to be changed."""
+    """A prepared folder of 90 small phantom studies; not to be changed."""
     top = tmp_path_factory.mktemp("audit")
-    write_phantoms(top / "raw", 120, seed=3, size=(160, 192), workers=1)
+    write_phantoms(top / "raw", 90, seed=3, size=(160, 192), workers=1)
     prepare("siim", top / "raw", top / "clean", Options(workers=1, progress=False, max_size=192))
     return top / "clean"
 
 
 @pytest.fixture
 def planted(clean, tmp_path):
-    """A function that copies the clean folder, plants a fault, and returns the copy and what the plant returns."""
+    """A function that copies the clean folder, plants faults, and returns the copy and what the plants return."""
 
-    def plant(name: str) -> tuple[Path, object]:
+    def plant(*names: str) -> tuple[Path, list]:
         folder = tmp_path / "planted"
         shutil.copytree(clean, folder)
-        return folder, PLANTS[name](folder)
+        return folder, [PLANTS[name](folder) for name in names]
 
     return plant
 
