@@ -22,7 +22,7 @@ ORDER = [
     {"plugins"},
     {"ensembles", "studies"},
     {"inference"},
-    {"reports", "web"},
+    {"audit", "reports", "web"},
     {"benchmarks", "jobs", "registration"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
