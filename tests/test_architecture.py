@@ -15,13 +15,14 @@ ORDER = [
     {"findings"},
     {"predictions"},
     {"datasets"},
+    {"submission"},
     {"models"},
     {"evaluation"},
     {"engine"},
     {"plugins"},
     {"ensembles", "studies"},
     {"inference"},
-    {"reports", "web"},
+    {"audit", "reports", "web"},
     {"benchmarks", "jobs", "registration"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
         default="auto",
         help="put the whole folder into one split, as for an external test set (default auto: all three)",
     )
+    common.add_argument("--mask-markers", action="store_true", help="paint over letters burned into the images")
     common.add_argument("--allow-skipped", action="store_true", help="exit with 0 even if something was skipped")
     noise = common.add_mutually_exclusive_group()
     noise.add_argument("--progress", action="store_true", default=None, help="show progress without a terminal too")

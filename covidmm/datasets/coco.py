@@ -139,6 +139,9 @@ def _image(image: Image, number: int) -> dict[str, Any]:
         "sex": record.sex,
         "age": record.age,
         "modality": record.modality,
+        "manufacturer": record.manufacturer,
+        "body_part": record.body_part,
+        "bits_stored": record.bits_stored,
         **sample.extra,
     }
 

@@ -16,6 +16,7 @@ import covidmm
 from covidmm import radiograph
 from covidmm.atomic import write_bytes
 from covidmm.datasets import duplicates
+from covidmm.datasets.markers import mask_markers
 from covidmm.errors import RadiographError
 
 
@@ -26,6 +27,7 @@ class Job(NamedTuple):
     target: Path
     file_name: str
     max_size: int
+    mask_markers: bool
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class Record:
     notes: tuple[str, ...]
     thumbnail: str
     """Base64 of the (32, 32) thumbnail that near-duplicates are found with."""
+    manufacturer: str | None
+    body_part: str | None
+    bits_stored: int
 
     def pixels(self) -> NDArray[np.uint8]:
         """The thumbnail as an array (32, 32)."""
@@ -57,29 +62,34 @@ class Record:
         return np.frombuffer(base64.b64decode(self.thumbnail), np.uint8).reshape(side, side)
 
 
-def stamp(source: Path, max_size: int) -> str:
+def stamp(source: Path, max_size: int, masked: bool) -> str:
     """Size and time of the source file, and everything else that decides what its PNG looks like.
 
     Raises:
         OSError: the file is gone.
     """
     status = source.stat()
-    return f"{status.st_size} {status.st_mtime_ns} max_size={max_size} covidmm={covidmm.__version__}"
+    options = f"max_size={max_size}" + " mask_markers" * masked
+    return f"{status.st_size} {status.st_mtime_ns} {options} covidmm={covidmm.__version__}"
 
 
 def convert(job: Job) -> Record:
-    """Read one radiograph, shrink it to ``max_size`` and write it as PNG, whole or not at all.
+    """Read one radiograph, shrink it to ``max_size``, mask markers if asked, and write a PNG, whole or not at all.
 
     Raises:
         RadiographError: the source cannot be read.
         OSError: the PNG cannot be written.
     """
     try:
-        made_from = stamp(job.source, job.max_size)
+        made_from = stamp(job.source, job.max_size, job.mask_markers)
         image = radiograph.read(job.source)
     except OSError as error:
         raise RadiographError(f"{job.source}: cannot be read: {error.strerror or error}") from error
     pixels = radiograph.resize_longer(image.pixels, job.max_size)
+    notes = image.notes
+    if job.mask_markers:
+        pixels, masked = mask_markers(pixels)
+        notes += (f"{masked} marker regions masked",) if masked else ()
     _, encoded = cv2.imencode(".png", pixels)
     png = encoded.tobytes()
     job.target.parent.mkdir(parents=True, exist_ok=True)
@@ -100,6 +110,9 @@ def convert(job: Job) -> Record:
         age=header.age,
         modality=header.modality,
         patient=header.patient,
-        notes=image.notes,
+        notes=notes,
         thumbnail=base64.b64encode(duplicates.thumbnail(pixels).tobytes()).decode(),
+        manufacturer=header.manufacturer,
+        body_part=header.body_part,
+        bits_stored=header.bits_stored,
     )

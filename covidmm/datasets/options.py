@@ -31,6 +31,8 @@ class Options:
     """Share of the images that is held out for the test."""
     split: str = "auto"
     """``'train'``, ``'val'`` or ``'test'`` puts the whole folder into that one split."""
+    mask_markers: bool = False
+    """Paint over letters burned into the images; see :mod:`covidmm.datasets.markers`."""
     negatives: bool = False
     """RSNA: keep the images without a lung opacity."""
     workers: int = field(default_factory=_cores)

@@ -103,7 +103,7 @@ def _read_labels(layout: str, raw: Path, options: Options) -> LabelledFolder:
 def _convert_all(samples: Sequence[Sample], raw: Path, out: Path, journal: Journal, options: Options) -> _Made:
     """Write every PNG that is not there yet; returns the samples that have one."""
     jobs = [
-        Job(sample.source, out / "images" / sample.file_name, sample.file_name, options.max_size)
+        Job(sample.source, out / "images" / sample.file_name, sample.file_name, options.max_size, options.mask_markers)
         for sample in samples
         if not _is_done(sample, journal, options)
     ]
@@ -135,7 +135,7 @@ def _convert_all(samples: Sequence[Sample], raw: Path, out: Path, journal: Journ
 
 def _is_done(sample: Sample, journal: Journal, options: Options) -> bool:
     try:
-        return journal.done(sample.file_name, stamp(sample.source, options.max_size))
+        return journal.done(sample.file_name, stamp(sample.source, options.max_size, options.mask_markers))
     except OSError:
         return False  # the file has just gone; its worker will say so
 
@@ -176,15 +176,14 @@ def _split(images: list[Image], options: Options) -> _Plan:
 
 def _patients(images: Sequence[Image]) -> tuple[dict[str, list[str]], list[Issue]]:
     """Patient key per image id. An id in the files' headers that half the studies share names nobody."""
-    studies: dict[str, set[str]] = {}
-    total = {image.sample.study_id for image in images}
+    studies: dict[str, set[str]] = {image.sample.study_id: set() for image in images}
     for image in images:
         if image.patient:
-            studies.setdefault(image.patient, set()).add(image.sample.study_id)
-    placeholders = {patient for patient, own in studies.items() if len(own) > 5 and 2 * len(own) > len(total)}
+            studies[image.sample.study_id].add(image.patient)
+    placeholders = splits.placeholders(studies)
     notes = []
-    for patient in placeholders:
-        cause = f"{patient!r} stands in {len(studies[patient])} of {len(total)} studies: not used for the splits"
+    for patient, own in placeholders.items():
+        cause = f"{patient!r} stands in {own} of {len(studies)} studies: not used for the splits"
         notes.append(Issue("", "PatientID", cause))
     keys = {
         image.sample.image_id: [f"patient:{image.patient}"]
@@ -225,6 +224,7 @@ def _write_annotations(layout: str, out: Path, plan: _Plan, labels: LabelledFold
             "val_fold": options.val_fold,
             "test_fraction": options.test_fraction,
             "negatives": options.negatives,
+            "mask_markers": options.mask_markers,
         },
         "counts": counts,
         "near_duplicates": plan.near_duplicates,

@@ -6,7 +6,7 @@ Nothing here depends on the order in which images are given.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -49,6 +49,19 @@ def group(keys: Mapping[str, Iterable[str]], pairs: Iterable[tuple[str, str]] = 
     for image in keys:
         members[root(image)].append(image)
     return sorted(tuple(sorted(group)) for group in members.values())
+
+
+def placeholders(studies: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    """Patient ids that name nobody ('ANON', '0'): those that more than half of all studies share, if more than 5.
+
+    Args:
+        studies: study id -> the patient ids that its images have.
+
+    Returns:
+        Patient id -> number of its studies.
+    """
+    counts = Counter(patient for patients in studies.values() for patient in set(patients))
+    return {patient: own for patient, own in counts.items() if own > 5 and 2 * own > len(studies)}
 
 
 def assign(

@@ -99,12 +99,16 @@ def confusion(targets: Array, scores: Array) -> dict[str, list]:
 
 
 def calibration(targets: Array, scores: Array, bins: int = 15) -> dict[str, Any]:
-    """Expected calibration error of the highest score (Guo et al., 2017), and its bins.
+    """Expected calibration error of the highest score (Guo et al., 2017), and its bins; see :func:`reliability`."""
+    return reliability(scores.max(1), targets.argmax(1) == scores.argmax(1), bins)
+
+
+def reliability(confidence: Array, right: NDArray[np.bool_], bins: int = 15) -> dict[str, Any]:
+    """How far confidence (N,) in 0..1 is from the share of decisions (N,) that are right, bin by bin.
 
     Returns:
         ``ece``, and per bin that holds anything ``count``, mean ``confidence`` and ``accuracy``.
     """
-    confidence, right = scores.max(1), targets.argmax(1) == scores.argmax(1)
     # bins are open below and closed above
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     filled = [which == index for index in range(bins) if (which == index).any()]
@@ -112,7 +116,7 @@ def calibration(targets: Array, scores: Array, bins: int = 15) -> dict[str, Any]
         {"count": int(mask.sum()), "confidence": float(confidence[mask].mean()), "accuracy": float(right[mask].mean())}
         for mask in filled
     ]
-    ece = sum(row["count"] * abs(row["confidence"] - row["accuracy"]) for row in rows) / len(scores)
+    ece = sum(row["count"] * abs(row["confidence"] - row["accuracy"]) for row in rows) / len(confidence)
     return {"ece": float(ece), "bins": rows}
 
 

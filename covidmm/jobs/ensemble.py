@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import covidmm.ensembles
 import covidmm.studies
-from covidmm.datasets.cases import CaseList, read_cases
+from covidmm.atomic import write_bytes
+from covidmm.datasets.cases import read_cases
 from covidmm.ensembles.config import EnsembleConfig, load_ensemble
-from covidmm.errors import ConfigError, DataError
-from covidmm.jobs.fusion import ENSEMBLE, fuse_folder
-from covidmm.jobs.prediction import FolderRun, classify_studies, predict_members
+from covidmm.errors import ConfigError
+from covidmm.findings import Detections
+from covidmm.jobs.fusion import ENSEMBLE
+from covidmm.jobs.outcome import Outcome, run_folder
+from covidmm.jobs.prediction import FolderRun, predict_members
+from covidmm.jobs.scoring import score_outcome
+from covidmm.jobs.truth import read_truth
+from covidmm.jobs.tuning import tune
 from covidmm.plugins import PluginManager
-from covidmm.predictions import Predictions
+from covidmm.predictions import ImageEntry
+from covidmm.submission import (
+    IMAGE_SUFFIX,
+    STUDY_SUFFIX,
+    NoneRule,
+    Rerank,
+    image_row,
+    read_submission,
+    require_ids,
+    study_row,
+    write_submission,
+)
+
+_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -32,34 +52,9 @@ class Request:
     sample: str | None = None
     score: bool = False
     sweep: bool = False
+    metrics: str | None = None
     show_dir: str | None = None
     cfg_options: tuple[str, ...] = ()
-
-
-@dataclass
-class Outcome:
-    """One folder, predicted and fused.
-
-    Attributes:
-        run: the ensemble and its folder.
-        members: what each detector predicted.
-        fused: what the ensemble makes of it.
-        studies: probabilities by study, None where no classifier is asked.
-        submission: the file that was written.
-        metrics: what was measured, where the folder was scored.
-    """
-
-    run: FolderRun
-    members: Mapping[str, Predictions]
-    fused: Predictions
-    studies: Mapping[str, list[float]] | None
-    submission: Path | None = None
-    metrics: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def detectors(self) -> dict[str, Predictions]:
-        """Members and ensemble by name."""
-        return {**self.members, ENSEMBLE: self.fused}
 
 
 def ensemble(request: Request) -> Outcome:
@@ -68,47 +63,55 @@ def ensemble(request: Request) -> Outcome:
     Raises:
         CovidmmError: a config, checkpoint, folder or plugin that cannot be used.
     """
-    started = time.monotonic()
     swap = (f"strategy.type={request.strategy}",) if request.strategy else ()
     config = load_ensemble(request.config, (*request.cfg_options, *swap))
     if ENSEMBLE in config.members:
         raise ConfigError(f"{request.config}: no member may be called '{ENSEMBLE}'")
+    rules = NoneRule(**config.none), Rerank(**(config.rerank or {}))
     folder = Path(request.predictions or Path("work_dirs") / Path(request.config).stem)
     manager = PluginManager([covidmm.ensembles, covidmm.studies])
-    cases = read_cases(request.data, request.split)
     if request.sweep:
-        tune_on_validation(config, request.data, folder, manager)
-    outcome = run_folder(config, cases, folder, manager)
-    outcome.submission = Path(request.out) if request.out else outcome.run.folder / "submission.csv"
+        tune_on_validation(config, request.data, folder)
+    started = time.monotonic()
+    cases = read_cases(request.data, request.split)
+    outcome = run_folder(FolderRun(config, cases, folder / (cases.split or "images")), manager)
+    out = Path(request.out) if request.out else outcome.run.folder / "submission.csv"
     with outcome.run.timed("write"):
-        submit(outcome, request.sample)
-    report_run(outcome, time.monotonic() - started)
+        submit(outcome, out, *rules)
+    _report(outcome, out, time.monotonic() - started)
+    if request.sample:
+        require_ids(read_submission(out), read_submission(request.sample), out, request.sample)
+        print(f"ids: the same as in {request.sample}")
     if request.score:
-        score(outcome, request, folder, manager)
+        metrics = Path(request.metrics) if request.metrics else outcome.run.folder / "metrics.json"
+        score_outcome(outcome, manager, out, metrics, request.show_dir)
     return outcome
 
 
-def run_folder(config: EnsembleConfig, cases: CaseList, folder: Path, manager: PluginManager) -> Outcome:
-    """Predict, fuse and classify one folder; its files go below ``folder``, those of each split by themselves."""
-    run = FolderRun(config, cases, folder / (cases.split or "images"))
-    # built first: a misspelt name should not cost a prediction
-    strategy = manager.build_strategy(config.strategy)
-    members = predict_members(run)
-    fused = fuse_folder(run, strategy, members)
-    if all(image.error for image in fused.images):
-        raise DataError(f"{cases.source}: none of its {len(cases)} images can be read: {fused.images[0].error}")
-    studies = classify_studies(run, manager, fused, fused.made_from)
-    return Outcome(run, members, fused, studies)
-
-
-def tune_on_validation(config: EnsembleConfig, data: str, folder: Path, manager: PluginManager) -> None:
+def tune_on_validation(config: EnsembleConfig, data: str, folder: Path) -> None:
     """Choose the fusion's numbers on the validation split of a prepared folder."""
     cases = read_cases(data, "val")
     run = FolderRun(config, cases, folder / "val")
     tune(config, predict_members(run), read_truth(cases), folder)
 
 
-def report_run(outcome: Outcome, seconds: float) -> None:
+def submit(outcome: Outcome, path: Path, none: NoneRule, rerank: Rerank) -> None:
+    """Write the submission: a row for every study and every image of the folder, readable or not."""
+    probabilities = outcome.studies or {}
+    studies = {case.study_id: study_row(probabilities.get(case.study_id)) for case in outcome.run.cases.cases}
+    images = {}
+    for image, found in outcome.fused:
+        if image.error:
+            images[image.image_id] = image_row(None)
+            continue
+        negative = probabilities[image.study_id][0] if outcome.studies is not None else None
+        confidence = none.confidence(found.scores, negative)
+        ranked = Detections(found.boxes, rerank(found.scores, confidence), found.labels)
+        images[image.image_id] = image_row(ranked, confidence)
+    write_submission(path, studies, images)
+
+
+def _report(outcome: Outcome, submission: Path, seconds: float) -> None:
     """Print where the time went, what was skipped and what was written."""
     run, images = outcome.run, len(outcome.run.cases)
     studies = len({case.study_id for case in run.cases.cases})
@@ -118,9 +121,21 @@ def report_run(outcome: Outcome, seconds: float) -> None:
     for step, taken in sorted(run.seconds.items(), key=lambda item: -item[1]):
         print(f"  {step:<10} {taken / images:8.4f} s per image  {taken / total:6.1%}")
     broken = [image for image in outcome.fused.images if image.error]
+    table = run.folder / "skipped.csv"
+    table.unlink(missing_ok=True)
     if broken:
-        write_bytes(run.folder / "skipped.csv", _skipped(broken))
-        print(f"{len(broken)} of {images} images cannot be read, see {run.folder / 'skipped.csv'}:")
+        write_bytes(table, _skipped(broken))
+        print(f"{len(broken)} of {images} images cannot be read and got the row 'none 1 0 0 1 1', see {table}:")
         for image in broken[:_LISTED]:
             print(f"  {image.error}")
-    print(f"submission: {outcome.submission}")
+    if outcome.studies is None:
+        print("no study classifier was asked: every study got the row 'negative 1 0 0 1 1'")
+    print(f"submission: {submission}")
+
+
+def _skipped(broken: Sequence[ImageEntry]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("study", "image", "cause"))
+    writer.writerows((image.study_id + STUDY_SUFFIX, image.image_id + IMAGE_SUFFIX, image.error) for image in broken)
+    return text.getvalue().encode()

@@ -7,13 +7,119 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from covidmm.atomic import json_bytes, write_bytes
+from covidmm.datasets.cases import read_cases
 from covidmm.errors import DataError
-from covidmm.evaluation.detection import score_detections
-from covidmm.jobs.truth import Truth
+from covidmm.evaluation.bootstrap import LEVEL, RESAMPLES, intervals
+from covidmm.evaluation.competition import labels_of, score_submission
+from covidmm.evaluation.detection import match, score_detections
+from covidmm.evaluation.ranking import Ranking
+from covidmm.evaluation.results import write_metrics
+from covidmm.evaluation.studies import score_studies
+from covidmm.evaluation.tables import format_comparison
+from covidmm.jobs.fusion import ENSEMBLE
+from covidmm.jobs.outcome import Outcome, run_folder
+from covidmm.jobs.pictures import draw_ensemble
+from covidmm.jobs.prediction import FolderRun
+from covidmm.jobs.truth import Truth, read_truth
+from covidmm.plugins import PluginManager
 from covidmm.predictions import Predictions
+from covidmm.submission import read_submission
 
 OPERATING_FILE = "operating.json"
+
+
+def score_outcome(
+    outcome: Outcome, manager: PluginManager, submission: Path, metrics: Path, show_dir: str | None = None
+) -> dict[str, Any]:
+    """Score members, ensemble, studies and submission; print the table, write ``metrics.json`` and the pictures.
+
+    Thresholds are chosen on the validation split of a prepared folder, which is predicted for that, and kept in
+    ``operating.json``; a raw folder takes them from there.
+
+    Raises:
+        DataError: no labels, no validation split and no thresholds, or labels that do not fit.
+    """
+    run = outcome.run
+    truth = read_truth(run.cases)
+    operating = run.folder.parent / OPERATING_FILE
+    if run.cases.annotations is not None and run.cases.split != "val":
+        cases = read_cases(run.cases.source, "val")
+        print(f"\nthresholds: on the {len(cases)} images of the validation split")
+        val = run_folder(FolderRun(run.config, cases, run.folder.parent / "val"), manager)
+        thresholds = choose_thresholds(operating, val.detectors, read_truth(cases))
+    else:
+        thresholds = stored_thresholds(operating, outcome.detectors)
+    detectors = score_each(outcome.detectors, truth, thresholds)
+    for name, ends in detector_intervals(outcome.detectors, truth, thresholds).items():
+        detectors[name] |= {f"{key}_interval": list(pair) for key, pair in ends.items()}
+    found: dict[str, Any] = {"detectors": detectors}
+    study_of = {case.image_id: case.study_id for case in run.cases.cases}
+    if truth.studies:
+        if outcome.studies is not None:
+            found["study"] = score_studies(truth.studies, outcome.studies)
+        labels = labels_of(truth.boxes, truth.studies, study_of, str(run.cases.source))
+        found["competition"] = score_submission(labels, read_submission(submission), submission, with_intervals=True)
+    print(f"\n{format_comparison(found, len(set(study_of.values())))}")
+    write_metrics(metrics, **found, provenance={ENSEMBLE: provenance(outcome)})
+    print(f"metrics: {metrics}")
+    if show_dir:
+        draw_ensemble(Path(show_dir), outcome, truth, thresholds, ENSEMBLE)
+        print(f"pictures: {show_dir}")
+    return found
+
+
+def detector_intervals(
+    predictions: Mapping[str, Predictions], truth: Truth, thresholds: Mapping[str, float]
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """Intervals over studies of mAP@.50, precision, recall and F1 of every detector, from the same draws."""
+    found = {}
+    for name, one in predictions.items():
+        studies = {study: number for number, study in enumerate(dict.fromkeys(i.study_id for i in one.images))}
+        ranking = _ranking(one, truth, studies)
+        found[name] = intervals(_statistic(ranking, thresholds[name]), len(studies))
+    return found
+
+
+def _ranking(predictions: Predictions, truth: Truth, studies: Mapping[str, int]) -> Ranking:
+    scores, hits, truths, clusters = [], [], [], []
+    for image, found in predictions:
+        boxes = truth.boxes[image.image_id]
+        scores.append(found.scores)
+        hits.append(match(found.boxes, found.scores, boxes))
+        truths.append(len(boxes))
+        clusters.append(studies[image.study_id])
+    return Ranking.of(scores, hits, truths, clusters, len(studies))
+
+
+def _statistic(ranking: Ranking, threshold: float) -> Any:
+    def statistic(weights: NDArray[np.float64]) -> dict[str, float]:
+        precision, recall, f1 = ranking.at(threshold, weights)
+        return {"mAP_50": ranking.coco_ap(weights), "f1": f1, "recall": recall, "precision": precision}
+
+    return statistic
+
+
+def provenance(outcome: Outcome) -> dict[str, Any]:
+    """What the ensemble's results came from."""
+    from covidmm.evaluation.results import git_revision, machine, sha256, versions
+
+    config = outcome.run.config
+    return {
+        "config": str(config.path),
+        "config_sha256": sha256(config.path),
+        "strategy": dict(config.strategy),
+        "members": {name: dict(one.made_from) for name, one in outcome.members.items()},
+        "data": str(outcome.run.cases.source),
+        "data_sha256": outcome.run.cases.sha256,
+        "bootstrap": {"resamples": RESAMPLES, "level": LEVEL, "over": "studies"},
+        "versions": versions(),
+        "machine": machine(),
+        "git_revision": git_revision(),
+    }
 
 
 def ground_truth(predictions: Predictions, truth: Truth) -> dict[str, Any]:

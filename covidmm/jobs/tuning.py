@@ -22,6 +22,7 @@ from covidmm.predictions import Predictions
 
 SWEEP_TABLE, SWEEP_PICTURE, LEARNED = "sweep.csv", "sweep.png", "learned.json"
 _SHOWN = 5
+_FOLDS = 5
 
 
 def fusion_cases(config: EnsembleConfig, members: Mapping[str, Predictions], truth: Truth) -> list[FusionCase]:
@@ -48,7 +49,7 @@ def tune(config: EnsembleConfig, members: Mapping[str, Predictions], truth: Trut
         folder: where ``sweep.csv``, ``sweep.png`` and ``learned.json`` go.
 
     Returns:
-        The best row of the sweep and the cross-validation of the learned fusion.
+        The best row of the sweep, and the cross-validation of the learned fusion or None.
 
     Raises:
         DataError: images on which no fusion can be chosen.
@@ -63,6 +64,17 @@ def tune(config: EnsembleConfig, members: Mapping[str, Predictions], truth: Trut
     draw_sweep(rows, folder / SWEEP_PICTURE)
     print(f"\nweighted boxes fusion on {len(cases)} validation images, the best {_SHOWN} of {len(rows)} points:")
     print(_shown(rows[:_SHOWN], list(members)))
+    return {"best": rows[0], "learned": _learn(config, members, cases, folder)}
+
+
+def _learn(
+    config: EnsembleConfig, members: Mapping[str, Predictions], cases: list[FusionCase], folder: Path
+) -> dict[str, Any] | None:
+    """Fit the learned fusion; None where too few studies have an opacity to cross-validate."""
+    folds = min(_FOLDS, len({case.group for case in cases if len(case.truths)}))
+    if folds < 2:
+        print("learned fusion: not fitted, opacities in two studies are needed to cross-validate it")
+        return None
     wbf = config.strategy if config.strategy["type"] == "wbf" else {}
     with tqdm(desc="learned fusion", unit="fit", disable=None) as bar:
         learned = fit(
@@ -71,17 +83,18 @@ def tune(config: EnsembleConfig, members: Mapping[str, Predictions], truth: Trut
             weights=[member.weight for member in config.members.values()],
             iou_thr=wbf.get("iou_thr", 0.55),
             final_nms=wbf.get("final_nms"),
+            folds=folds,
             metadata={name: dict(one.made_from) for name, one in members.items()},
             progress=_progress(bar),
         )
     learned.write(folder / LEARNED)
-    cross = learned.cross_validation
+    cross = dict(learned.cross_validation)
     print(
-        f"learned fusion, {cross['folds']}-fold cross-validation: mAP@.50 {cross['learned_mAP_50']:.3f}, "
+        f"learned fusion, {folds}-fold cross-validation: mAP@.50 {cross['learned_mAP_50']:.3f}, "
         f"the config's numbers {cross['plain_mAP_50']:.3f}; taken: {cross['chosen']}"
     )
     print(f"to use it: strategy = dict(type='learned', parameters='{folder / LEARNED}')")
-    return {"best": rows[0], "learned": dict(cross)}
+    return cross
 
 
 def _progress(bar: tqdm) -> Any:

@@ -12,7 +12,9 @@ from covidmm.datasets.coco import Image, check_boxes, data_sha256, document, tab
 from covidmm.datasets.conversion import Record
 from covidmm.datasets.samples import Issue, Sample
 
-RECORD = Record("s/a.png", "", 3, "0", 512, 256, 2048, 1024, "MONOCHROME1", "PA", "F", 40, "DX", "p", (), "")
+RECORD = Record(
+    "s/a.png", "", 3, "0", 512, 256, 2048, 1024, "MONOCHROME1", "PA", "F", 40, "DX", "p", (), "", "Acme", "CHEST", 12
+)
 SAMPLE = Sample("a", Path("a.dcm"), "s/a.png", "s", ("typical",), "typical", label_file="labels.csv")
 
 
@@ -82,6 +84,9 @@ def test_the_document_is_read_by_pycocotools(tmp_path):
             "sex": "F",
             "age": 40,
             "modality": "DX",
+            "manufacturer": "Acme",
+            "body_part": "CHEST",
+            "bits_stored": 12,
         }
     ]
     boxes = coco.loadAnns(coco.getAnnIds(imgIds=[7]))

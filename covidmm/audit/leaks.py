@@ -1,0 +1,47 @@
+"""Whether a patient, a study or an image stands in more than one split."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from covidmm.audit.folder import Entry, unnamed_patients
+from covidmm.audit.outcome import Check, Level, Table
+
+_WHAT = ("patient", "study", "image", "file")
+
+
+def check_leaks(entries: Sequence[Entry]) -> Check:
+    """Patients, studies, image ids and files that are in two splits of one data set."""
+    nobody = unnamed_patients(entries)
+    places: dict[tuple[str, str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for entry in entries:
+        names = (entry.patient, entry.study, str(entry.image["image_id"]), entry.image["file_name"])
+        for what, name in zip(_WHAT, names, strict=True):
+            if name and not (what == "patient" and (entry.dataset, name) in nobody):
+                places[what, entry.dataset, name][entry.split] += 1
+    leaks = {key: own for key, own in places.items() if len(own) > 1}
+    counts = {what: sum(key[0] == what for key in leaks) for what in _WHAT}
+    known = sum(entry.patient is not None for entry in entries)
+    numbers = {**counts, "images": len(entries), "images_with_patient": known, "unnamed_patients": len(nobody)}
+    level = Level.FAULT if leaks else Level.WARNING if nobody else Level.OK
+    summary = ", ".join(f"{counts[what]} of the {what}s" for what in _WHAT if counts[what]) + " in two splits"
+    if not leaks:
+        summary = "no patient, study or image in two splits"
+    if known < len(entries):
+        summary += f" ({len(entries) - known} images name no patient)"
+    paragraph = (
+        "Images of one patient look alike: the same ribs, heart and devices. When some of them train and others test, "
+        "the test measures memory. Patient ids, study ids, image ids and file names of each data set were compared "
+        "between train, val and test. Where the header has no patient, only studies and images can be."
+    )
+    if leaks:
+        paragraph += " leaks.csv lists what stands in two splits; preparing the data set again keeps it together."
+    for (dataset, patient), studies in sorted(nobody.items()):
+        paragraph += f" In {dataset} the patient id {patient!r} stands in {studies} studies: it names nobody."
+    rows = [
+        (what, dataset, name, *(own.get(split, 0) for split in ("train", "val", "test")))
+        for (what, dataset, name), own in sorted(leaks.items(), key=lambda item: (_WHAT.index(item[0][0]), item[0]))
+    ]
+    columns = ("what", "dataset", "id", "train", "val", "test")
+    return Check("splits", level, summary, paragraph, numbers, (Table("leaks", columns, rows),))

@@ -1,0 +1,156 @@
+"""Whether a classifier that cannot see the lungs predicts the class: borders, blur, burned-in letters, source."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covidmm.audit.association import MAX_P, Association, associate
+from covidmm.audit.folder import Entry, owners
+from covidmm.audit.look import Look
+from covidmm.audit.outcome import Check, Level, Table
+
+#: Cells of the blurred image per side.
+CELLS = 8
+#: A cell that boxes touch in this share of the boxed images, or less, counts as outside the reach of disease.
+OUT_OF_REACH = 0.05
+#: Two data sets can be told apart where the lower end of the interval is at least this.
+MIN_SOURCE_AUROC = 0.75
+#: Classes differ between data sets where Cramer's V is at least this.
+MIN_CRAMER = 0.1
+_MARKER_CELLS = 4
+
+
+def check_border(entries: Sequence[Entry], looks: Sequence[Look]) -> Check:
+    """Classify by strips and corners of the border alone."""
+    found = _associate(np.stack([look.border for look in looks]), entries)
+    name = entries[0].dataset
+    paragraph = (
+        f"A linear classifier saw only the outer 8 % of the images of {name} and their corners: grey level, spread, "
+        "black and white shares, sharpness. No lung is there, so what it can tell is the source: equipment, "
+        "collimation, letters, file format. A network finds the same and better (DeGrave et al., 2021). "
+    )
+    if found.level() > Level.OK:
+        paragraph += "Crop or mask borders, balance the sources, and test on data of another source than trained on."
+    return _check(f"border {name}", "border alone predicts", found, paragraph)
+
+
+def check_blur(entries: Sequence[Entry], looks: Sequence[Look]) -> Check:
+    """Classify by an 8 x 8 blur: the whole of it for the record, and its cells out of the reach of boxes for the level.
+
+    A blur of the whole image may rightly show the disease, so its AUROC is told and never judged.
+    """
+    side = looks[0].thumbnail.shape[0] // CELLS
+    blurred = np.stack([look.thumbnail for look in looks]).astype(np.float64)
+    blurred = blurred.reshape(len(looks), CELLS, side, CELLS, side).mean((2, 4))
+    outside = out_of_reach(entries)
+    whole = _associate(blurred.reshape(len(looks), -1), entries)
+    found = _associate(blurred[:, outside], entries)
+    name = entries[0].dataset
+    paragraph = (
+        f"The images of {name} were blurred to {CELLS} x {CELLS} cells, of which {int(outside.sum())} hardly ever "
+        "touch a box; a linear classifier saw only these. The blur of the whole image, in which large opacities can "
+        f"still be seen, predicts {whole.text()}: a model that does no better has learned no more than coarse shades. "
+    )
+    if found.level() > Level.OK:
+        paragraph += "Outside the boxes no shade should tell the class: positioning, exposure or source does."
+    check = _check(f"blur {name}", "blur outside boxes predicts", found, paragraph)
+    return Check(
+        check.name, check.level, check.summary, paragraph, {**check.numbers, "whole": whole.numbers()}, check.tables
+    )
+
+
+def check_markers(entries: Sequence[Entry], looks: Sequence[Look]) -> Check:
+    """Classify by the number, size and place of burned-in letters."""
+    found = _associate(np.stack([marker_features(look.markers) for look in looks]), entries)
+    name = entries[0].dataset
+    marked = sum(len(look.markers) > 0 for look in looks)
+    per_class = Counter(
+        label for entry, look in zip(entries, looks, strict=True) if len(look.markers) for label in entry.classes
+    )
+    totals = Counter(label for entry in entries for label in entry.classes)
+    rows = [
+        (name, label, totals[label], per_class[label], round(per_class[label] / totals[label], 4))
+        for label in sorted(totals)
+    ]
+    paragraph = (
+        f"Regions that look like letters or plates (small, even, sharp-edged and bright) were found on {marked} of "
+        f"{len(entries)} images of {name}; a linear classifier saw only how many, how large and where. The search "
+        "misses faint letters and takes some wires for letters. "
+    )
+    if found.level() > Level.OK:
+        paragraph += "Their presence tells the class: prepare again with --mask-markers, and look at the result."
+    check = _check(f"markers {name}", f"{marked} of {len(entries)} images marked; markers predict", found, paragraph)
+    table = Table(f"markers-{name}", ("dataset", "class", "images", "marked", "share"), rows)
+    return Check(check.name, check.level, check.summary, paragraph, {**check.numbers, "marked": marked}, (table,))
+
+
+def check_sources(entries: Sequence[Entry], looks: Sequence[Look]) -> Check:
+    """Whether data sets differ in their share of positives, and can be told apart by their borders."""
+    from scipy.stats import chi2_contingency
+    from scipy.stats.contingency import association as contingency
+
+    names = list(dict.fromkeys(entry.dataset for entry in entries))
+    counts = np.array(
+        [[sum(e.dataset == name and e.positive == side for e in entries) for side in (True, False)] for name in names]
+    )
+    features = np.stack([look.border for look in looks])
+    found = associate(features, [(entry.dataset,) for entry in entries], owners(entries))
+    mixed = bool((counts.sum(0) > 0).all())
+    cramer = float(contingency(counts, method="cramer")) if mixed else 0.0
+    p = float(chi2_contingency(counts).pvalue) if mixed else 1.0
+    apart = found.best is not None and found.p <= MAX_P and found.best.low >= MIN_SOURCE_AUROC
+    level = Level.WARNING if apart and p <= MAX_P and cramer >= MIN_CRAMER else Level.OK
+    summary = f"border tells the data set: {found.text()}; share of positives differs: Cramer's V {cramer:.2f}"
+    paragraph = (
+        "Where data sets are used together, a model that can tell them apart may answer with the share of positives "
+        "of each. The table shows these shares; the classifier saw the border alone. Both together make the source a "
+        "shortcut: train on one data set at a time, or take positives and negatives of each in equal parts."
+    )
+    rows = [
+        (name, *map(int, own), round(float(own[0] / own.sum()), 4)) for name, own in zip(names, counts, strict=True)
+    ]
+    numbers = {**found.numbers(), "cramers_v": cramer, "chi2_p": p}
+    table = Table("sources", ("dataset", "positive", "negative", "share"), rows)
+    return Check("sources", level, summary, paragraph, numbers, (table,))
+
+
+def out_of_reach(entries: Sequence[Entry]) -> NDArray[np.bool_]:
+    """(8, 8) cells that boxes hardly ever touch; without any box the outermost cells."""
+    boxed = [entry for entry in entries if len(entry.boxes)]
+    if not boxed:
+        cells = np.ones((CELLS, CELLS), bool)
+        cells[1:-1, 1:-1] = False
+        return cells
+    touched = np.zeros((CELLS, CELLS))
+    for entry in boxed:
+        own = np.zeros((CELLS, CELLS), bool)
+        scale = np.array([entry.image["width"], entry.image["height"]]) / CELLS
+        for x, y, width, height in entry.boxes:
+            left, top = np.floor(np.array([x, y]) / scale).astype(int).clip(0)
+            right, bottom = np.ceil(np.array([x + width, y + height]) / scale).astype(int)
+            own[top:bottom, left:right] = True
+        touched += own
+    return touched <= OUT_OF_REACH * len(boxed)
+
+
+def marker_features(markers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(18,) number of regions, their area, and which of 4 x 4 cells hold the centre of one."""
+    cells = np.zeros((_MARKER_CELLS, _MARKER_CELLS))
+    centres = (markers[:, :2] + markers[:, 2:]) / 2 * _MARKER_CELLS
+    columns, rows = centres.astype(int).clip(0, _MARKER_CELLS - 1).T
+    cells[rows, columns] = 1
+    area = np.prod(markers[:, 2:] - markers[:, :2], axis=1).sum()
+    return np.array([min(len(markers), 5), area, *cells.ravel()])
+
+
+def _associate(features: NDArray[np.floating], entries: Sequence[Entry]) -> Association:
+    return associate(features, [entry.classes for entry in entries], owners(entries))
+
+
+def _check(name: str, what: str, found: Association, paragraph: str) -> Check:
+    summary = f"{what} {found.text()}" if found.best else f"{found.text()}"
+    return Check(name, found.level(), summary, paragraph, found.numbers())

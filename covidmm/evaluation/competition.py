@@ -1,0 +1,158 @@
+"""The challenge's metric, from two submissions: (4 study classes + none + opacity) / 6.
+
+PASCAL VOC 2010's average precision at IoU > 0.5: the area under the precision envelope of a class's predictions, pooled
+over all studies (or images) and sorted by confidence. Study classes and ``none`` have the unit box, so names match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covidmm.datasets.siim_labels import IMAGE_CSV, STUDY_CSV, read_images, read_studies
+from covidmm.errors import DataError
+from covidmm.evaluation.bootstrap import intervals
+from covidmm.evaluation.detection import match
+from covidmm.evaluation.ranking import Ranking
+from covidmm.findings import STUDY_CLASSES, Detections
+from covidmm.submission import (
+    IMAGE_CLASSES,
+    IMAGE_SUFFIX,
+    STUDY_SUFFIX,
+    Submission,
+    image_row,
+    require_ids,
+    study_row,
+)
+
+CLASSES = (*STUDY_CLASSES, *IMAGE_CLASSES)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The truth in the form of a submission, and which study each image belongs to.
+
+    Attributes:
+        rows: by id with suffix; scores do not count.
+        study_of: image id to study id, without suffixes.
+        source: where it comes from, for messages.
+    """
+
+    rows: Submission
+    study_of: Mapping[str, str]
+    source: str
+
+
+def labels_of(
+    boxes: Mapping[str, NDArray[np.float64]], studies: Mapping[str, str], study_of: Mapping[str, str], source: str
+) -> Labels:
+    """The truth from boxes by image id and classes by study id.
+
+    Args:
+        boxes: image id to (N, 4) boxes in pixels of the original.
+        studies: study id to its class.
+        study_of: image id to study id.
+        source: where they come from.
+
+    Raises:
+        DataError: a study that has images and no class.
+    """
+    rows: dict[str, Any] = {}
+    if missing := sorted(set(study_of.values()) - set(studies)):
+        raise DataError(f"{source}: {len(missing)} studies have no class, such as '{missing[0]}'")
+    for study in dict.fromkeys(study_of.values()):
+        rows[study + STUDY_SUFFIX] = study_row([float(name == studies[study]) for name in STUDY_CLASSES])
+        rows[study + STUDY_SUFFIX] = [one for one in rows[study + STUDY_SUFFIX] if one.score]
+    for image in study_of:
+        own = boxes[image]
+        found = image_row(Detections(own, np.ones(len(own))), 0.0)[:-1] if len(own) else image_row(None)
+        rows[image + IMAGE_SUFFIX] = found
+    return Labels(rows, study_of, source)
+
+
+def read_label_files(folder: str | Path) -> Labels:
+    """The truth in ``train_image_level.csv`` and ``train_study_level.csv``.
+
+    Raises:
+        DataError: a file is missing, or has a row that cannot be used.
+    """
+    folder = Path(folder)
+    images, studies = read_images(folder / IMAGE_CSV), read_studies(folder / STUDY_CSV)
+    for table in (images, studies):
+        if table.issues:
+            issue = table.issues[0]
+            raise DataError(f"{folder / issue.file}: {issue.field}: {issue.cause} ({len(table.issues)} unusable rows)")
+    study_of = {image_id: row.study_id for image_id, row in images.rows.items()}
+    if empty := sorted(set(studies.rows) - set(study_of.values())):
+        raise DataError(f"{folder / STUDY_CSV}: {len(empty)} studies have no image, such as '{empty[0]}'")
+    boxes = {}
+    for image_id, row in images.rows.items():
+        own = np.array(row.boxes, np.float64).reshape(-1, 4)
+        boxes[image_id] = np.concatenate([own[:, :2], own[:, :2] + own[:, 2:]], axis=1)
+    return labels_of(boxes, studies.rows, study_of, str(folder))
+
+
+def score_submission(
+    labels: Labels, submission: Submission, name: str | Path = "submission", with_intervals: bool = False
+) -> dict[str, Any]:
+    """Score a submission.
+
+    Args:
+        labels: the truth.
+        submission: what was predicted.
+        name: of the submission, for messages.
+        with_intervals: add ``score_interval`` and ``per_class_interval``, see :mod:`covidmm.evaluation.bootstrap`.
+
+    Returns:
+        ``score``, ``per_class`` (None where the truth lacks the class, which then does not count) and ``classes``,
+        how many count.
+
+    Raises:
+        DataError: ids that are missing or that the truth does not have: nothing is scored on a part of it.
+    """
+    require_ids(submission, labels.rows, name, labels.source)
+    studies = {study: number for number, study in enumerate(dict.fromkeys(labels.study_of.values()))}
+    clusters = {study + STUDY_SUFFIX: number for study, number in studies.items()}
+    clusters |= {image + IMAGE_SUFFIX: studies[study] for image, study in labels.study_of.items()}
+    rankings = {name: _ranking(name, labels.rows, submission, clusters, len(studies)) for name in CLASSES}
+
+    def statistic(weights: NDArray[np.float64]) -> dict[str, float]:
+        found = {name: ranking.voc_ap(weights) for name, ranking in rankings.items()}
+        return {**found, "score": float(np.mean([value for value in found.values() if not np.isnan(value)]))}
+
+    found = statistic(np.ones(len(studies)))
+    per_class = {name: None if np.isnan(found[name]) else found[name] for name in CLASSES}
+    result: dict[str, Any] = {
+        "score": found["score"],
+        "per_class": per_class,
+        "classes": sum(value is not None for value in per_class.values()),
+    }
+    if with_intervals:
+        ends = {key: list(pair) for key, pair in intervals(statistic, len(studies)).items()}
+        result["score_interval"] = ends.pop("score")
+        result["per_class_interval"] = ends
+    return result
+
+
+def _ranking(name: str, truth: Submission, submission: Submission, clusters: Mapping[str, int], count: int) -> Ranking:
+    suffix = STUDY_SUFFIX if name in STUDY_CLASSES else IMAGE_SUFFIX
+    ids = [identifier for identifier in truth if identifier.endswith(suffix)]
+    scores, hits, truths = [], [], []
+    for identifier in ids:
+        boxes, own = _of_class(submission[identifier], name)
+        wanted, _ = _of_class(truth[identifier], name)
+        scores.append(own)
+        hits.append(match(boxes, own, wanted))
+        truths.append(len(wanted))
+    return Ranking.of(scores, hits, truths, [clusters[identifier] for identifier in ids], count)
+
+
+def _of_class(row: Sequence[Any], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    mine = [one for one in row if one.name == name]
+    boxes = np.array([one.box for one in mine], np.float64).reshape(-1, 4)
+    return boxes, np.array([one.score for one in mine], np.float64)

@@ -1,0 +1,49 @@
+"""What an ensemble made of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from covidmm.errors import DataError
+from covidmm.jobs.fusion import ENSEMBLE, fuse_folder
+from covidmm.jobs.prediction import FolderRun, classify_studies, predict_members
+from covidmm.plugins import PluginManager
+from covidmm.predictions import Predictions
+
+
+@dataclass
+class Outcome:
+    """One folder, predicted and fused.
+
+    Attributes:
+        run: the ensemble and its folder.
+        members: what each detector predicted.
+        fused: what the ensemble makes of it.
+        studies: probabilities by study, None where no classifier is asked; studies without a readable image lack.
+    """
+
+    run: FolderRun
+    members: Mapping[str, Predictions]
+    fused: Predictions
+    studies: Mapping[str, list[float]] | None
+
+    @property
+    def detectors(self) -> dict[str, Predictions]:
+        """Members and ensemble by name."""
+        return {**self.members, ENSEMBLE: self.fused}
+
+
+def run_folder(run: FolderRun, manager: PluginManager) -> Outcome:
+    """Predict, fuse and classify one folder.
+
+    Raises:
+        CovidmmError: a config, checkpoint, image folder or plugin that cannot be used.
+    """
+    # built first: a misspelt name should not cost a prediction
+    strategy = manager.build_strategy(run.config.strategy)
+    members = predict_members(run)
+    fused = fuse_folder(run, strategy, members)
+    if all(image.error for image in fused.images):
+        raise DataError(f"{run.cases.source}: no image can be read, the first: {fused.images[0].error}")
+    return Outcome(run, members, fused, classify_studies(run, manager, fused, fused.made_from))

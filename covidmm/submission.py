@@ -1,0 +1,216 @@
+"""Kaggle's submission file of the SIIM-FISABIO-RSNA challenge: ``id,PredictionString``, a row per study and image.
+
+A study's row holds its four classes, an image's row its opacities and ``none``; see docs/submissions.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covidmm.atomic import write_bytes
+from covidmm.datasets.tables import read_rows
+from covidmm.errors import ConfigError, DataError
+from covidmm.findings import STUDY_CLASSES, Detections
+
+COLUMNS = ("id", "PredictionString")
+STUDY_SUFFIX, IMAGE_SUFFIX = "_study", "_image"
+OPACITY, NONE = "opacity", "none"
+IMAGE_CLASSES = (NONE, OPACITY)
+#: The box of what has no place on the image.
+UNIT_BOX = (0.0, 0.0, 1.0, 1.0)
+NONE_RULES = ("no_box", "negative", "blend")
+
+# Six decimals keep the order of all but the closest scores; a hundredth of a pixel is finer than any label.
+_SCORE_DECIMALS, _PIXEL_DECIMALS = 6, 2
+# A cell that begins with = + - @ is a formula to a spreadsheet, and a path or a quote has no place in an id.
+_SAFE_ID = re.compile(r"\w[\w. ~-]*")
+
+
+class Prediction(NamedTuple):
+    """One entry of a row: a class, its confidence and its box."""
+
+    name: str
+    score: float
+    box: tuple[float, float, float, float]
+
+
+Submission = Mapping[str, Sequence[Prediction]]
+"""Rows by id, the ids with their suffix."""
+
+
+@dataclass(frozen=True)
+class NoneRule:
+    """How sure an image's ``none`` is.
+
+    ``no_box`` is prod(1 - score) over the opacities; ``negative`` the study's probability of negative; ``blend`` their
+    mean, in which ``no_box`` has the given weight.
+
+    Raises:
+        ConfigError: an unknown rule, or a weight outside 0..1.
+    """
+
+    rule: str = "no_box"
+    weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.rule not in NONE_RULES:
+            raise ConfigError(f"none: rule is '{self.rule}', it can be {', '.join(NONE_RULES)}")
+        if not 0 <= self.weight <= 1:
+            raise ConfigError(f"none: weight must lie in 0..1, not {self.weight}")
+
+    def confidence(self, scores: NDArray[np.float32], negative: float | None) -> float:
+        """Confidence of ``none``, 0..1.
+
+        Args:
+            scores: (N,) of the image's opacities.
+            negative: the study's probability of negative, None where no classifier was asked.
+
+        Raises:
+            ConfigError: the rule needs a study classifier and there is none.
+        """
+        no_box = float(np.prod(1 - np.asarray(scores, np.float64)))
+        if self.rule == "no_box":
+            return no_box
+        if negative is None:
+            raise ConfigError(f"none: the rule '{self.rule}' needs a study classifier; use dict(rule='no_box')")
+        return negative if self.rule == "negative" else self.weight * no_box + (1 - self.weight) * negative
+
+
+@dataclass(frozen=True)
+class Rerank:
+    """Opacity scores lowered where the image is likely to have none: score^a (1 - none)^b.
+
+    Raises:
+        ConfigError: a negative exponent.
+    """
+
+    score: float = 1.0
+    none: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.score, self.none) < 0:
+            raise ConfigError(f"rerank: exponents must not be negative: {self.score}, {self.none}")
+
+    def __call__(self, scores: NDArray[np.float32], none: float) -> NDArray[np.float64]:
+        """(N,) scores of one image."""
+        return np.asarray(scores, np.float64) ** self.score * (1 - none) ** self.none
+
+
+def study_row(probabilities: Sequence[float] | None) -> list[Prediction]:
+    """The row of a study; one that nobody classified, or none of whose images can be read, is negative."""
+    values = (1.0, 0.0, 0.0, 0.0) if probabilities is None else probabilities
+    pairs = zip(STUDY_CLASSES, values, strict=True)
+    return [Prediction(name, float(value), UNIT_BOX) for name, value in pairs if probabilities is not None or value]
+
+
+def image_row(found: Detections | None, none: float = 1.0) -> list[Prediction]:
+    """The row of an image, opacities before ``none``; without detections, for an unreadable one, ``none`` alone."""
+    row = [Prediction(NONE, none, UNIT_BOX)]
+    if found is None:
+        return row
+    boxes = [
+        Prediction(OPACITY, float(score), tuple(box))
+        for box, score in zip(found.boxes.tolist(), found.scores, strict=True)
+    ]
+    return [*boxes, *row]
+
+
+def write_submission(path: str | Path, studies: Submission, images: Submission) -> None:
+    """Write the file, whole or not at all: studies first, each in the order given.
+
+    Args:
+        path: the CSV file.
+        studies: rows by study id, without suffix.
+        images: rows by image id, without suffix.
+
+    Raises:
+        DataError: an id that is no plain name.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for rows, suffix in ((studies, STUDY_SUFFIX), (images, IMAGE_SUFFIX)):
+        for identifier, row in rows.items():
+            if not _SAFE_ID.fullmatch(identifier):
+                raise DataError(f"{path}: '{identifier}' cannot be an id, it must be letters, digits and . _ -")
+            writer.writerow((identifier + suffix, " ".join(map(_spelt, row))))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(Path(path), text.getvalue().encode())
+
+
+def read_submission(path: str | Path) -> Submission:
+    """Read a submission.
+
+    Raises:
+        DataError: the file is missing or not CSV, lacks a column, or has a row that is no list of predictions; with
+            the line and the cause.
+    """
+    rows: dict[str, Sequence[Prediction]] = {}
+    for line, row in read_rows(Path(path), COLUMNS):
+        identifier = row["id"]
+        where = f"{path}: line {line}, id '{identifier}'"
+        if identifier in rows:
+            raise DataError(f"{where}: occurs twice")
+        if identifier.endswith(STUDY_SUFFIX):
+            known: tuple[str, ...] = STUDY_CLASSES
+        elif identifier.endswith(IMAGE_SUFFIX):
+            known = IMAGE_CLASSES
+        else:
+            raise DataError(f"{where}: ends neither in {STUDY_SUFFIX} nor in {IMAGE_SUFFIX}")
+        try:
+            rows[identifier] = _parsed(row["PredictionString"], known)
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from None
+    return rows
+
+
+def require_ids(found: Iterable[str], wanted: Iterable[str], name: str | Path, source: str | Path) -> None:
+    """Every id exactly once, as in the source.
+
+    Raises:
+        DataError: ids that are missing or that nobody asked for.
+    """
+    found, wanted = set(found), set(wanted)
+    for ids, verb in ((wanted - found, "lacks"), (found - wanted, "has, beside those,")):
+        if ids:
+            shown = ", ".join(sorted(ids)[:3])
+            raise DataError(f"{name}: {verb} {len(ids)} ids (the {len(wanted)} of {source} are wanted): {shown}")
+
+
+def _spelt(one: Prediction) -> str:
+    numbers = [_number(one.score, _SCORE_DECIMALS), *(_number(value, _PIXEL_DECIMALS) for value in one.box)]
+    return " ".join((one.name, *numbers))
+
+
+def _number(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}".rstrip("0").rstrip(".")
+
+
+def _parsed(text: str, known: Sequence[str]) -> tuple[Prediction, ...]:
+    words = text.split()
+    if len(words) % 6:
+        raise ValueError(f"expected groups of six (class score x1 y1 x2 y2), got {len(words)} words")
+    found = []
+    for start in range(0, len(words), 6):
+        name, *numbers = words[start : start + 6]
+        if name not in known:
+            raise ValueError(f"unknown class '{name}', expected {', '.join(known)}")
+        score, x1, y1, x2, y2 = (float(number) for number in numbers)
+        if not all(map(math.isfinite, (score, x1, y1, x2, y2))):
+            raise ValueError(f"'{' '.join(numbers)}' is not finite")
+        if not 0 <= score <= 1:
+            raise ValueError(f"confidence {score:g} outside 0..1")
+        if x2 <= x1 or y2 <= y1:
+            raise ValueError(f"a box without an area: {x1:g} {y1:g} {x2:g} {y2:g}")
+        found.append(Prediction(name, score, (x1, y1, x2, y2)))
+    return tuple(found)
