@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmengine.logging import MMLogger
+
 import covidmm.ensembles
 import covidmm.studies
 from covidmm.atomic import write_bytes
@@ -63,6 +65,8 @@ def ensemble(request: Request) -> Outcome:
     Raises:
         CovidmmError: a config, checkpoint, folder or plugin that cannot be used.
     """
+    # without it MMEngine tells which variables each config read, many times over
+    MMLogger.get_instance("covidmm", log_level="WARNING")
     swap = (f"strategy.type={request.strategy}",) if request.strategy else ()
     config = load_ensemble(request.config, (*request.cfg_options, *swap))
     if ENSEMBLE in config.members:

@@ -48,7 +48,10 @@ def fused(
             continue
         with run.timed("fusion"):
             chosen = [select(one, run.config.members[name]) for name, one in found.items()]
-            result = strategy.fuse(chosen, weights, (image.height, image.width))
+            try:
+                result = strategy.fuse(chosen, weights, (image.height, image.width))
+            except DataError as error:
+                raise DataError(f"image '{image.image_id}': {error}") from error
         yield image, result
 
 

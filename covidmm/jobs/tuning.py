@@ -14,7 +14,7 @@ from covidmm.atomic import write_bytes
 from covidmm.ensembles.cases import FusionCase
 from covidmm.ensembles.config import EnsembleConfig
 from covidmm.ensembles.fitting import fit
-from covidmm.ensembles.sweep import sweep
+from covidmm.ensembles.sweep import Grid, sweep
 from covidmm.inference.detector import select
 from covidmm.jobs.fusion import joined
 from covidmm.jobs.truth import Truth
@@ -57,8 +57,9 @@ def tune(config: EnsembleConfig, members: Mapping[str, Predictions], truth: Trut
     from covidmm.reports.sweep import draw_sweep
 
     cases = fusion_cases(config, members, truth)
+    wbf = config.strategy if config.strategy["type"] == "wbf" else {}
     with tqdm(desc="sweep", unit="point", disable=None) as bar:
-        rows = sweep(cases, progress=_progress(bar))
+        rows = sweep(cases, Grid(final_nms=(wbf.get("final_nms"),)), _progress(bar))
     rows.sort(key=lambda row: -row["mAP_50"])
     write_bytes(folder / SWEEP_TABLE, _table(rows, list(members)))
     draw_sweep(rows, folder / SWEEP_PICTURE)
@@ -82,6 +83,7 @@ def _learn(
             list(members),
             weights=[member.weight for member in config.members.values()],
             iou_thr=wbf.get("iou_thr", 0.55),
+            skip_box_thr=wbf.get("skip_box_thr", 0.0),
             final_nms=wbf.get("final_nms"),
             folds=folds,
             metadata={name: dict(one.made_from) for name, one in members.items()},
