@@ -156,7 +156,10 @@ def check_subgroups(scored: Scored, threshold: float | None = None, seed: int = 
     level = Level.WARNING if odd else Level.OK
     listed = ", ".join(f"{field} {value}" for field, value in odd)
     summary = f"AP@.50 {rows[0][5]} ({rows[0][6]} to {rows[0][7]}) on {rows[0][2]} images; "
-    summary += f"differs from the others in {listed}" if odd else f"no difference between {len(judged)} groups shown"
+    if odd:
+        summary += f"differs from the others in {listed}"
+    else:
+        summary += f"no difference among {len(judged)} groups shown" if judged else "no group is large enough to judge"
     paragraph = (
         "A mean can hide a group on which the model fails. Studies were drawn with replacement a thousand times; the "
         f"intervals are 95 %. Groups of fewer than {MIN_STUDIES} studies or {MIN_BOXES} opacities are listed and not "
