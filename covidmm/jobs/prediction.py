@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -95,7 +96,8 @@ def _predict(run: FolderRun, missing: Mapping[str, Mapping[str, Any]]) -> dict[s
         start = min(writer.done for writer in writers.values())
         size = run.config.batch_size
         label = f"predicting with {', '.join(missing)}"
-        with tqdm(total=len(run.cases), initial=start, desc=label, unit="image", disable=None) as bar:
+        bar = tqdm(total=len(run.cases), initial=start, desc=label, unit="image", disable=None)
+        with bar, _how_to_go_on(bar):
             for first in range(start - start % size, len(run.cases), size):
                 batch = run.cases.cases[first : first + size]
                 with run.timed("decode"):
@@ -109,6 +111,16 @@ def _predict(run: FolderRun, missing: Mapping[str, Mapping[str, Any]]) -> dict[s
                 bar.update(first + len(batch) - bar.n)
         with run.timed("write"):
             return {name: writer.finish() for name, writer in writers.items()}
+
+
+@contextmanager
+def _how_to_go_on(bar: tqdm) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        bar.close()
+        print(f"stopped: {bar.n} of {bar.total} images predicted; the same command goes on", file=sys.stderr)
+        raise
 
 
 def read_all(batch: Sequence[Case], max_size: int) -> tuple[list[ImageEntry], list[Radiograph | None]]:
