@@ -30,10 +30,11 @@ IMAGE_CLASSES = (NONE, OPACITY)
 UNIT_BOX = (0.0, 0.0, 1.0, 1.0)
 NONE_RULES = ("no_box", "negative", "blend")
 
+_LARGEST = float(np.finfo(np.float32).max)
 # Six decimals keep the order of all but the closest scores; a hundredth of a pixel is finer than any label.
 _SCORE_DECIMALS, _PIXEL_DECIMALS = 6, 2
 # A cell that begins with = + - @ is a formula to a spreadsheet, and a path or a quote has no place in an id.
-_SAFE_ID = re.compile(r"\w[\w. ~-]*")
+_SAFE_ID = re.compile(r"\w([\w. ~-]*[\w.~-])?")
 
 
 class Prediction(NamedTuple):
@@ -114,13 +115,17 @@ def study_row(probabilities: Sequence[float] | None) -> list[Prediction]:
 
 
 def image_row(found: Detections | None, none: float = 1.0) -> list[Prediction]:
-    """The row of an image, opacities before ``none``; without detections, for an unreadable one, ``none`` alone."""
+    """The row of an image, opacities before ``none``; without detections, for an unreadable one, ``none`` alone.
+
+    A box that has no area in the hundredths of a pixel that are written is left out: it overlaps nothing.
+    """
     row = [Prediction(NONE, none, UNIT_BOX)]
     if found is None:
         return row
     boxes = [
         Prediction(OPACITY, float(score), tuple(box))
         for box, score in zip(found.boxes.tolist(), found.scores, strict=True)
+        if _has_area(_rounded(box))
     ]
     return [*boxes, *row]
 
@@ -134,7 +139,8 @@ def write_submission(path: str | Path, studies: Submission, images: Submission) 
         images: rows by image id, without suffix.
 
     Raises:
-        DataError: an id that is no plain name.
+        DataError: an id that is no plain name; a confidence outside 0..1; a box that has no area in the hundredths of a
+            pixel that are written. What :func:`read_submission` would refuse is not written.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -143,20 +149,24 @@ def write_submission(path: str | Path, studies: Submission, images: Submission) 
         for identifier, row in rows.items():
             if not _SAFE_ID.fullmatch(identifier):
                 raise DataError(f"{path}: '{identifier}' cannot be an id, it must be letters, digits and . _ -")
-            writer.writerow((identifier + suffix, " ".join(map(_spelt, row))))
+            try:
+                writer.writerow((identifier + suffix, " ".join(map(_spelt, row))))
+            except ValueError as error:
+                raise DataError(f"{path}: '{identifier}{suffix}': {error}") from None
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_bytes(Path(path), text.getvalue().encode())
 
 
 def read_submission(path: str | Path) -> Submission:
-    """Read a submission.
+    """Read a submission; a byte order mark, CRLF and quoted cells are read as what they are.
 
     Raises:
-        DataError: the file is missing or not CSV, lacks a column, or has a row that is no list of predictions; with
-            the line and the cause.
+        DataError: the file is missing or not CSV, lacks a column, or has a row that is no list of predictions: too many
+            or too few cells, an empty one, a class that is unknown or given twice, a confidence outside 0..1, a number
+            that is none, a box without an area, another than the unit box where no opacity is. With line and cause.
     """
     rows: dict[str, Sequence[Prediction]] = {}
-    for line, row in read_rows(Path(path), COLUMNS):
+    for line, row in read_rows(Path(path), COLUMNS, whole=True):
         identifier = row["id"]
         where = f"{path}: line {line}, id '{identifier}'"
         if identifier in rows:
@@ -167,6 +177,8 @@ def read_submission(path: str | Path) -> Submission:
             known = IMAGE_CLASSES
         else:
             raise DataError(f"{where}: ends neither in {STUDY_SUFFIX} nor in {IMAGE_SUFFIX}")
+        if not _SAFE_ID.fullmatch(identifier.rpartition("_")[0]):
+            raise DataError(f"{where}: cannot be an id, it must be letters, digits and . _ -")
         try:
             rows[identifier] = _parsed(row["PredictionString"], known)
         except ValueError as error:
@@ -188,29 +200,53 @@ def require_ids(found: Iterable[str], wanted: Iterable[str], name: str | Path, s
 
 
 def _spelt(one: Prediction) -> str:
+    _require_confidence(one.score)
+    _require_area(_rounded(one.box))
     numbers = [_number(one.score, _SCORE_DECIMALS), *(_number(value, _PIXEL_DECIMALS) for value in one.box)]
     return " ".join((one.name, *numbers))
 
 
 def _number(value: float, decimals: int) -> str:
-    return f"{value:.{decimals}f}".rstrip("0").rstrip(".")
+    text = f"{value:.{decimals}f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _require_confidence(score: float) -> None:
+    if not 0 <= score <= 1:
+        raise ValueError(f"confidence {score:g} outside 0..1")
+
+
+def _rounded(box: Sequence[float]) -> list[float]:
+    return [round(value, _PIXEL_DECIMALS) for value in box]
+
+
+def _has_area(box: Sequence[float]) -> bool:
+    x1, y1, x2, y2 = box
+    return x2 > x1 and y2 > y1
+
+
+def _require_area(box: Sequence[float]) -> None:
+    if not _has_area(box):
+        raise ValueError("a box without an area: {:g} {:g} {:g} {:g}".format(*box))
 
 
 def _parsed(text: str, known: Sequence[str]) -> tuple[Prediction, ...]:
     words = text.split()
-    if len(words) % 6:
+    if not words or len(words) % 6:
         raise ValueError(f"expected groups of six (class score x1 y1 x2 y2), got {len(words)} words")
-    found = []
+    found: dict[str, list[Prediction]] = {}
     for start in range(0, len(words), 6):
         name, *numbers = words[start : start + 6]
         if name not in known:
             raise ValueError(f"unknown class '{name}', expected {', '.join(known)}")
-        score, x1, y1, x2, y2 = (float(number) for number in numbers)
-        if not all(map(math.isfinite, (score, x1, y1, x2, y2))):
-            raise ValueError(f"'{' '.join(numbers)}' is not finite")
-        if not 0 <= score <= 1:
-            raise ValueError(f"confidence {score:g} outside 0..1")
-        if x2 <= x1 or y2 <= y1:
-            raise ValueError(f"a box without an area: {x1:g} {y1:g} {x2:g} {y2:g}")
-        found.append(Prediction(name, score, (x1, y1, x2, y2)))
-    return tuple(found)
+        if "_" in (joined := " ".join(numbers)) or not joined.isascii():  # float() takes 1_0 and other scripts' digits
+            raise ValueError(f"'{joined}' are no plain numbers")
+        score, *box = (float(number) for number in numbers)
+        if not all(map(math.isfinite, (score, *box))) or max(map(abs, box)) > _LARGEST:
+            raise ValueError(f"'{joined}' is not finite")
+        _require_confidence(score)
+        _require_area(box)
+        if name != OPACITY and (name in found or tuple(box) != UNIT_BOX):
+            raise ValueError(f"class '{name}' once and with the box 0 0 1 1, not '{joined}'")
+        found.setdefault(name, []).append(Prediction(name, score, tuple(box)))
+    return tuple(one for row in found.values() for one in row)

@@ -8,6 +8,7 @@ from covidmm.errors import ConfigError, DataError
 from covidmm.findings import Detections
 from covidmm.submission import (
     NoneRule,
+    Prediction,
     Rerank,
     image_row,
     read_submission,
@@ -54,7 +55,7 @@ def test_what_is_written_is_read_again(tmp_path_factory, boxes):
         assert one.box == (x, y, x + s, y + s)
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@a", "a,b", 'a"b', "a\nb", "../a", "a/b", ""])
+@pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@a", "a,b", 'a"b', "a\nb", "../a", "a/b", "a ", ""])
 def test_an_id_that_is_a_formula_a_path_or_breaks_the_file_is_refused(tmp_path, name):
     with pytest.raises(DataError, match="cannot be an id"):
         write_submission(tmp_path / "a.csv", {}, {name: image_row(None)})
@@ -73,6 +74,17 @@ def test_an_id_that_is_a_formula_a_path_or_breaks_the_file_is_refused(tmp_path, 
         ("a_image,opacity 0.5 3 2 3 4\n", "a box without an area: 3 2 3 4"),
         ("a_image,none 1 0 0 1 1\na_image,none 1 0 0 1 1\n", "line 3, id 'a_image': occurs twice"),
         ("a,none 1 0 0 1 1\n", "ends neither in _study nor in _image"),
+        ("a_image,\n", "expected groups of six .* got 0 words"),
+        ("a_image\n", "line 2: 1 fields, the header has 2"),
+        ("a_image,none 1 0 0 1 1,opacity 0.9 1 2 3 4\n", "line 2: 3 fields, the header has 2"),
+        ("a_image,opacity 1 0 0 1_0 1\n", "'1 0 0 1_0 1' are no plain numbers"),
+        ("a_image,opacity 1 0 0 \u0663 1\n", "are no plain numbers"),
+        ("a_image,opacity 1 0 0 1e300 1\n", "is not finite"),
+        ("a_image,none 1 0 0 2 2\n", "class 'none' once and with the box 0 0 1 1"),
+        ("a_image,none 1 0 0 1 1 none 0 0 0 1 1\n", "class 'none' once"),
+        ("a_study,typical 1 0 0 1 1 typical 0 0 0 1 1\n", "class 'typical' once"),
+        ("_image,none 1 0 0 1 1\n", "id '_image': cannot be an id"),
+        ("../a_image,none 1 0 0 1 1\n", r"id '\.\./a_image': cannot be an id"),
     ],
 )
 def test_faults_are_named_with_their_line(tmp_path, text, message):
@@ -80,17 +92,41 @@ def test_faults_are_named_with_their_line(tmp_path, text, message):
         read_submission(write(tmp_path / "a.csv", text))
 
 
-def test_byte_order_marks_windows_lines_quotes_and_empty_cells_are_read(tmp_path):
+def test_byte_order_marks_windows_lines_and_quotes_are_read(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_bytes(b'\xef\xbb\xbfid,PredictionString\r\n"a_image","none 1 0 0 1 1"\r\nb_image,\r\n')
+    path.write_bytes(b'\xef\xbb\xbfid,PredictionString\r\n"a_image","none 1 0 0 1 1"\r\n')
     rows = read_submission(path)
     assert rows["a_image"][0].name == "none"
-    assert rows["b_image"] == ()
     path.write_text("id,Prediction\n")
     with pytest.raises(DataError, match="has no column 'PredictionString'"):
         read_submission(path)
     with pytest.raises(DataError, match="no such file"):
         read_submission(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (image_row(None, float("nan")), "confidence nan outside"),
+        (image_row(None, 1.5), r"confidence 1\.5 outside"),
+        (study_row([0.1, -0.2, 0.3, 0.4]), r"confidence -0\.2 outside"),
+        ([Prediction("opacity", 0.5, (5, 5, 5.004, 9))], "a box without an area: 5 5 5 9"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(tmp_path, row, message):
+    with pytest.raises(DataError, match=rf"a\.csv: 'i_image': {message}"):
+        write_submission(tmp_path / "a.csv", {}, {"i": row})
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_a_box_too_thin_to_be_written_is_left_out():
+    row = image_row(Detections([[5, 5, 5.004, 9], [-0.001, 0, 9, 9]], [0.9, 0.5]), 0.1)
+    assert [(one.name, one.score) for one in row] == [("opacity", 0.5), ("none", 0.1)]
+
+
+def test_there_is_no_minus_zero(tmp_path):
+    write_submission(tmp_path / "a.csv", {}, {"i": image_row(Detections([[-0.001, 0, 9, 9]], [0.5]), 0.0)})
+    assert (tmp_path / "a.csv").read_text().splitlines()[1] == "i_image,opacity 0.5 0 0 9 9 none 0 0 0 1 1"
 
 
 def test_missing_and_strange_ids_are_named():

@@ -33,7 +33,7 @@ class Table(Generic[Row]):
         self.issues.append(Issue(self.name, f"{column} (line {line}, id {key!r})", cause))
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def read_rows(path: Path, columns: Sequence[str], whole: bool = False) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield ``(line number, row)`` of a CSV file, plain or gzipped (``.gz``).
 
     Values are stripped; a value that a short row lacks is ``''``.
@@ -41,9 +41,10 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[st
     Args:
         path: the file.
         columns: names that its header must hold; others are kept too.
+        whole: whether a row with more or fewer fields than the header is an error.
 
     Raises:
-        DataError: the file is missing, empty, not text, not CSV, or lacks a column.
+        DataError: the file is missing, empty, not text, not CSV, lacks a column, or a row is not ``whole``.
     """
     opener = gzip.open if path.suffix == ".gz" else open
     try:
@@ -57,6 +58,9 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[st
                 raise DataError(f"{path}: has no column {', '.join(map(repr, missing))}, only {header}")
             reader.fieldnames = header
             for row in reader:
+                fields = sum(value is not None for value in row.values()) - (None in row) + len(row.get(None, ()))
+                if whole and fields != len(header):
+                    raise DataError(f"{path}: line {reader.line_num}: {fields} fields, the header has {len(header)}")
                 yield reader.line_num, {name: (row[name] or "").strip() for name in header}
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error

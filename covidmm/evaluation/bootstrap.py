@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-#: Draws and level are chosen here; 1,000 give the ends of a 95 % interval to about a tenth of its width.
+#: Draws and level are chosen here. Of a normal statistic 1,000 give the ends of a 95 % interval a standard error of 2 %
+#: of its width: sqrt(0.025 * 0.975 / 1000) / density(1.96) / (2 * 1.96).
 RESAMPLES = 1000
 LEVEL = 0.95
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmdet.evaluation.functional import average_precision
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import (
     average_precision_score,
     confusion_matrix,
-    precision_recall_curve,
     precision_recall_fscore_support,
     roc_auc_score,
 )
+
+from covidmm.evaluation.ranking import Ranking
 
 Array = NDArray[np.floating]
 
@@ -82,13 +80,10 @@ def score_labels(targets: Array, scores: Array, classes: Sequence[str], multi_la
 
 def voc_average_precision(truth: NDArray, scores: Array) -> float:
     """Area under the precision envelope (PASCAL VOC 2010); 0 without positives."""
-    if not truth.any():
+    hits = np.asarray(truth, bool)
+    if not hits.any():
         return 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UndefinedMetricWarning)
-        precision, recall, _ = precision_recall_curve(truth, scores)
-    # scikit-learn goes from the lowest threshold to the highest and appends the point (0, 1)
-    return float(average_precision(recall[-2::-1].copy(), precision[-2::-1].copy(), mode="area"))
+    return Ranking.of([scores], [hits], [int(hits.sum())], [0], 1).voc_ap(np.ones(1))
 
 
 def confusion(targets: Array, scores: Array) -> dict[str, list]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.errors import DataError
+from covidmm.evaluation.coco import coco_evaluation
 
 #: A prediction counts where its IoU with an opacity is greater (the challenge's and the report's criterion).
 IOU_THRESHOLD = 0.5
@@ -147,19 +148,11 @@ def average_precision(
     Returns:
         ``mAP_50`` and ``mAP`` of each category id that has a box; 0 where it has no result.
     """
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
     categories = sorted({annotation["category_id"] for annotation in ground_truth["annotations"]})
     if not results:
         return {category: {"mAP_50": 0.0, "mAP": 0.0} for category in categories}
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        # copies: pycocotools writes into the annotations
-        annotations = [{"iscrowd": 0, **annotation} for annotation in ground_truth["annotations"]]
-        truth.dataset = {"info": {}, **ground_truth, "annotations": annotations}
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes([dict(result) for result in results]), "bbox")
+        evaluation = coco_evaluation(ground_truth, results)
         evaluation.params.catIds = categories
         evaluation.evaluate()
         evaluation.accumulate()

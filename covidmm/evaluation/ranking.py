@@ -21,12 +21,14 @@ class Ranking:
         hits: (N,) true positives.
         clusters: (N,) the study of each.
         truths: (S,) true boxes of each study.
+        group_ties: equal scores pass a threshold together; COCOeval lets them pass one by one.
     """
 
     scores: NDArray[np.float64]
     hits: NDArray[np.bool_]
     clusters: NDArray[np.int64]
     truths: NDArray[np.int64]
+    group_ties: bool = True
 
     @classmethod
     def of(
@@ -36,6 +38,7 @@ class Ranking:
         truths: Sequence[int],
         clusters: Sequence[int],
         count: int,
+        group_ties: bool = True,
     ) -> Ranking:
         """Pool the predictions of images.
 
@@ -45,6 +48,7 @@ class Ranking:
             truths: per image, the number of its true boxes.
             clusters: per image, its study in 0..count - 1.
             count: number of studies.
+            group_ties: whether equal scores pass a threshold together.
         """
         pooled = np.concatenate([np.zeros(0), *scores]).astype(np.float64)
         order = np.argsort(-pooled, kind="stable")
@@ -54,14 +58,16 @@ class Ranking:
             np.concatenate([np.zeros(0, bool), *hits])[order],
             owners[order],
             np.bincount(np.asarray(clusters, np.int64), weights=truths, minlength=count).astype(np.int64),
+            group_ties,
         )
 
     def curve(self, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Precision and recall at each distinct score, study s counted ``weights[s]`` times; nan without truth."""
         own = weights[self.clusters]
         found, kept = np.cumsum(own * self.hits), np.cumsum(own)
-        # equal scores pass a threshold together
-        last = np.append(np.diff(self.scores) != 0, True)[: len(self.scores)] & (kept > 0)
+        last = kept > 0
+        if self.group_ties:
+            last &= np.append(np.diff(self.scores) != 0, True)[: len(self.scores)]
         total = float(weights @ self.truths)
         recall = found[last] / total if total else np.full(int(last.sum()), np.nan)
         return found[last] / kept[last], recall
@@ -75,7 +81,10 @@ class Ranking:
         return float((np.diff(recall, prepend=0.0) * envelope).sum())
 
     def coco_ap(self, weights: NDArray[np.float64]) -> float:
-        """Mean of the envelope at COCOeval's 101 recalls, nan where there is no truth."""
+        """Mean of the envelope at COCOeval's 101 recalls, nan where there is no truth.
+
+        It is COCOeval's own number with hits by :func:`~covidmm.evaluation.coco.coco_matches` and ties not grouped.
+        """
         precision, recall = self.curve(weights)
         if not weights @ self.truths:
             return float("nan")

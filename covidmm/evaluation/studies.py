@@ -24,7 +24,8 @@ def score_studies(truth: Mapping[str, str], probabilities: Mapping[str, Sequence
 
     Returns:
         As :func:`covidmm.evaluation.classification.score_labels`, with ``confusion``, ``calibration``, ``ece``,
-        ``classes``, ``cases`` and, for accuracy, F1 and mAP, ``..._interval``.
+        ``classes``, ``cases`` and, for accuracy, precision, recall, F1 and mAP,
+        ``..._interval``.
     """
     targets = np.eye(len(STUDY_CLASSES))[[STUDY_CLASSES.index(name) for name in truth.values()]]
     scores = np.array([probabilities.get(study, (1.0, 0.0, 0.0, 0.0)) for study in truth], np.float64)
@@ -36,7 +37,7 @@ def score_studies(truth: Mapping[str, str], probabilities: Mapping[str, Sequence
 
 
 def _statistic(targets: NDArray[np.float64], scores: NDArray[np.float64]) -> Any:
-    """Accuracy, macro F1 and mAP of the studies, each counted by its weight."""
+    """Accuracy, macro precision, recall and F1, and mAP of the studies, each counted by its weight."""
     decided = np.eye(scores.shape[1])[scores.argmax(1)]
     clusters = np.arange(len(targets))
     rankings = [
@@ -47,11 +48,12 @@ def _statistic(targets: NDArray[np.float64], scores: NDArray[np.float64]) -> Any
     def statistic(weights: NDArray[np.float64]) -> dict[str, float]:
         hits, guessed, real = weights @ (targets * decided), weights @ decided, weights @ targets
         there = real > 0
-        f1 = 2 * hits[there] / (guessed + real)[there]
         areas = [ranking.voc_ap(weights) for ranking in rankings]
         return {
             "accuracy": float(hits.sum() / weights.sum()),
-            "f1": float(f1.mean()),
+            "precision": float((hits / np.maximum(guessed, 1))[there].mean()),
+            "recall": float((hits / np.maximum(real, 1))[there].mean()),
+            "f1": float((2 * hits / np.maximum(guessed + real, 1))[there].mean()),
             "mAP": float(np.nanmean(areas)),
         }
 

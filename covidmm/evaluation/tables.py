@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _ROWS = {"mAP@.50": "mAP_50", "F1": "f1", "mean recall": "recall", "mean precision": "precision"}
-_STUDY = {"accuracy": "accuracy", "macro F1": "f1", "mAP": "mAP"}
+_STUDY = {"accuracy": "accuracy", "macro F1": "f1", "recall": "recall", "precision": "precision", "mAP": "mAP"}
 
 
 def format_comparison(found: Mapping[str, Mapping[str, Any]], studies: int) -> str:
@@ -26,7 +26,9 @@ def format_comparison(found: Mapping[str, Mapping[str, Any]], studies: int) -> s
     cells = [f"{metrics['threshold']:.3f}".rjust(width) for metrics in detectors.values()]
     lines.append("".join(["threshold".ljust(16), *cells]))
     if "study" in found:
-        cells = [f"{title} {_with_interval(found['study'], key)}" for title, key in _STUDY.items()]
+        cells = [
+            f"{title} {_with_interval(found['study'], key)}" for title, key in _STUDY.items() if key in found["study"]
+        ]
         lines.append(f"studies: {', '.join(cells)}")
     if "competition" in found:
         lines.append(_competition(found["competition"]))

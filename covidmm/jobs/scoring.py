@@ -14,8 +14,9 @@ from covidmm.atomic import json_bytes, write_bytes
 from covidmm.datasets.cases import read_cases
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import LEVEL, RESAMPLES, intervals
+from covidmm.evaluation.coco import coco_matches
 from covidmm.evaluation.competition import labels_of, score_submission
-from covidmm.evaluation.detection import match, score_detections
+from covidmm.evaluation.detection import IOU_THRESHOLD, match, score_detections
 from covidmm.evaluation.ranking import Ranking
 from covidmm.evaluation.results import write_metrics
 from covidmm.evaluation.studies import score_studies
@@ -79,8 +80,8 @@ def detector_intervals(
     found = {}
     for name, one in predictions.items():
         studies = {study: number for number, study in enumerate(dict.fromkeys(i.study_id for i in one.images))}
-        ranking = _ranking(one, truth, studies)
-        found[name] = intervals(_statistic(ranking, thresholds[name]), len(studies))
+        rankings = _ranking(one, truth, studies), _coco_ranking(one, truth, studies)
+        found[name] = intervals(_statistic(*rankings, thresholds[name]), len(studies))
     return found
 
 
@@ -95,10 +96,20 @@ def _ranking(predictions: Predictions, truth: Truth, studies: Mapping[str, int])
     return Ranking.of(scores, hits, truths, clusters, len(studies))
 
 
-def _statistic(ranking: Ranking, threshold: float) -> Any:
+def _coco_ranking(predictions: Predictions, truth: Truth, studies: Mapping[str, int]) -> Ranking:
+    """The predictions as COCOeval matches and ranks them, so that the interval is that of the number in the table."""
+    found = coco_matches(ground_truth(predictions, truth), json.loads(predictions.path.read_text()), IOU_THRESHOLD)
+    nothing = np.zeros(0), np.zeros(0, bool)
+    scores, hits = zip(*(found.get(k, nothing) for k in range(1, len(predictions.images) + 1)), strict=True)
+    truths = [len(truth.boxes[image.image_id]) for image in predictions.images]
+    clusters = [studies[image.study_id] for image in predictions.images]
+    return Ranking.of(scores, hits, truths, clusters, len(studies), group_ties=False)
+
+
+def _statistic(ranking: Ranking, coco: Ranking, threshold: float) -> Any:
     def statistic(weights: NDArray[np.float64]) -> dict[str, float]:
         precision, recall, f1 = ranking.at(threshold, weights)
-        return {"mAP_50": ranking.coco_ap(weights), "f1": f1, "recall": recall, "precision": precision}
+        return {"mAP_50": coco.coco_ap(weights), "f1": f1, "recall": recall, "precision": precision}
 
     return statistic
 

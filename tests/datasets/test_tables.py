@@ -88,3 +88,12 @@ def test_an_empty_or_missing_folder_is_an_error(tmp_path):
         find_files(tmp_path, ".dcm")
     with pytest.raises(DataError, match="No such file"):
         find_files(tmp_path / "missing", ".dcm")
+
+
+@pytest.mark.parametrize(("row", "fields"), [("a", 1), ("a,b,c", 3), ("a,b,c,d", 4)])
+def test_a_row_of_another_length_is_named_where_rows_must_be_whole(tmp_path, row, fields):
+    path = tmp_path / "table.csv"
+    path.write_text(f"id,boxes\n1,2\n{row}\n")
+    assert len(list(read_rows(path, ("id",)))) == 2
+    with pytest.raises(DataError, match=rf"table.csv: line 3: {fields} fields, the header has 2"):
+        list(read_rows(path, ("id",), whole=True))

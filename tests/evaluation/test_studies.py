@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from covidmm.evaluation.classification import score_labels
-from covidmm.evaluation.studies import score_studies
+from covidmm.evaluation.studies import _statistic, score_studies
 from covidmm.findings import STUDY_CLASSES
 
 
@@ -26,7 +26,7 @@ def test_it_is_scikit_learn_s_and_the_test_tool_s():
 def test_the_intervals_hold_the_values():
     truth, _, scores = draw()
     found = score_studies(truth, {f"s{k}": row for k, row in enumerate(scores)})
-    for name in ("accuracy", "f1", "mAP"):
+    for name in ("accuracy", "precision", "recall", "f1", "mAP"):
         low, high = found[f"{name}_interval"]
         assert low < found[name] < high
         assert high - low < 0.4
@@ -39,3 +39,10 @@ def test_a_study_that_nobody_classified_counts_as_negative():
     assert score_studies(truth, answered)["accuracy"] == accuracy_score(
         kinds, np.concatenate([[first], scores[1:]]).argmax(1)
     )
+
+
+def test_at_weights_of_one_the_statistic_is_the_metric():
+    truth, kinds, scores = draw(seed=3)
+    found = score_studies(truth, {f"s{k}": row for k, row in enumerate(scores)})
+    ones = _statistic(np.eye(4)[kinds], scores)(np.ones(60))
+    assert ones == pytest.approx({name: found[name] for name in ones}, abs=1e-9)

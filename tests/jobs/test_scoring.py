@@ -6,7 +6,7 @@ import pytest
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import score_detections
 from covidmm.findings import Detections
-from covidmm.jobs.scoring import choose_thresholds, ground_truth, score_each, stored_thresholds
+from covidmm.jobs.scoring import choose_thresholds, detector_intervals, ground_truth, score_each, stored_thresholds
 from covidmm.jobs.truth import Truth
 from covidmm.predictions import ImageEntry, PredictionsWriter
 
@@ -59,3 +59,32 @@ def test_thresholds_of_other_models_or_fusions_are_refused(tmp_path):
     path.write_text("{")
     with pytest.raises(DataError, match="damaged"):
         stored_thresholds(path, {"a": other})
+
+
+def test_every_interval_is_of_the_number_beside_it(tmp_path):
+    rng = np.random.default_rng(0)
+    images = [ImageEntry(f"i{k}", f"s{k // 2}", 300, 300) for k in range(40)]
+    boxes, found = {}, []
+    for image in images:
+        low = rng.uniform(50, 100, (2, 2))
+        own = np.hstack([low, low + rng.uniform(90, 140, (2, 2))]) if rng.random() < 0.7 else np.zeros((0, 4))
+        boxes[image.image_id] = own
+        near = np.vstack([own, own]) + rng.uniform(-25, 25, (2 * len(own), 4))
+        found.append(Detections(near, rng.random(len(near)).round(1)))
+    with PredictionsWriter(tmp_path, "a", {"data_sha256": "x", "checkpoint": "a"}) as writer:
+        writer.add(list(zip(images, found, strict=True)))
+        one = writer.finish()
+    truth = Truth(boxes, {})
+    value = score_each({"a": one}, truth, {"a": 0.3})["a"]
+    seen = []
+
+    def ones(statistic, clusters):
+        seen.append((statistic(np.ones(clusters)), clusters))
+        return {}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("covidmm.jobs.scoring.intervals", ones)
+        detector_intervals({"a": one}, truth, {"a": 0.3})
+    ((found_, studies),) = seen
+    assert studies == 20
+    assert found_ == pytest.approx({name: value[name] for name in ("mAP_50", "f1", "recall", "precision")}, abs=1e-9)
