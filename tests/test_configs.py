@@ -13,7 +13,10 @@ from covidmm.engine.preflight import check_classes
 from covidmm.errors import ConfigError
 from covidmm.findings import STUDY_CLASSES
 
-CONFIGS = sorted(p for p in Path("configs").rglob("*.py") if "_base_" not in p.parts)
+# an ensemble is no experiment of the runner; tests/ensembles/test_config.py loads those
+CONFIGS = sorted(
+    p for p in Path("configs").rglob("*.py") if "_base_" not in p.parts and not p.name.startswith("ensemble_")
+)
 
 
 @pytest.fixture(autouse=True)
