@@ -1,6 +1,8 @@
 """The predictor on every kind of source, against the files that the folder job makes."""
 
+import re
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +16,8 @@ from covidmm.datasets.cases import read_cases
 from covidmm.ensembles.config import load_ensemble
 from covidmm.errors import DataError, PluginError, RadiographError
 from covidmm.inference import Predictor
-from covidmm.jobs.ensemble import run_folder
+from covidmm.jobs.outcome import run_folder
+from covidmm.jobs.prediction import FolderRun
 from covidmm.plugins import PluginManager
 
 
@@ -37,7 +40,7 @@ def same(one, other):
 def test_a_folder_gives_what_the_ensemble_job_writes(predictor, random_ensemble, tmp_path):
     manager = PluginManager([covidmm.ensembles, covidmm.studies])
     config = load_ensemble(random_ensemble.config)
-    outcome = run_folder(config, read_cases(random_ensemble.raw), tmp_path, manager)
+    outcome = run_folder(FolderRun(config, read_cases(random_ensemble.raw), tmp_path), manager)
     wanted = {image.image_id: found for image, found in outcome.fused}
     found = predictor(random_ensemble.raw)
     assert sum(len(study.images) for study in found) == len(wanted)
@@ -100,3 +103,17 @@ def test_nothing_to_predict(predictor, tmp_path):
 def test_an_unknown_strategy_is_refused_before_a_model_is_loaded(random_ensemble):
     with pytest.raises(PluginError, match="unknown ensemble strategy 'wfb': did you mean 'wbf'"):
         Predictor.from_config(random_ensemble.config, ["strategy.type=wfb"])
+
+
+def test_the_example_of_the_readme_runs(random_ensemble, tmp_path, monkeypatch, capsys):
+    root = Path(__file__).parents[2]
+    (example,) = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)
+    assert len(example.strip().splitlines()) == 5  # a blank line aside, as short as it can be
+    published = {"frcnn": "frcnn_r18_siim", "yolo": "yolov5n_siim", "study": "study_r18_siim"}
+    for name, store_name in published.items():
+        shutil.copy(random_ensemble.config.with_name(f"{name}.pth"), tmp_path / f"{store_name}.pth")
+    monkeypatch.setenv("COVIDMM_CHECKPOINTS", str(tmp_path))
+    monkeypatch.chdir(root)
+    folder = random_ensemble.raw / "train" / "study001"
+    exec(example.replace("path/to/radiographs", str(folder)), {})
+    assert capsys.readouterr().out.count("study001") == 1
