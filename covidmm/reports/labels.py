@@ -62,7 +62,7 @@ def reliability_figure(calibration: Mapping[str, Any]) -> Figure:
     above.scatter(confidence, accuracy, color="tab:blue", label="model, per bin", clip_on=False, zorder=3)
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     above.set_title(f"Reliability, expected calibration error {calibration['ece']:.3f}", pad=12)
-    above.legend(loc="lower right")
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)  # over no point
     bars = below.bar(confidence, count, width=0.04)
     below.bar_label(bars, fontsize=8)
     below.set(xlabel="confidence", ylabel="cases")
