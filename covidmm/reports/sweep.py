@@ -24,10 +24,11 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], out: str | Path) -> None:
     """
     searched = {key: title for key, title in _TITLES.items() if len({_label(row[key]) for row in rows}) > 1}
     figure = Figure(figsize=(4.2 * max(1, len(searched)), 3.8), layout="constrained")
-    panels = figure.subplots(1, max(1, len(searched)), squeeze=False)[0]
+    # one scale, so that the panels tell which number matters
+    panels = figure.subplots(1, max(1, len(searched)), squeeze=False, sharex=True)[0]
     for axes, (key, title) in zip(panels, searched.items(), strict=False):
         best: dict[str, float] = {}
-        for row in rows:
+        for row in sorted(rows, key=lambda row: _order(row[key])):
             label = _label(row[key])
             best[label] = max(best.get(label, 0.0), row["mAP_50"])
         top = max(best.values())
@@ -44,6 +45,11 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], out: str | Path) -> None:
     figure.savefig(data, format="png", dpi=130)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     write_bytes(Path(out), data.getvalue())
+
+
+def _order(value: Any) -> tuple[float, ...]:
+    """Numbers by size; weights by the first one's share."""
+    return (value[0] / sum(value), *value) if isinstance(value, Sequence) else (value,)
 
 
 def _label(value: Any) -> str:
