@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Check prepared data for leaks, duplicates, contradictory labels and shortcuts, and a detector on its subgroups."""
+"""Check prepared data for leaks, duplicates, contradictions and shortcuts; models for where they fail and look."""
 
 import _bootstrap  # noqa: F401
 
@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("audit"), help="the folder to write (default audit/)")
     parser.add_argument("--predictions", type=Path, metavar="FILE.json", help="as tools/test.py --out writes them")
     parser.add_argument("--threshold", type=float, help="score that a predicted box needs, from validation")
+    parser.add_argument("--classifier", nargs=2, metavar=("CONFIG", "CHECKPOINT"), help="whose Grad-CAM to look at")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
     args = parser.parse_args()
@@ -32,7 +33,15 @@ def main() -> int:
     from covidmm.audit.run import audit
 
     progress = False if args.quiet else None
-    checks = audit(args.prepared, args.out, args.predictions, args.threshold, args.workers, progress)
+    checks = audit(
+        args.prepared,
+        args.out,
+        predictions=args.predictions,
+        threshold=args.threshold,
+        classifier=args.classifier,
+        workers=args.workers,
+        progress=progress,
+    )
     if not args.quiet:
         print(summary_text(checks))
         print(f"\naudit: {args.out / 'audit.html'}")

@@ -22,10 +22,11 @@ def audit(
     out: Path,
     predictions: Path | None = None,
     threshold: float | None = None,
+    classifier: tuple[str, str] | None = None,
     workers: int = 1,
     progress: bool | None = None,
 ) -> list[Check]:
-    """Check prepared folders together, and one detector's predictions on one of them.
+    """Check prepared folders together, and one detector's predictions or one classifier on one of them.
 
     Writes ``out/audit.json``, ``out/audit.html`` and one CSV per table.
 
@@ -34,15 +35,18 @@ def audit(
         out: made if missing; files of an earlier audit are replaced.
         predictions: a COCO results list in pixels of the prepared images; only with a single folder.
         threshold: for precision, recall and F1 of the subgroups, from validation.
+        classifier: config and checkpoint of a classifier, asked where it looks; only with a single folder.
         workers: processes that read images.
         progress: show a bar; None: only on a terminal.
 
     Raises:
-        ConfigError: predictions with several folders, or a threshold without predictions.
+        ConfigError: predictions or a classifier with several folders, or a threshold without predictions.
         DataError: a folder, an annotation file or the predictions cannot be used.
     """
     if predictions is not None and len(folders) != 1:
         raise ConfigError("--predictions: image numbers belong to one prepared folder, name only that one")
+    if classifier is not None and len(folders) != 1:
+        raise ConfigError("--classifier: it was trained for one data set, name only the folder of that one")
     if threshold is not None and (predictions is None or not 0 <= threshold <= 1):
         raise ConfigError(f"--threshold: expected 0 to 1 together with --predictions, got {threshold}")
     entries = read_folders(folders)
@@ -63,6 +67,7 @@ def audit(
         *check_headers(entries),
         *_check_shortcuts(readable, seen),
         *detector,
+        *_check_classifier(readable, classifier),
     ]
     write_audit(out, folders, checks, _pictures(readable, pairs))
     return checks
@@ -73,6 +78,14 @@ def _check_detector(entries: Sequence[Entry], predictions: Path, threshold: floa
 
     scored = score(entries, read_predictions(predictions))
     return [check_subgroups(scored, threshold), check_calibration(scored)]
+
+
+def _check_classifier(entries: Sequence[Entry], classifier: tuple[str, str] | None) -> list[Check]:
+    if classifier is None:
+        return []
+    from covidmm.audit.attention import check_attention
+
+    return [check_attention(entries, *classifier)]
 
 
 def _check_shortcuts(entries: Sequence[Entry], looks: Sequence[Look]) -> list[Check]:

@@ -78,28 +78,18 @@ def _note(figure: Figure) -> None:
 def attention_pictures(cfg: Any, weights: Path, temperature: float = 1.0) -> Any:
     """Per test image its name and a BGR picture: what the network saw, and Grad-CAM of its likeliest class over it.
 
-    Grad-CAM (Selvaraju et al., 2017) by Captum, on the backbone's last stage. Logits are divided by ``temperature``.
+    Logits are divided by ``temperature``.
     """
-    import torch
-    from captum.attr import LayerGradCam
-    from mmdet.registry import DATASETS, MODELS
+    from mmdet.registry import DATASETS
 
-    from covidmm.models.checkpoints import read_checkpoint, state_of
+    from covidmm.engine.loading import load_trained
+    from covidmm.models.attention import GradCam
 
-    model = MODELS.build(cfg.model)
-    model.load_state_dict(state_of(read_checkpoint(weights)))
-    model.eval()
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
-    layer = getattr(model.backbone, model.backbone.res_layers[-1])
-    explain = LayerGradCam(model, layer)
+    explain = GradCam(load_trained(cfg, weights)[0], temperature)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     for item in dataset:
-        inputs = model.data_preprocessor({"inputs": [item["inputs"]]})["inputs"]
-        with torch.no_grad():
-            scores = model.scores(model(inputs) / temperature)[0]
+        scores, heat = explain(item["inputs"])
         chosen = int(scores.argmax())
-        heat = explain.attribute(inputs, chosen, relu_attributions=True)[0, 0].detach().numpy()
         image = np.ascontiguousarray(item["inputs"].numpy().transpose(1, 2, 0))
         sample = item["data_samples"]
         truth = [name for name, value in zip(dataset.metainfo["classes"], sample.target, strict=True) if value]

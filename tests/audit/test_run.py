@@ -56,6 +56,8 @@ def test_damaged_images_are_a_fault_and_the_rest_goes_on(planted, plants, tmp_pa
 def test_predictions_belong_to_one_folder(clean, tmp_path):
     with pytest.raises(ConfigError, match="one prepared folder"):
         audit([clean, clean], tmp_path / "out", predictions=tmp_path / "a.json")
+    with pytest.raises(ConfigError, match="--classifier"):
+        audit([clean, clean], tmp_path / "out", classifier=("a.py", "a.pth"))
     with pytest.raises(ConfigError, match="together with --predictions"):
         audit([clean], tmp_path / "out", threshold=0.5)
     assert not (tmp_path / "out").exists()
