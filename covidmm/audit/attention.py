@@ -85,11 +85,11 @@ def _judge(rows: list[tuple], studies: list[str], images: int, paragraph: str, s
         f"(difference {low:+.2f} to {high:+.2f}), {len(rows)} images"
     )
     if level > Level.OK:
-        paragraph += "This network looks at the lungs less than chance would: look for what it sees beside them."
+        paragraph += "This network looks at the lungs less than chance would: look for what it sees beside them. "
     elif low <= 0:
-        paragraph += "That it looks at the lungs at all is not shown here."
+        paragraph += "That it looks at the lungs at all is not shown here. "
     own = sum(row[2] == "own" for row in rows)
-    paragraph += f" {len(rows) - own} of {len(rows)} images had no outline of their own and got the typical one."
+    paragraph += f"{len(rows) - own} of {len(rows)} images had no outline of their own and got the typical one."
     numbers = {
         "images": images,
         "used": len(rows),
@@ -100,7 +100,7 @@ def _judge(rows: list[tuple], studies: list[str], images: int, paragraph: str, s
         "high": float(high),
     }
     table = Table("attention", ("image", "class", "outline", "inside", "area"), rows)
-    return Check("attention", level, summary, paragraph.strip(), numbers, (table,))
+    return Check("attention", level, summary, paragraph, numbers, (table,))
 
 
 def _classifier(config: str, checkpoint: str) -> tuple[Callable, Callable[[NDArray], Tensor], Sequence[str]]:
