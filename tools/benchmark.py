@@ -37,6 +37,17 @@ def parser() -> argparse.ArgumentParser:
     yolov5.add_argument("--pixels", type=positive, default=512, help="side of the input (default 512)")
     yolov5.add_argument("--batches", type=positive, nargs="+", default=[1, 8], help="batch sizes (default 1 8)")
     yolov5.add_argument("--repeats", type=positive, default=5, help="timed runs, of which the median (default 5)")
+    frcnn = subjects.add_parser("frcnn", help="training step of Faster R-CNN, against torchvision's")
+    frcnn.add_argument(
+        "--backbone",
+        choices=("resnext101_32x8d", "resnet18"),
+        default="resnext101_32x8d",
+        help="the report's, or a quick one (default resnext101_32x8d)",
+    )
+    frcnn.add_argument("--pixels", type=positive, default=512, help="side of the input (default 512)")
+    frcnn.add_argument("--batch", type=positive, default=2, help="images per step (default 2)")
+    frcnn.add_argument("--repeats", type=positive, default=5, help="timed runs, of which the median (default 5)")
+    frcnn.add_argument("--precisions", nargs="+", choices=("float32", "mixed"), default=["float32", "mixed"])
     classifier = subjects.add_parser(
         "classifier", help="inference and training step of the finding classifier, against a plain torchvision loop"
     )
@@ -57,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     fusion.add_argument("--images", type=positive, default=1263, help="default 1263")
     fusion.add_argument("--boxes", type=positive, default=100, help="boxes of each member (default 100)")
     fusion.add_argument("--repeats", type=positive, default=5, help="timed runs, of which the median (default 5)")
-    for subject in (dicom, yolov5, classifier, fusion):
+    for subject in (dicom, yolov5, frcnn, classifier, fusion):
         subject.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return top
 
@@ -70,6 +81,7 @@ def main() -> int:
     measure = {
         "dicom": measure_dicom,
         "yolov5": measure_yolov5,
+        "frcnn": measure_frcnn,
         "classifier": measure_classifier,
         "fusion": measure_fusion,
     }[subject]
@@ -95,6 +107,14 @@ def measure_yolov5(**arguments: Any) -> tuple[dict, bool]:
 
     report = yolov5.benchmark_yolov5(**arguments)
     print(yolov5.format_timings(report))
+    return report, True
+
+
+def measure_frcnn(**arguments: Any) -> tuple[dict, bool]:
+    from covidmm.benchmarks import frcnn
+
+    report = frcnn.benchmark_frcnn(**arguments)
+    print(frcnn.format_frcnn(report))
     return report, True
 
 
