@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import re
+import stat
 import warnings
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.errors import RadiographError
-from covidmm.grey import grey_of_stored, luminance, stretch
+from covidmm.grey import grey_of_stored, luminance, stretch, stretch_parts
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -28,8 +30,13 @@ if TYPE_CHECKING:
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
 logging.getLogger("openjpeg").addHandler(logging.NullHandler())
 
-#: No radiograph has more pixels; a header that declares more is a mistake or an attack.
-MAX_PIXELS = 2**28
+#: No radiograph has more pixels, times samples per pixel; a header that declares more is a mistake or an attack.
+#: Chosen here: a film of 35 cm x 43 cm scanned at 50 micrometres has less than half of it.
+MAX_PIXELS = 2**27
+#: Nor is a file larger, packed or unpacked. Chosen here: twice what so many pixels of 16 bits need.
+MAX_BYTES = 2**29
+
+_CHUNK = 2**20
 
 _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
 _HEADER_TAGS = (
@@ -93,12 +100,16 @@ def read(path: str | Path) -> Radiograph:
             names the file and the cause.
     """
     path = Path(path)
-    with _one_line_errors(path):
+    with _one_line_errors(path), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _require_file(path)
         if _is_picture(path):
             return _read_picture(path)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            found = _of_dataset(path, _dataset(path))
+        dataset = _dataset(path)
+        # pydicom goes on with what it has, which may be nothing
+        if any("nd of file" in str(warning.message) for warning in caught):
+            raise ValueError("ends in the middle of an element: the file is cut short")
+        found = _of_dataset(path, dataset)
         if any("excess padding" in str(warning.message) for warning in caught):
             found = replace(found, notes=(*found.notes, "excess pixel bytes ignored"))
         return found
@@ -126,7 +137,7 @@ def of_array(pixels: NDArray) -> Radiograph:
         pixels = np.asarray(pixels)
         if pixels.ndim != 2:
             raise ValueError(f"a grey image has two dimensions, not the shape {pixels.shape}")
-        _check_size(*pixels.shape)
+        _check_size(*pixels.shape, 1)
         grey = pixels.copy() if pixels.dtype == np.uint8 else stretch(pixels.astype(np.float64))
     grey.setflags(write=False)
     return Radiograph(Header(path, *pixels.shape), grey)
@@ -139,15 +150,15 @@ def read_header(path: str | Path) -> Header:
         RadiographError: as :func:`read`, except for faults of the pixels.
     """
     path = Path(path)
-    with _one_line_errors(path):
+    with _one_line_errors(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _require_file(path)
         if _is_picture(path):
             from PIL import Image
 
             with Image.open(path) as picture:
                 return Header(path, picture.height, picture.width, bits_stored=_bits(picture.mode))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _header(path, _dataset(path, header_only=True))
+        return _header(path, _dataset(path, header_only=True))
 
 
 def resize_longer(pixels: NDArray[np.uint8], max_size: int) -> NDArray[np.uint8]:
@@ -166,10 +177,6 @@ def _one_line_errors(path: Path) -> Iterator[None]:
     from PIL import UnidentifiedImageError
 
     try:
-        if path.is_dir():
-            raise ValueError("is a folder, not a file")
-        if path.exists() and not path.stat().st_size:
-            raise ValueError("is empty")
         yield
     except FileNotFoundError as error:
         raise RadiographError(f"{path}: no such file") from error
@@ -179,9 +186,25 @@ def _one_line_errors(path: Path) -> Iterator[None]:
         raise RadiographError(f"{path}: damaged picture") from error
     except MemoryError as error:
         raise RadiographError(f"{path}: does not fit into memory") from error
+    except RecursionError as error:
+        raise RadiographError(f"{path}: sequences inside sequences, deeper than any radiograph's") from error
     except Exception as error:  # decoders of foreign bytes raise anything
-        cause = " ".join(str(error).split()) or type(error).__name__
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        cause = " ".join(text.split()) or type(error).__name__
         raise RadiographError(f"{path}: {cause[:300]}") from error
+
+
+def _require_file(path: Path) -> None:
+    """Refuse what is no file of bytes before it is opened: a pipe would be waited for, a device never end."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise ValueError("is a folder, not a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("is not a regular file")
+    if not status.st_size:
+        raise ValueError("is empty")
+    if status.st_size > MAX_BYTES:
+        raise ValueError(f"has {status.st_size:,} bytes, more than the {MAX_BYTES:,} that are allowed")
 
 
 def _is_picture(path: Path) -> bool:
@@ -198,11 +221,11 @@ def _read_picture(path: Path) -> Radiograph:
     from PIL import Image
 
     with Image.open(path) as picture:
-        _check_size(picture.height, picture.width)
+        _check_size(picture.height, picture.width, len(picture.getbands()))
         header = Header(path, picture.height, picture.width, bits_stored=_bits(picture.mode))
         notes = [f"first of {picture.n_frames} pages"] if getattr(picture, "n_frames", 1) > 1 else []
         deep = header.bits_stored > 8
-        pixels = stretch(np.asarray(picture, np.float64)) if deep else np.array(picture.convert("L"))
+        pixels = stretch_parts(np.asarray(picture)) if deep else np.array(picture.convert("L"))
     pixels.setflags(write=False)
     return Radiograph(header, pixels, tuple(notes))
 
@@ -211,6 +234,7 @@ def _dataset(path: Path, header_only: bool = False) -> Dataset:
     import pydicom
     from pydicom.errors import InvalidDicomError
 
+    _check_deflated(path)
     options: dict[str, Any] = {"stop_before_pixels": header_only}
     if header_only:
         options["specific_tags"] = list(_HEADER_TAGS)
@@ -229,6 +253,24 @@ def _dataset(path: Path, header_only: bool = False) -> Dataset:
         return dataset
 
 
+def _check_deflated(path: Path) -> None:
+    """Unpack a deflated file once into nothing: pydicom would unpack it into memory, whatever it grows to."""
+    from pydicom.filereader import _read_file_meta_info, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    with path.open("rb") as file:
+        read_preamble(file, force=True)
+        # the very function that decides whether pydicom unpacks
+        if _read_file_meta_info(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            return
+        unpacker, unpacked, packed = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""
+        while packed := packed or file.read(_CHUNK):
+            unpacked += len(unpacker.decompress(packed, _CHUNK))
+            packed = unpacker.unconsumed_tail
+            if unpacked > MAX_BYTES:
+                raise ValueError(f"unpacks to more than the {MAX_BYTES:,} bytes that are allowed")
+
+
 def _of_dataset(path: Path, dataset: Dataset) -> Radiograph:
     header = _header(path, dataset)
     pixels, notes = _decode(dataset, header)
@@ -241,13 +283,22 @@ def _header(path: Path, dataset: Dataset) -> Header:
         value = dataset.get(name)
         return (str(value).strip() or None) if value is not None else None
 
+    def number(name: str, default: int | None = None) -> int:
+        value = dataset.get(name)
+        if default is not None and (value is None or value == ""):
+            return default
+        try:
+            return int(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} is {text(name)!r:.50}, expected a whole number") from None
+
     missing = [name for name in ("Rows", "Columns", "PhotometricInterpretation") if text(name) is None]
     if missing:
         raise ValueError(f"DICOM without {missing[0]}: it holds no image")
     return Header(
         path,
-        height=int(dataset.Rows),
-        width=int(dataset.Columns),
+        height=number("Rows"),
+        width=number("Columns"),
         study=text("StudyInstanceUID"),
         series=text("SeriesInstanceUID"),
         image=text("SOPInstanceUID"),
@@ -257,9 +308,9 @@ def _header(path: Path, dataset: Dataset) -> Header:
         age=_years(text("PatientAge")),
         modality=text("Modality"),
         patient=text("PatientID"),
-        bits_stored=int(dataset.get("BitsStored") or 8),
+        bits_stored=number("BitsStored", 8),
         transfer_syntax=str(dataset.file_meta.get("TransferSyntaxUID", "")) or None,
-        frames=int(dataset.get("NumberOfFrames") or 1),
+        frames=number("NumberOfFrames", 1) or 1,
         manufacturer=text("Manufacturer"),
         body_part=text("BodyPartExamined"),
     )
@@ -271,31 +322,55 @@ def _years(age: str | None) -> int | None:
     return int(found[1]) // {"D": 365, "W": 52, "M": 12, "Y": 1, None: 1}[found[2]] if found else None
 
 
-def _check_size(height: int, width: int) -> None:
+def _check_size(height: int, width: int, samples: int) -> None:
     if height < 1 or width < 1:
         raise ValueError(f"declares an image of {height} rows and {width} columns")
-    if height * width > MAX_PIXELS:
-        raise ValueError(f"declares {height} x {width} pixels, more than the {MAX_PIXELS:,} that are allowed")
+    if height * width * samples > MAX_PIXELS:
+        shown = f"{height} x {width} pixels" + f" of {samples} samples" * (samples > 1)
+        raise ValueError(f"declares {shown}, more than the {MAX_PIXELS:,} that are allowed")
 
 
 def _decode(dataset: Dataset, header: Header) -> tuple[NDArray[np.uint8], list[str]]:
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    _check_size(header.height, header.width, samples)
+    if not any(dataset.get(name) for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise ValueError("has no pixel data")
+    notes = [f"first of {header.frames} frames"] if header.frames > 1 else []
+    stored = _stored(dataset, header, samples)
+    if samples > 1:
+        return stretch_parts(stored, luminance), notes
+    if header.photometric == "PALETTE COLOR":
+        return stretch_parts(stored, _palette(dataset)), notes
+    return grey_of_stored(stored, dataset, notes), notes
+
+
+def _palette(dataset: Dataset) -> Callable[[NDArray], NDArray]:
+    from pydicom.pixels import apply_color_lut
+
+    def show(part: NDArray) -> NDArray:
+        try:
+            return luminance(apply_color_lut(part, dataset))
+        except Exception as error:  # pydicom raises anything
+            raise ValueError(f"its palette cannot be applied ({error})") from error
+
+    return show
+
+
+def _stored(dataset: Dataset, header: Header, samples: int) -> NDArray:
+    """The first frame's values as they are stored, colours as RGB."""
+    from pydicom.encaps import get_frame
     from pydicom.pixels import pixel_array
     from pydicom.uid import UID
 
-    _check_size(header.height, header.width)
-    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise ValueError("has no pixel data")
-    notes = [f"first of {header.frames} frames"] if header.frames > 1 else []
-    colour = int(dataset.get("SamplesPerPixel") or 1) > 1
-    try:
-        stored = pixel_array(dataset, index=0, raw=not colour)
-    except NotImplementedError:
-        syntax = UID(header.transfer_syntax or "")
-        raise ValueError(f"unsupported transfer syntax {syntax} ({syntax.name})") from None
-    if colour:
-        return stretch(luminance(stored)), notes
-    if header.photometric == "PALETTE COLOR":
-        from pydicom.pixels import apply_color_lut
+    from covidmm.codestreams import DECODERS, decoder_cause, require_size
 
-        return stretch(luminance(apply_color_lut(stored, dataset))), notes
-    return grey_of_stored(stored, dataset, notes), notes
+    syntax = UID(header.transfer_syntax or "")
+    if syntax in DECODERS:
+        frame = get_frame(dataset.PixelData, 0, number_of_frames=header.frames)
+        require_size(frame, syntax, (header.height, header.width, samples))
+    try:
+        return pixel_array(dataset, index=0, raw=samples == 1, decoding_plugin=DECODERS.get(syntax, ""))
+    except NotImplementedError:
+        raise ValueError(f"unsupported transfer syntax {syntax} ({syntax.name})") from None
+    except RuntimeError as error:
+        raise ValueError(decoder_cause(error)) from error

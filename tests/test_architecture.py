@@ -10,7 +10,7 @@ PACKAGE = ROOT / "covidmm"
 # docs/architecture.md: a room may import what stands before it, and its own kind
 ORDER = [
     {"errors", "atomic", "ops", "__init__"},
-    {"grey"},
+    {"grey", "codestreams"},
     {"radiograph"},
     {"findings"},
     {"predictions"},

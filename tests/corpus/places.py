@@ -7,23 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.corpus.entry import Entry
-from tests.corpus.valid import valid_files
+from tests.corpus.valid import dataset, saved
 
 
 def place_entries() -> Iterator[Entry]:
     """All of them."""
-    yield Entry("folder.dcm", "is a folder", "is a folder", make=Path.mkdir)
-    yield Entry("pipe.dcm", _IRREGULAR, _IRREGULAR, make=os.mkfifo)
-    yield Entry("device.dcm", _IRREGULAR, _IRREGULAR, make=lambda path: path.symlink_to("/dev/zero"))
-    yield Entry("link_to_nothing.dcm", "no such file", "no such file", make=lambda path: path.symlink_to("nothing"))
-    yield Entry("link_to_itself.dcm", "symbolic link", "symbolic link", make=lambda path: path.symlink_to(path.name))
-    yield Entry("link_to_folder.dcm", "is a folder", "is a folder", make=lambda path: path.symlink_to("."))
-    yield Entry("unreadable.dcm", "may not be read", "may not be read", make=_unreadable)
-
-
-_IRREGULAR = "is not a regular file"
+    yield Entry("folder.dcm", make=Path.mkdir)
+    yield Entry("pipe.dcm", make=os.mkfifo)
+    yield Entry("device.dcm", make=lambda path: path.symlink_to("/dev/zero"))
+    yield Entry("link_to_nothing.dcm", make=lambda path: path.symlink_to("nothing"))
+    yield Entry("link_to_itself.dcm", make=lambda path: path.symlink_to(path.name))
+    yield Entry("link_to_folder.dcm", make=lambda path: path.symlink_to("."))
+    yield Entry("unreadable.dcm", make=_unreadable)
 
 
 def _unreadable(path: Path) -> None:
-    path.write_bytes(valid_files()["explicit.dcm"])
+    path.write_bytes(saved(dataset("unreadable.dcm")))
     path.chmod(0)

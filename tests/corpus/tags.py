@@ -11,19 +11,17 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    MPEG2MPML,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     JPEGLosslessSV1,
     JPEGLSLossless,
-    MPEG2MPML,
     RLELossless,
 )
 
 from tests.corpus.entry import Entry, dicom
-from tests.corpus.valid import HEIGHT, META_START, dataset, encapsulated, saved, smooth, valid_files
-
-_NOT_AN_IMAGE = "is neither DICOM nor PNG"
+from tests.corpus.valid import HEIGHT, META_START, SYNTAXES, compressed, dataset, encapsulated, saved, smooth
 
 
 def tag_entries() -> Iterator[Entry]:
@@ -37,31 +35,30 @@ def tag_entries() -> Iterator[Entry]:
 
 
 def _cut() -> Iterator[Entry]:
-    whole = valid_files()
     for name, content in {
         "one_byte.dcm": b"D",
         "zeros.dcm": bytes(4096),
         "text.dcm": b"Not the pixels that you look for.\n" * 99,
-        "wrong_magic.dcm": b"\0" * 128 + b"DICN" + whole["explicit.dcm"][132:],
+        "wrong_magic.dcm": b"\0" * 128 + b"DICN" + saved(dataset("wrong_magic.dcm"))[132:],
         "noise.dcm": np.random.default_rng(0).bytes(5000),
     }.items():
-        yield Entry(name, _NOT_AN_IMAGE, _NOT_AN_IMAGE, content)
-    yield Entry("empty.dcm", "is empty", "is empty", b"")
-    yield Entry("only_magic.dcm", "DICOM without Rows", "DICOM without Rows", b"\0" * 128 + b"DICM")
-    yield Entry("no_preamble.dcm", None, None, whole["explicit.dcm"][132:])
+        yield Entry(name, content)
+    yield Entry("empty.dcm", b"")
+    yield Entry("only_magic.dcm", b"\0" * 128 + b"DICM")
+    yield Entry("no_preamble.dcm", saved(dataset("no_preamble.dcm"))[132:])
     for name in ("explicit", "implicit", "jpeg_lossless", "jpeg_2000", "rle", "jpeg_ls", "jpeg_baseline", "deflated"):
-        content = whole[f"{name}.dcm"]
         for percent in (5, 12, 20, 40, 60, 95):
-            yield Entry(f"cut_{name}_{percent:02}.dcm", "?", "?", content[: len(content) * percent // 100])
+            whole = compressed(f"cut_{name}_{percent:02}.dcm", SYNTAXES[name])
+            yield Entry(f"cut_{name}_{percent:02}.dcm", whole[: len(whole) * percent // 100])
 
 
 def _contradictory() -> Iterator[Entry]:
-    for tag in ("Rows", "Columns", "PhotometricInterpretation"):
-        yield dicom(f"without_{tag}.dcm", f"DICOM without {tag}", f"DICOM without {tag}", **{tag: None})
-    for tag in ("BitsAllocated", "SamplesPerPixel", "PixelRepresentation", "BitsStored", "HighBit", "PixelData"):
-        yield dicom(f"without_{tag}.dcm", "?", **{tag: None})
-    for number, (tag, value) in enumerate(
-        [
+    for tag in (
+        "Rows", "Columns", "PhotometricInterpretation", "BitsAllocated", "SamplesPerPixel", "PixelRepresentation",
+        "BitsStored", "HighBit", "PixelData",
+    ):  # fmt: skip
+        yield dicom(f"without_{tag}.dcm", **{tag: None})
+    for tag, value in (
             ("Rows", 0), ("Columns", 0), ("Rows", HEIGHT * 2), ("Rows", HEIGHT // 2), ("PixelData", b""),
             ("PixelData", smooth().tobytes()[:-100]), ("PixelData", smooth().tobytes() + bytes(100)),
             ("PixelData", smooth().tobytes() * 2), ("SamplesPerPixel", 2), ("SamplesPerPixel", 3),
@@ -69,15 +66,14 @@ def _contradictory() -> Iterator[Entry]:
             ("PhotometricInterpretation", "YBR_PARTIAL_420"), ("PixelRepresentation", 7), ("NumberOfFrames", 0),
             ("NumberOfFrames", -3), ("NumberOfFrames", 10**9), ("BitsStored", 0), ("BitsStored", 13),
             ("BitsStored", 65535), ("HighBit", 20), ("HighBit", 0), ("BitsAllocated", 8), ("BitsAllocated", 12),
-            ("BitsAllocated", 0), ("BitsAllocated", 64), ("PixelPaddingValue", 70000 - 65536),
-        ]
+            ("BitsAllocated", 0), ("BitsAllocated", 64), ("PixelPaddingValue", 70),
     ):  # fmt: skip
         shown = f"{len(value)}_bytes" if isinstance(value, bytes) else str(value)
-        yield dicom(f"{tag}_{shown}_{number}.dcm", "?", **{tag: value})
-    yield dicom("huge.dcm", "more than the", None, Rows=65535, Columns=65535)
-    yield dicom("rgb_without_planar.dcm", "?", SamplesPerPixel=3, PhotometricInterpretation="RGB")
-    yield dicom("rgb_planar_9.dcm", "?", SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=9)
-    yield dicom("rows_of_two_values.dcm", "?", "?", Rows=b"\x40\0\x20\0")
+        yield dicom(f"{tag}_{shown}.dcm", **{tag: value})
+    yield dicom("huge.dcm", Rows=65535, Columns=65535)
+    yield dicom("rgb_without_planar.dcm", SamplesPerPixel=3, PhotometricInterpretation="RGB")
+    yield dicom("rgb_planar_9.dcm", SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=9)
+    yield dicom("rows_of_two_values.dcm", Rows=b"\x40\0\x20\0")
 
 
 def _wrong_syntax() -> Iterator[Entry]:
@@ -93,14 +89,14 @@ def _wrong_syntax() -> Iterator[Entry]:
         ("jpeg_2000", "unknown", UID("1.2.840.10008.1.2.4.999")),
         ("jpeg_2000", "not_a_uid", UID("../../etc")),
     ):
-        yield Entry(f"{content}_called_{name}.dcm", "?", "?", _called(content, syntax))
+        whole = compressed(f"{content}_called_{name}.dcm", SYNTAXES[content])
+        yield Entry(f"{content}_called_{name}.dcm", _called(whole, syntax))
     mpeg = encapsulated(dataset("mpeg.dcm"), MPEG2MPML, b"\0\0\1\xb3")
-    yield Entry("mpeg.dcm", "unsupported transfer syntax", None, mpeg)
+    yield Entry("mpeg.dcm", mpeg)
 
 
-def _called(name: str, syntax: UID) -> bytes:
-    """A valid file whose meta header tells another transfer syntax; nothing else is changed."""
-    content = valid_files()[f"{name}.dcm"]
+def _called(content: bytes, syntax: UID) -> bytes:
+    """The file with another transfer syntax in its meta header; nothing else is changed."""
     meta = pydicom.dcmread(io.BytesIO(content)).file_meta
     body = content[META_START + meta.FileMetaInformationGroupLength :]
     file = io.BytesIO()
@@ -113,35 +109,35 @@ def _called(name: str, syntax: UID) -> bytes:
 def _depths() -> Iterator[Entry]:
     for name, dtype, bits, allocated in (("8", np.uint8, 8, 8), ("32", np.uint32, 32, 32), ("s16", np.int16, 16, 16)):
         pixels = smooth(min(2**bits, 2**31) - 1 if dtype != np.int16 else 2000, dtype)
-        yield Entry(f"bits_{name}.dcm", None, None, saved(dataset(f"{name}.dcm", pixels, bits, BitsAllocated=allocated)))
-    ones = np.packbits(smooth(1, np.uint8), bitorder="little").tobytes()
+        yield Entry(f"bits_{name}.dcm", saved(dataset(f"{name}.dcm", pixels, bits, BitsAllocated=allocated)))
+    ones = np.packbits(smooth(255, np.uint8) > 100, bitorder="little").tobytes()
     one_bit = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, "PixelData": ones}
-    yield Entry("bits_1.dcm", "?", None, saved(dataset("bits_1.dcm", **one_bit)))
+    yield Entry("bits_1.dcm", saved(dataset("bits_1.dcm", **one_bit)))
     for name, dtype, tag in (("float", np.float32, "FloatPixelData"), ("double", np.float64, "DoubleFloatPixelData")):
         made = dataset(name, smooth(), BitsAllocated=np.dtype(dtype).itemsize * 8, PixelData=None)
         values = smooth(1, dtype)
         setattr(made, tag, values.tobytes())
-        yield Entry(f"{name}.dcm", "?", None, saved(made))
+        yield Entry(f"{name}.dcm", saved(made))
         values[3:9] = [[np.nan] * len(values[0]), *[[np.inf] * len(values[0])] * 5]
         setattr(made, tag, values.tobytes())
-        yield Entry(f"{name}_nan.dcm", "?", None, saved(made))
+        yield Entry(f"{name}_nan.dcm", saved(made))
         setattr(made, tag, np.full_like(values, np.nan).tobytes())
-        yield Entry(f"{name}_only_nan.dcm", "?", None, saved(made))
+        yield Entry(f"{name}_only_nan.dcm", saved(made))
     grey = smooth(255, np.uint8)
     colours = np.stack([grey, grey // 2, 255 - grey], -1)
     for photometric in ("RGB", "YBR_FULL"):
         for planar in (0, 1):
             pixels = colours if not planar else np.moveaxis(colours, -1, 0)
             yield dicom(
-                f"{photometric}_{planar}.dcm", None, BitsAllocated=8, BitsStored=8, HighBit=7, SamplesPerPixel=3,
+                f"{photometric}_{planar}.dcm", BitsAllocated=8, BitsStored=8, HighBit=7, SamplesPerPixel=3,
                 PhotometricInterpretation=photometric, PlanarConfiguration=planar, PixelData=pixels.tobytes(),
             )  # fmt: skip
     half = {"PhotometricInterpretation": "YBR_FULL_422", "PlanarConfiguration": 0, "SamplesPerPixel": 3}
-    yield dicom("YBR_422.dcm", "?", BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=colours[..., :2].tobytes(), **half)
+    yield dicom("YBR_422.dcm", BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=colours[..., :2].tobytes(), **half)
     frames = np.stack([smooth(), smooth()[::-1]])
-    yield dicom("two_frames.dcm", None, NumberOfFrames=2, PixelData=frames.tobytes())
-    yield dicom("second_frame_cut.dcm", "?", NumberOfFrames=2, PixelData=frames.tobytes()[:-99])
-    yield dicom("constant.dcm", None, PixelData=bytes(smooth().nbytes))
+    yield dicom("two_frames.dcm", NumberOfFrames=2, PixelData=frames.tobytes())
+    yield dicom("second_frame_cut.dcm", NumberOfFrames=2, PixelData=frames.tobytes()[:-99])
+    yield dicom("constant.dcm", PixelData=bytes(smooth().nbytes))
 
 
 def _display() -> Iterator[Entry]:
@@ -151,14 +147,14 @@ def _display() -> Iterator[Entry]:
         ("tiny", b"100", b"1e-30"), ("many", rb"1\2\3", b"10"), ("empty", b"", b""), ("large", b"1e300", b"1e300"),
     ):  # fmt: skip
         window = {"WindowCenter": centre} | ({} if width is None else {"WindowWidth": width})
-        yield dicom(f"window_{name}.dcm", None, **window)
+        yield dicom(f"window_{name}.dcm", **window)
     for name, slope, intercept in (
         ("nan", b"NaN", b"0"), ("zero", b"0", b"0"), ("infinite", b"1e999", b"0"), ("large", b"1e300", b"-1e300"),
         ("words", b"a", b"b"), ("minus", b"-1", b"0"), ("several", rb"1\2", b"0"), ("empty", b"", b""),
         ("alone", b"2", None),
     ):  # fmt: skip
         rescale = {"RescaleSlope": slope} | ({} if intercept is None else {"RescaleIntercept": intercept})
-        yield dicom(f"slope_{name}.dcm", "?", **rescale)
+        yield dicom(f"slope_{name}.dcm", **rescale)
     for kind in ("VOILUTSequence", "ModalityLUTSequence"):
         for name, descriptor, data in (
             ("short", [4096, 0, 12], [1, 2, 3]), ("empty", [4096, 0, 12], []), ("long", [4, 0, 12], list(range(4096))),
@@ -169,32 +165,36 @@ def _display() -> Iterator[Entry]:
             table.add(DataElement(0x00283002, "US", descriptor))
             table.add(DataElement(0x00283006, "US", data))
             table.ModalityLUTType = "US"
-            yield dicom(f"{kind}_{name}.dcm", "?", **{kind: Sequence([table])})
-        yield dicom(f"{kind}_none.dcm", "?", **{kind: Sequence([])})
-        yield dicom(f"{kind}_blank.dcm", "?", **{kind: Sequence([Dataset()])})
-    for name, descriptor, data in (("short", [256, 0, 8], 5), ("missing", [256, 0, 8], None), ("bits", [256, 0, 7], 256)):
+            yield dicom(f"{kind}_{name}.dcm", **{kind: Sequence([table])})
+        yield dicom(f"{kind}_none.dcm", **{kind: Sequence([])})
+        yield dicom(f"{kind}_blank.dcm", **{kind: Sequence([Dataset()])})
+    for name, descriptor, data in (
+        ("short", [256, 0, 8], 5),
+        ("missing", [256, 0, 8], None),
+        ("bits", [256, 0, 7], 256),
+    ):
         tables = {}
         for colour in ("Red", "Green", "Blue"):
             tables[f"{colour}PaletteColorLookupTableDescriptor"] = descriptor
             if data:
                 tables[f"{colour}PaletteColorLookupTableData"] = bytes(data)
-        yield dicom(f"palette_{name}.dcm", "?", PhotometricInterpretation="PALETTE COLOR", **tables)
+        yield dicom(f"palette_{name}.dcm", PhotometricInterpretation="PALETTE COLOR", **tables)
 
 
 def _texts() -> Iterator[Entry]:
     """Text that is no text, and headers that are all header."""
     for name, tag in (("patient", "PatientID"), ("view", "ViewPosition"), ("sex", "PatientSex"), ("age", "PatientAge")):
-        yield dicom(f"text_{name}.dcm", None, **{tag: b"\xff\xfe\x80\xc3"})
-    yield dicom("charset_unknown.dcm", None, SpecificCharacterSet=b"ISO_IR 9999", PatientID=b"M\xfcller")
-    yield dicom("lines_in_ids.dcm", None, PatientID=b"p1\nrm -rf\r\x1b[2J", SOPInstanceUID=b"1.2.3\n1.2.4")
-    yield dicom("formula.dcm", None, PatientID=b"=HYPERLINK(1)", SOPInstanceUID=b"=1+1", StudyInstanceUID=b"@SUM(1)")
-    yield dicom("path_in_ids.dcm", None, SOPInstanceUID=b"../../../tmp/x", StudyInstanceUID=b"/etc/passwd")
-    yield dicom("number_as_text.dcm", "?", "?", Rows=b"6", Columns=b"56")
-    yield dicom("frames_as_words.dcm", "?", "?", NumberOfFrames=b"many")
-    yield dicom("bits_empty.dcm", "?", "?", BitsStored=b"")
-    yield dicom("endless_id.dcm", None, PatientID=b"1" * 60000)
-    yield Entry("deep_sequence.dcm", "?", "?", _deep(20_000, 0xFFFFFFFF))
-    yield Entry("private_flood.dcm", None, None, _flooded(30_000))
+        yield dicom(f"text_{name}.dcm", **{tag: b"\xff\xfe\x80\xc3"})
+    yield dicom("charset_unknown.dcm", SpecificCharacterSet=b"ISO_IR 9999", PatientID=b"M\xfcller")
+    yield dicom("lines_in_ids.dcm", PatientID=b"p1\nrm -rf\r\x1b[2J", SOPInstanceUID=b"1.2.3\n1.2.4")
+    yield dicom("formula.dcm", PatientID=b"=HYPERLINK(1)", SOPInstanceUID=b"=1+1", StudyInstanceUID=b"@SUM(1)")
+    yield dicom("path_in_ids.dcm", SOPInstanceUID=b"../../../tmp/x", StudyInstanceUID=b"/etc/passwd")
+    yield dicom("number_as_text.dcm", Rows=b"6", Columns=b"56")
+    yield dicom("frames_as_words.dcm", NumberOfFrames=b"many")
+    yield dicom("bits_empty.dcm", BitsStored=b"")
+    yield dicom("endless_id.dcm", PatientID=b"1" * 60000)
+    yield Entry("deep_sequence.dcm", _deep(20_000, 0xFFFFFFFF))
+    yield Entry("private_flood.dcm", _flooded(30_000))
 
 
 def _before_pixels(inserted: bytes) -> bytes:
@@ -216,7 +216,9 @@ def _flooded(count: int) -> bytes:
     """Very many small private elements."""
     return _before_pixels(
         b"".join(
-            (0x0019 + 2 * (i // 0xF000)).to_bytes(2, "little") + (0x1000 + i % 0xF000).to_bytes(2, "little") + b"LO\x04\0flud"
+            (0x0019 + 2 * (i // 0xF000)).to_bytes(2, "little")
+            + (0x1000 + i % 0xF000).to_bytes(2, "little")
+            + b"LO\x04\0flud"
             for i in range(count)
         )
     )

@@ -17,13 +17,13 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEG2000,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
@@ -116,9 +116,9 @@ def compressed(name: str, syntax: UID) -> bytes:
     if syntax == JPEGLosslessSV1:
         _compress_jpeg_lossless(made)
     elif syntax == JPEG2000:
-        made.compress(syntax, j2k_cr=[5])
+        made.compress(syntax, j2k_cr=[5], generate_instance_uid=False)
     elif syntax.is_encapsulated:
-        made.compress(syntax)
+        made.compress(syntax, generate_instance_uid=False)
     elif syntax == ExplicitVRBigEndian:
         made.PixelData = smooth().astype(">u2").tobytes()
         made.file_meta.TransferSyntaxUID = syntax
@@ -135,6 +135,12 @@ def picture(pixels: NDArray, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind, **options)
     return file.getvalue()
+
+
+def zeros(mebibytes: int) -> bytes:
+    """So many MiB of zeros in the middle of a deflate stream, made at once: every block is a copy of the first."""
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    return (packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)) * mebibytes
 
 
 SYNTAXES = {

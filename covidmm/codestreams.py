@@ -1,0 +1,100 @@
+"""Compressed DICOM frames: who decodes which, and what a frame says of its own size.
+
+A frame has a header of its own, which need not agree with the DICOM attributes: a decoder believes the frame, and
+reserves what it asks for. So its size is compared before a decoder sees it.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from pydicom.uid import (
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+)
+
+#: Transfer syntax -> the decoder, by pydicom's name. One each: where several are asked in turn, as pydicom does, the
+#: weakest of them sees every bad file. GDCM ends its process on a JPEG-LS stream that declares 65,000 x 65,000 pixels.
+DECODERS: dict[str, str] = {
+    **dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls"),
+    **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
+    **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit), "pillow"),
+    **dict.fromkeys((JPEGLossless, JPEGLosslessSV1), "gdcm"),
+}
+_JPEG = frozenset((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes))
+_JPEG_2000 = frozenset(JPEG2000TransferSyntaxes)
+
+_JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
+#: Start of frame: ISO/IEC 10918-1 table B.1 (without DHT, JPG and DAC, which lie between), and JPEG-LS.
+_START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+
+
+def require_size(frame: bytes, syntax: str, expected: tuple[int, int, int]) -> None:
+    """Refuse a compressed frame of another size than the DICOM attributes tell.
+
+    Args:
+        frame: the first frame's stream.
+        syntax: its transfer syntax; those without a size in the stream pass.
+        expected: rows, columns, samples per pixel.
+
+    Raises:
+        ValueError: another size, or no stream of that kind.
+    """
+    if syntax in _JPEG:
+        found = _jpeg_size(frame)
+    elif syntax in _JPEG_2000:
+        found = _jpeg_2000_size(frame)
+    else:
+        return
+    if found is None:
+        raise ValueError("its pixel data are no JPEG stream, or end before the picture begins")
+    if found != expected:
+        shown, wanted = (" x ".join(map(str, size)) for size in (found, expected))
+        raise ValueError(f"contradictory size: its JPEG stream holds {shown} samples, its header says {wanted}")
+
+
+def decoder_cause(error: Exception) -> str:
+    """Why a decoder gave up, out of pydicom's message, without addresses in memory, which differ from run to run."""
+    cause = re.sub(r"\s*<[^>]*>", "", str(error).splitlines()[-1]).partition(": ")[2].strip()
+    # GDCM has no message of its own: pydicom stumbles over what it did not return
+    return "damaged pixel data" if not cause or "NoneType" in cause else f"damaged pixel data ({cause[:200]})"
+
+
+def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
+    """Rows, columns and components of the first start-of-frame segment (ISO/IEC 10918-1, B.2.2)."""
+    if not frame.startswith(b"\xff\xd8"):
+        return None
+    place = 2
+    while place + 10 <= len(frame) and frame[place] == 0xFF:
+        marker = frame[place + 1]
+        if marker == 0xFF:  # fill byte
+            place += 1
+        elif marker in _START_OF_FRAME:
+            rows, columns, components = struct.unpack_from(">HHB", frame, place + 5)
+            return rows, columns, components
+        else:
+            place += 2 + struct.unpack_from(">H", frame, place + 2)[0]
+    return None
+
+
+def _jpeg_2000_size(frame: bytes) -> tuple[int, int, int] | None:
+    """Rows, columns and components of the SIZ segment (ISO/IEC 15444-1, A.5.1)."""
+    place = 0
+    if frame.startswith(_JP2_SIGNATURE):
+        while frame[place + 4 : place + 8] != b"jp2c":
+            length = int.from_bytes(frame[place : place + 4], "big")
+            if length < 8 or place + length >= len(frame):
+                return None
+            place += length
+        place += 8
+    if frame[place : place + 4] != b"\xff\x4f\xff\x51" or len(frame) < place + 42:
+        return None
+    right, bottom, left, top = struct.unpack_from(">4I", frame, place + 8)
+    components = struct.unpack_from(">H", frame, place + 40)[0]
+    return bottom - top, right - left, components
