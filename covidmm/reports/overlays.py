@@ -46,9 +46,9 @@ class Row:
 
     @property
     def caption(self) -> str:
-        """Name, class and counts, for people."""
+        """Class, and counts of the final detector, for people."""
         found, false, missed = self.case.counts
-        parts = (self.case.study_class, f"{found} found", f"{missed} missed", f"{false} false")
+        parts = (self.case.study_class, f"{self.tiles[-1].label}: {found} found", f"{missed} missed", f"{false} false")
         return ", ".join(part for part in parts if part)
 
 

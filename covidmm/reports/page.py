@@ -19,6 +19,7 @@ from covidmm.reports.figures.data import data_figures, header_table
 from covidmm.reports.figures.results import comparison_figures, label_figures
 from covidmm.reports.figures.style import Drawn
 from covidmm.reports.figures.training import training_figures
+from covidmm.reports.grid import PREDICTION, TRUTH
 from covidmm.reports.overlays import Row, case_rows, sheet
 from covidmm.reports.runs import Found, Fused, Run, find_runs, read_json
 from covidmm.reports.truth import Prepared, Split, read_prepared
@@ -45,14 +46,21 @@ _VALUES = 12
 Made = TypeVar("Made")
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A table of numbers for people."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
 @dataclass
 class Section:
     """A part of the page about one run, ensemble or data set; ``remarks`` say what is missing and why."""
 
     title: str
     lead: str = ""
-    columns: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
+    measured: list[Measured] = field(default_factory=list)
     figures: list[Drawn] = field(default_factory=list)
     cases: list[Row] = field(default_factory=list)
     tables: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -98,7 +106,10 @@ def report(folders: Sequence[Path], data: Sequence[Path], out: Path) -> Path:
         for one in [*drawn, *page.sheets]:
             write_bytes(out / "figures" / f"{_slug(one.name)}.svg", one.file())
             write_bytes(out / "figures" / f"{_slug(one.name)}.csv", one.csv())
-        write_bytes(out / PAGE, render("report.html.jinja", page=page, title=_title(found), slug=_slug))
+        write_bytes(
+            out / PAGE,
+            render("report.html.jinja", page=page, title=_title(found), slug=_slug, truth=TRUTH, prediction=PREDICTION),
+        )
     except OSError as error:
         raise DataError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
     for remark in page.remarks:
@@ -157,7 +168,7 @@ def _fused_section(fused: Fused, splits: Sequence[Split], page: Page) -> Section
     if compared := _try(lambda: of_fused(fused, splits), section.remarks):
         _compare(section, compared, page)
     elif detectors := fused.metrics.get("detectors"):
-        section.columns, section.rows = ("", *_DETECTION.values(), "threshold"), _table(detectors)
+        section.measured.append(_table(detectors))
     if study := fused.metrics.get("study") or _studies(fused, compared):
         _label(section, fused.name, study)
     else:
@@ -174,7 +185,7 @@ def _run_section(run: Run, splits: Sequence[Split], page: Page) -> Section:
         if compared := _try(lambda: of_run(run, splits), section.remarks):
             _compare(section, compared, page)
         else:
-            section.columns, section.rows = ("", *_DETECTION.values(), "threshold"), _table(run.results)
+            section.measured.append(_table(run.results))
     else:
         details = read_json(run.predictions, section.remarks) if run.predictions else {}
         _label(section, run.name, details if "per_class" in details else metrics)
@@ -182,7 +193,7 @@ def _run_section(run: Run, splits: Sequence[Split], page: Page) -> Section:
 
 
 def _compare(section: Section, compared: Comparison, page: Page) -> None:
-    section.columns, section.rows = ("", *_DETECTION.values(), "threshold"), _table(compared.metrics)
+    section.measured.append(_table(compared.metrics))
     section.figures += comparison_figures(compared)
     section.cases = case_rows(compared)
     if section.cases:
@@ -191,8 +202,8 @@ def _compare(section: Section, compared: Comparison, page: Page) -> None:
 
 def _label(section: Section, name: str, details: Mapping[str, Any]) -> None:
     section.figures += label_figures(name, details)
-    told = [f"{label} {_value(details, key)}" for key, label in _STUDY.items() if details.get(key) is not None]
-    section.lead += f" {details.get('cases', '')} cases classified: {', '.join(told)}."
+    told = {label: _value(details, key) for key, label in _STUDY.items() if details.get(key) is not None}
+    section.measured.append(Measured(("cases", *told), [(str(details.get("cases", "-")), *told.values())]))
 
 
 def _studies(fused: Fused, compared: Comparison | None) -> Mapping[str, Any] | None:
@@ -203,7 +214,7 @@ def _studies(fused: Fused, compared: Comparison | None) -> Mapping[str, Any] | N
 
 
 def _data_section(data: Prepared) -> Section:
-    counts = [("split", "images", "studies", "boxes")]
+    counts = []
     for name, split in data.splits.items():
         studies = len({image["study_id"] for image in split.images})
         counts.append((name, str(len(split.images)), str(studies), str(sum(map(len, split.boxes)))))
@@ -217,14 +228,16 @@ def _data_section(data: Prepared) -> Section:
             remarks.append(f"The folder does not tell the {label}: it was prepared before that was kept.")
     digest = data.manifest.get("data_sha256")
     lead = f"Layout {data.manifest.get('layout', 'unknown')}, sha256 {digest or 'unknown: no prepared.json'}."
-    return Section(data.name, lead, counts[0], counts[1:], data_figures(data), tables=tables, remarks=remarks)
+    table = Measured(("split", "images", "studies", "boxes"), counts)
+    return Section(data.name, lead, [table], data_figures(data), tables=tables, remarks=remarks)
 
 
-def _table(detectors: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    return [
+def _table(detectors: Mapping[str, Mapping[str, Any]]) -> Measured:
+    rows = [
         [name, *(_value(metrics, key) for key in _DETECTION), _value(metrics, "threshold")]
         for name, metrics in detectors.items()
     ]
+    return Measured(("detector", *_DETECTION.values(), "threshold"), rows)
 
 
 def _value(metrics: Mapping[str, Any], key: str) -> str:

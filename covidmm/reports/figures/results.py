@@ -15,8 +15,9 @@ from covidmm.reports.detections import Comparison
 from covidmm.reports.figures.style import DASHES, PALETTE, Drawn, adopt, draw
 from covidmm.reports.labels import confusion_figure, reliability_figure
 
-# FROC is read up to some false positives an image; beyond 8, as in LUNA16 (Setio et al., 2017), nobody would look.
-_MOST_FALSE = 8.0
+# FROC is shown from one false positive an image, or four times the operating point, up to eight, where LUNA16 (Setio
+# et al., 2017) ends; the numbers have all of it.
+_LEAST_FALSE, _AROUND, _MOST_FALSE = 1.0, 4.0, 8.0
 _POINTS = 500
 
 
@@ -45,9 +46,8 @@ def comparison_figures(found: Comparison) -> list[Drawn]:
         for (name, curve), colour, dash in zip(curves.items(), PALETTE * 2, DASHES * 2, strict=False):
             axes.step(curve[3], curve[2], where="post", color=colour, linestyle=dash, label=name)
             axes.plot(points[name][2], points[name][1], "o", color=colour, markersize=8, zorder=4)
-        most = max(curve[3].max(initial=0.0) for curve in curves.values())
-        limit = min(_MOST_FALSE, max(most, 0.1))
-        axes.set(xlabel="false positives per image", ylabel="sensitivity", xlim=(0, limit), ylim=(0, 1.02))
+        limit = min(_MOST_FALSE, max(_LEAST_FALSE, _AROUND * max(point[2] for point in points.values())))
+        axes.set(xlabel="false positives per image", ylabel="sensitivity", xlim=(-0.01 * limit, limit), ylim=(0, 1.02))
         figure.legend(loc="outside lower center", ncols=min(4, len(curves)))
 
     size = f"{len(found.images)} images, {sum(map(len, found.truths))} boxes"
@@ -95,14 +95,17 @@ def label_figures(name: str, details: Mapping[str, Any]) -> list[Drawn]:
             lambda: confusion_figure(classes, details["confusion"], titled=False),
             ("true", *classes),
             [(true, *row) for true, row in zip(classes, counts, strict=True)],
+            height=4.0,
         ),
         adopt(
             f"reliability_{name}",
-            f"Reliability, expected calibration error {details['calibration']['ece']:.3f}",
-            "A model is calibrated where the dots lie on the dashed line; below, how many cases each bin holds.",
+            "Reliability",
+            f"Expected calibration error {details['calibration']['ece']:.3f}. A model is calibrated where the dots lie on "
+            "the dashed line; below, how many cases each bin holds.",
             lambda: reliability_figure(details["calibration"], titled=False),
             columns,
             [[row[key] for key in columns] for row in bins],
+            height=4.6,
         ),
     ]
 

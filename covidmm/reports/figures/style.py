@@ -71,6 +71,11 @@ class Drawn:
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
+    @property
+    def inline(self) -> str:
+        """The SVG for the page, which has a lighter blue for the dark."""
+        return self.svg.replace(BLUE.lower(), "var(--figure-blue)")
+
     def file(self) -> bytes:
         """The SVG on its own, dark on white."""
         alone = self.svg.replace("<svg ", f'<svg style="background:{_PAPER};color:{_INK}" ', 1)
@@ -112,10 +117,20 @@ def draw(
         return Drawn(name, title, caption, _svg(figure), columns, rows)
 
 
-def adopt(name: str, title: str, caption: str, make: Callable[[], Figure], columns: Any, rows: Any) -> Drawn:
+def adopt(
+    name: str,
+    title: str,
+    caption: str,
+    make: Callable[[], Figure],
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    height: float,
+) -> Drawn:
     """As :func:`draw`, of a figure that another module makes."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
-        return Drawn(name, title, caption, _svg(make()), columns, rows)
+        figure = make()
+        figure.set_size_inches(_WIDTH, height)
+        return Drawn(name, title, caption, _svg(figure), columns, rows)
 
 
 def _svg(figure: Figure) -> str:
