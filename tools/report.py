@@ -27,11 +27,22 @@ def main() -> None:
         metavar="PREPARED",
         help="folders of tools/prepare.py to show, too (those that the runs were tested on are found by themselves)",
     )
+    parser.add_argument(
+        "--card",
+        metavar="MODEL",
+        help="the card of a published checkpoint or a work dir; WORK_DIRs then are ensembles scored with it",
+    )
     parser.add_argument("--out", type=Path, default=Path("report"), help="the folder to write (default report/)")
     args = parser.parse_args()
 
-    if not args.folders:
-        parser.error("name at least one WORK_DIR")
+    if not args.folders and args.card is None:
+        parser.error("name at least one WORK_DIR, or a model by --card")
+    if args.card is not None:
+        from covidmm.reports.card import write_card
+
+        for path in write_card(args.card, args.folders, args.data, args.out):
+            print(f"card: {path}")
+        return
     from covidmm.reports.page import report
 
     print(f"report: {report(args.folders, args.data, args.out)}")

@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from covidmm.models.checkpoints import checkpoint_store
 from covidmm.reports.runs import Run
 
 _STAMP = re.compile(r"^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ", re.MULTILINE)
@@ -187,8 +186,3 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _short(text: str | None) -> str | None:
     return text if text is None or len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-
-
-def published(name: str) -> Path:
-    """The card's facts of a published checkpoint, as ``tools/publish.py`` writes them."""
-    return checkpoint_store() / f"{name}.json"

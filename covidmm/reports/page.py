@@ -20,20 +20,12 @@ from covidmm.reports.figures.results import comparison_figures, label_figures
 from covidmm.reports.figures.style import Drawn
 from covidmm.reports.figures.training import training_figures
 from covidmm.reports.grid import PREDICTION, TRUTH
+from covidmm.reports.measured import Measured, measured_boxes, measured_labels, with_interval
 from covidmm.reports.overlays import Row, case_rows, sheet
 from covidmm.reports.runs import Found, Fused, Run, find_runs, read_json
 from covidmm.reports.truth import Prepared, Split, read_prepared
 
 PAGE = "report.html"
-_DETECTION = {"mAP_50": "mAP@.50", "f1": "F1", "precision": "precision", "recall": "recall"}
-_STUDY = {
-    "accuracy": "accuracy",
-    "f1": "macro F1",
-    "precision": "precision",
-    "recall": "recall",
-    "mAP": "mAP",
-    "auroc": "AUROC",
-}
 _HEADERS = {
     "photometric": "photometric interpretation",
     "bits_stored": "bits stored",
@@ -44,14 +36,6 @@ _HEADERS = {
 }
 _VALUES = 12
 Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A table of numbers for people."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 @dataclass
@@ -168,13 +152,13 @@ def _fused_section(fused: Fused, splits: Sequence[Split], page: Page) -> Section
     if compared := _try(lambda: of_fused(fused, splits), section.remarks):
         _compare(section, compared, page)
     elif detectors := fused.metrics.get("detectors"):
-        section.measured.append(_table(detectors))
+        section.measured.append(measured_boxes(detectors))
     if study := fused.metrics.get("study") or _studies(fused, compared):
         _label(section, fused.name, study)
     else:
         section.remarks.append("No study was classified.")
     if competition := fused.metrics.get("competition"):
-        section.lead += f" Score of the challenge's metric: {_value(competition, 'score')}."
+        section.lead += f" Score of the challenge's metric: {with_interval(competition, 'score')}."
     return section
 
 
@@ -185,7 +169,7 @@ def _run_section(run: Run, splits: Sequence[Split], page: Page) -> Section:
         if compared := _try(lambda: of_run(run, splits), section.remarks):
             _compare(section, compared, page)
         else:
-            section.measured.append(_table(run.results))
+            section.measured.append(measured_boxes(run.results))
     else:
         details = read_json(run.predictions, section.remarks) if run.predictions else {}
         _label(section, run.name, details if "per_class" in details else metrics)
@@ -193,7 +177,7 @@ def _run_section(run: Run, splits: Sequence[Split], page: Page) -> Section:
 
 
 def _compare(section: Section, compared: Comparison, page: Page) -> None:
-    section.measured.append(_table(compared.metrics))
+    section.measured.append(measured_boxes(compared.metrics))
     section.figures += comparison_figures(compared)
     section.cases = case_rows(compared)
     if section.cases:
@@ -202,8 +186,7 @@ def _compare(section: Section, compared: Comparison, page: Page) -> None:
 
 def _label(section: Section, name: str, details: Mapping[str, Any]) -> None:
     section.figures += label_figures(name, details)
-    told = {label: _value(details, key) for key, label in _STUDY.items() if details.get(key) is not None}
-    section.measured.append(Measured(("cases", *told), [(str(details.get("cases", "-")), *told.values())]))
+    section.measured.append(measured_labels(details))
 
 
 def _studies(fused: Fused, compared: Comparison | None) -> Mapping[str, Any] | None:
@@ -230,21 +213,6 @@ def _data_section(data: Prepared) -> Section:
     lead = f"Layout {data.manifest.get('layout', 'unknown')}, sha256 {digest or 'unknown: no prepared.json'}."
     table = Measured(("split", "images", "studies", "boxes"), counts)
     return Section(data.name, lead, [table], data_figures(data), tables=tables, remarks=remarks)
-
-
-def _table(detectors: Mapping[str, Mapping[str, Any]]) -> Measured:
-    rows = [
-        [name, *(_value(metrics, key) for key in _DETECTION), _value(metrics, "threshold")]
-        for name, metrics in detectors.items()
-    ]
-    return Measured(("detector", *_DETECTION.values(), "threshold"), rows)
-
-
-def _value(metrics: Mapping[str, Any], key: str) -> str:
-    if metrics.get(key) is None:
-        return "-"
-    ends = metrics.get(f"{key}_interval")
-    return f"{metrics[key]:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
 
 
 def _try(make: Callable[[], Made], remarks: list[str]) -> Made | None:

@@ -100,8 +100,8 @@ def label_figures(name: str, details: Mapping[str, Any]) -> list[Drawn]:
         adopt(
             f"reliability_{name}",
             "Reliability",
-            f"Expected calibration error {details['calibration']['ece']:.3f}. A model is calibrated where the dots lie on "
-            "the dashed line; below, how many cases each bin holds.",
+            f"Expected calibration error {details['calibration']['ece']:.3f}. A model is calibrated where the dots lie "
+            "on the dashed line; below, how many cases each bin holds.",
             lambda: reliability_figure(details["calibration"], titled=False),
             columns,
             [[row[key] for key in columns] for row in bins],
