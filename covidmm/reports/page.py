@@ -15,7 +15,7 @@ from covidmm.errors import CovidmmError, DataError
 from covidmm.evaluation.studies import score_studies
 from covidmm.reports.detections import Comparison, of_fused, of_run
 from covidmm.reports.facts import Difference, config_difference, find_file, origin_facts, run_facts
-from covidmm.reports.figures.data import data_figures, header_table
+from covidmm.reports.figures.data import SIZE, data_figures, header_table
 from covidmm.reports.figures.results import comparison_figures, label_figures
 from covidmm.reports.figures.style import Drawn
 from covidmm.reports.figures.training import training_figures
@@ -33,6 +33,7 @@ _HEADERS = {
     "modality": "modality",
     "view": "view",
     "manufacturer": "manufacturer",
+    SIZE: "size, pixels",
 }
 _VALUES = 12
 Made = TypeVar("Made")
@@ -201,18 +202,22 @@ def _data_section(data: Prepared) -> Section:
     for name, split in data.splits.items():
         studies = len({image["study_id"] for image in split.images})
         counts.append((name, str(len(split.images)), str(studies), str(sum(map(len, split.boxes)))))
-    tables = {}
-    remarks = []
-    for key, label in _HEADERS.items():
-        if any(key in image for split in data.splits.values() for image in split.images):
-            values = header_table(data, key)
-            tables[label] = dict(list(values.items())[:_VALUES])
-        else:
-            remarks.append(f"The folder does not tell the {label}: it was prepared before that was kept.")
+    images = [image for split in data.splits.values() for image in split.images]
+    known = {key: label for key, label in _HEADERS.items() if key == SIZE or any(key in image for image in images)}
+    tables = {label: _most(header_table(data, key)) for key, label in known.items()}
+    missing = [label for key, label in _HEADERS.items() if key not in known]
+    remarks = [f"Prepared before these were kept: {', '.join(missing)}."] if missing else []
     digest = data.manifest.get("data_sha256")
     lead = f"Layout {data.manifest.get('layout', 'unknown')}, sha256 {digest or 'unknown: no prepared.json'}."
     table = Measured(("split", "images", "studies", "boxes"), counts)
     return Section(data.name, lead, [table], data_figures(data), tables=tables, remarks=remarks)
+
+
+def _most(values: Mapping[str, int]) -> dict[str, int]:
+    """The most frequent values, and how many others there are."""
+    shown = dict(list(values.items())[:_VALUES])
+    rest = sum(values.values()) - sum(shown.values())
+    return shown | ({f"{len(values) - _VALUES} others": rest} if rest else {})
 
 
 def _try(make: Callable[[], Made], remarks: list[str]) -> Made | None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from pydicom.uid import UID
 
 from covidmm.datasets.splits import SPLITS
 from covidmm.reports.figures.style import PALETTE, VERMILLION, Drawn, draw
 from covidmm.reports.truth import Prepared
 
+#: A field of every image that no header has by itself.
+SIZE = "size"
 #: As the report's own histogram.
 _BINS = 100
 _COLOURS = dict(zip(SPLITS, PALETTE, strict=False))
@@ -37,8 +41,9 @@ def class_figure(data: Prepared) -> Drawn:
             left += widths
         for place, total in enumerate(left):
             axes.annotate(f" {total:.0f}", (total, place), va="center", fontsize=9)
-        axes.axvline(mean, color=VERMILLION, linestyle="--", linewidth=1.2)
-        axes.annotate(f"mean {mean:.0f}", (mean, 1), (3, 1), ("data", "axes fraction"), "offset points", fontsize=8)
+        if len(classes) > 1:
+            axes.axvline(mean, color=VERMILLION, linestyle="--", linewidth=1.2)
+            axes.annotate(f"mean {mean:.0f}", (mean, 1), (3, 1), ("data", "axes fraction"), "offset points", fontsize=8)
         axes.invert_yaxis()
         axes.set_xlabel("images")
         axes.margins(x=0.12)
@@ -122,17 +127,24 @@ def data_figures(data: Prepared) -> list[Drawn]:
     figures = [class_figure(data)]
     if data.boxed:
         figures += [box_count_figure(data), box_area_figure(data)]
-    return [*figures, size_figure(data)]
+    return figures + ([size_figure(data)] if len(header_table(data, SIZE)) > 1 else [])
 
 
 def header_table(data: Prepared, field: str) -> Mapping[str, int]:
-    """How often each value of a header field occurs, the most frequent first; ``not told`` where it is missing."""
-    values = Counter(
-        "not told" if image.get(field) is None else str(image[field])
-        for split in data.splits.values()
-        for image in split.images
-    )
+    """How often each value of a header field occurs, the most frequent first; ``not told`` where it is missing.
+
+    :data:`SIZE` stands for width and height of the originals. Transfer syntaxes are told by name.
+    """
+    values = Counter(_value(image, field) for split in data.splits.values() for image in split.images)
     return dict(values.most_common())
+
+
+def _value(image: Mapping[str, Any], field: str) -> str:
+    if field == SIZE:
+        return f"{image['original_width']} x {image['original_height']}"
+    if image.get(field) is None:
+        return "not told"
+    return UID(str(image[field])).name if field == "transfer_syntax" else str(image[field])
 
 
 def _short(name: str) -> str:

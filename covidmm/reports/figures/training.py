@@ -22,9 +22,11 @@ _ROW = 1.65
 def training_figures(run: Run) -> list[Drawn]:
     """Every figure that the log of a training has something for."""
     figures = []
-    if run.train:
-        figures += [rate_figure(run), loss_figure(run)]
-    if any(_metric(key) for one in run.val for key in one):
+    if any(_finite(one["lr"]) for one in run.train):
+        figures.append(rate_figure(run))
+    if any("loss" in key and _finite(value) for one in (*run.train, *run.val) for key, value in one.items()):
+        figures.append(loss_figure(run))
+    if any(_metric(key) and _finite(value) for one in run.val for key, value in one.items()):
         figures.append(metric_figure(run))
     return figures
 
@@ -68,6 +70,8 @@ def loss_figure(run: Run) -> Drawn:
             axes.set_ylim(0)
         for axes in panels[len(names) :]:
             axes.set_visible(False)
+        for axes in panels[: len(names)][-2:]:
+            axes.tick_params(labelbottom=True)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
         figure.supxlabel("epoch", fontsize=10)
 
