@@ -21,8 +21,8 @@ frame.onload = () => {
   const page = frame.contentDocument, view = frame.contentWindow;
   const result = {
     width: page.documentElement.scrollWidth,
-    loaded: view.performance.getEntriesByType("resource").map((one) => one.name).filter((one) => !one.startsWith("data:")),
-    empty: [...page.querySelectorAll("svg use")].filter((one) => !one.getBBox().width).length,
+    loaded: view.performance.getEntriesByType("resource").map((one) => one.name).filter((one) => !/^data:/.test(one)),
+    empty: [...page.querySelectorAll(".view use")].filter((one) => !one.getBBox().width).length,
   };
   const button = page.querySelector(".view");
   if (button) {

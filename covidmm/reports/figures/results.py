@@ -120,8 +120,9 @@ def _curve(ranking: Ranking, images: int) -> NDArray[np.float64]:
     curve = np.stack(
         [ranking.scores, found / kept, found / max(1, ranking.truths.sum()), (kept - found) / max(1, images)]
     )[:, turns]
-    step = max(1, curve.shape[1] // _POINTS)
-    return np.concatenate([curve[:, ::step], curve[:, -1:]], axis=1) if curve.shape[1] else curve
+    # the last one tells where the curve ends
+    chosen = np.union1d(np.arange(0, curve.shape[1], max(1, curve.shape[1] // _POINTS)), [curve.shape[1] - 1])
+    return curve[:, chosen.astype(int)] if curve.shape[1] else curve
 
 
 def _operating(ranking: Ranking, threshold: float, images: int) -> tuple[float, float, float]:
