@@ -25,6 +25,8 @@ from covidmm.reports.truth import Split
 
 #: What a case is shown for.
 KINDS = ("best", "median", "worst", "missed", "false alarm")
+#: Where no validation chose a threshold; what ``tools/test.py`` writes then begins alike.
+OPTIMISTIC = "this split, maximising F1 (optimistic)"
 Boxes = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -181,6 +183,8 @@ def _compared(
     complete = {}
     for detector, boxes in found.items():
         own = dict(metrics[detector])
+        if "threshold" not in own:
+            own["threshold_source"] = OPTIMISTIC
         if "mAP_50" not in own or "mAP_50_interval" not in own:
             own = {**_scored(images, truths, boxes, own.get("threshold")), **own}
         complete[detector] = own

@@ -6,7 +6,7 @@ import ast
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ _ENVIRONMENT = {"Python": r"^\s+Python: ([\d.]+)", "PyTorch": r"^\s+PyTorch: (\S
 # They say where and how the job was started, not what it computed.
 _CIRCUMSTANCES = frozenset({"work_dir", "launcher", "resume"})
 _LONGEST = 160
+_MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,37 @@ def config_difference(run: Run) -> list[Difference] | str:
 
 
 def differences(base: Mapping[str, Any], own: Mapping[str, Any]) -> list[Difference]:
-    """Every value, by dotted key, that is not the same in two configs; lists count as one value."""
-    first, second = _flat(base), _flat(own)
-    keys = [key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key)]
-    return [Difference(key, _short(first.get(key)), _short(second.get(key))) for key in keys]
+    """Every value, by dotted key, that is not the same in two configs.
+
+    Lists of the same length are compared item by item where the items are dicts; any other list is one value.
+    """
+    first, second = ({key: one[key] for key in one if key not in _CIRCUMSTANCES} for one in (base, own))
+    return list(_compare("", first, second))
+
+
+def _compare(key: str, base: Any, own: Any) -> Iterator[Difference]:
+    # a part that is not there at all is told value by value
+    if isinstance(own, Mapping) and base is _MISSING:
+        base = {}
+    elif isinstance(base, Mapping) and own is _MISSING:
+        own = {}
+    if isinstance(base, Mapping) and isinstance(own, Mapping):
+        for name in dict.fromkeys([*base, *own]):
+            yield from _compare(f"{key}.{name}" if key else name, base.get(name, _MISSING), own.get(name, _MISSING))
+    elif _dicts(base) and _dicts(own) and len(base) == len(own):
+        for number, (one, other) in enumerate(zip(base, own, strict=True)):
+            yield from _compare(f"{key}.{number}", one, other)
+    elif _text(base) != _text(own):
+        yield Difference(key, _short(_text(base)), _short(_text(own)))
+
+
+def _dicts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, Mapping) for one in value)
+
+
+def _text(value: Any) -> str | None:
+    # a dumped config has its keys sorted
+    return None if value is _MISSING else json.dumps(value, default=str, sort_keys=True)
 
 
 def _times(run: Run) -> list[tuple[str, str]]:
@@ -101,7 +129,7 @@ def _times(run: Run) -> list[tuple[str, str]]:
         facts.append(("epochs", f"{last} of {total}{going}"))
     for label, pattern in _ENVIRONMENT.items():
         if found := re.search(pattern, text, re.MULTILINE):
-            facts.append((f"trained with {label}", found[1]))
+            facts.append((label, found[1]))
     return facts
 
 
@@ -170,18 +198,6 @@ def _load(text: str) -> dict[str, Any]:
         path = Path(folder, "config.py")
         path.write_text(text)
         return Config.fromfile(str(path), import_custom_modules=False).to_dict()
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, own in value.items():
-        if not prefix and key in _CIRCUMSTANCES:
-            continue
-        if isinstance(own, Mapping) and own:
-            flat |= _flat(own, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(own, default=str)
-    return flat
 
 
 def _short(text: str | None) -> str | None:

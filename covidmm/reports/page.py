@@ -179,6 +179,9 @@ def _run_section(run: Run, splits: Sequence[Split], page: Page) -> Section:
 
 def _compare(section: Section, compared: Comparison, page: Page) -> None:
     section.measured.append(measured_boxes(compared.metrics))
+    for name, metrics in compared.metrics.items():
+        if (source := metrics.get("threshold_source", "validation")) != "validation":
+            section.remarks.append(f"The threshold of {name} was not chosen on validation, but on {source}.")
     section.figures += comparison_figures(compared)
     section.cases = case_rows(compared)
     if section.cases:

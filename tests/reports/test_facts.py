@@ -14,6 +14,16 @@ def test_differences_are_by_dotted_key_and_circumstances_do_not_count():
     ]
 
 
+def test_lists_of_dicts_are_compared_item_by_item_whatever_the_order_of_their_keys():
+    base = {"pipeline": [{"type": "A", "p": 1}, {"type": "B"}], "other": [{"a": 1}]}
+    own = {"pipeline": [{"p": 1, "type": "A"}, {"type": "B", "p": 2}], "other": [{"a": 1}, {"a": 2}]}
+    assert differences(base, own) == [
+        Difference("pipeline.1.p", None, "2"),
+        Difference("other", '[{"a": 1}]', '[{"a": 1}, {"a": 2}]'),
+    ]
+    assert differences({"a": {"b": 1}}, {"a": None}) == [Difference("a", '{"b": 1}', "null")]
+
+
 def test_a_run_is_compared_with_the_base_that_its_file_names(world):
     (run,) = find_runs([world.run]).runs
     assert config_difference(run) == [
@@ -40,7 +50,7 @@ def test_facts_name_hashes_versions_machine_time_and_git(world):
     assert facts["duration"] == "4:00:00"
     assert facts["epochs"] == "4 of 4"
     assert facts["seed"] == "0"
-    assert facts["trained with Python"] == "3.11.7"
+    assert facts["Python"] == "3.11.7"
     assert "sha256 " in facts["checkpoint"]
     assert "sha256 " in facts["data"]
     assert facts["versions"] == "covidmm 0, torch 2"

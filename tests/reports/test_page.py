@@ -108,6 +108,12 @@ def test_a_folder_that_is_no_run_is_noted_and_alone_an_error(world, capsys):
     assert not (world.root / "report2").exists()
 
 
+def test_a_threshold_that_validation_did_not_choose_is_told(world):
+    assert "not chosen on validation" not in report([world.work], [], world.root / "a").read_text()
+    (world.ensemble / "operating.json").unlink()
+    assert "threshold of yolo was not chosen on validation" in report([world.work], [], world.root / "b").read_text()
+
+
 def test_markup_in_names_is_text(world):
     content = json.loads(world.annotations.read_text())
     for image in content["images"]:

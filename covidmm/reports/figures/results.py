@@ -51,7 +51,7 @@ def comparison_figures(found: Comparison) -> list[Drawn]:
         figure.legend(loc="outside lower center", ncols=min(4, len(curves)))
 
     size = f"{len(found.images)} images, {sum(map(len, found.truths))} boxes"
-    dot = "the dot is the confidence that validation chose"
+    dot = "the dot is the operating point, at the threshold of the table"
     height = 3.6 + 0.12 * len(curves)
     return [
         draw(
