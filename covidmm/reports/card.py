@@ -23,7 +23,7 @@ from covidmm.reports.runs import Run, find_runs, read_json
 from covidmm.reports.truth import Prepared, read_prepared
 
 LIMITS = (
-    "Never evaluated for clinical use, and on no data of a hospital other than those named here.",
+    "Never evaluated for clinical use, nor on any data but those named here.",
     "The public data sets come from few sources, often one per class: a model can learn the source instead of the "
     "disease. tools/audit.py looks for that.",
     "Children, views other than frontal, and devices that the data do not have were not looked at.",
@@ -154,7 +154,13 @@ def _of_folder(folder: Path) -> tuple[dict[str, Any], Run | None]:
 
 def _measure(card: Card, published: Mapping[str, Any], run: Run | None, folders: Sequence[Path]) -> None:
     """Tables of validation, of the test, and of the ensembles that it is a member of."""
-    validation = {key: f"{value:.3f}" for key, value in (published.get("validation") or {}).items() if "/" in key}
+    told = published.get("validation") or {}
+    # numbers of images and boxes are whole
+    validation = {
+        key: f"{value:.0f}" if value > 1 and float(value).is_integer() else f"{value:.3f}"
+        for key, value in told.items()
+        if "/" in key
+    }
     if validation:
         names = [key.split("/", 1)[1] for key in validation]
         card.tables.append(("Validation, by which it was chosen", Measured(names, [list(validation.values())])))
