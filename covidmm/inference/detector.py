@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.ensembles.config import Backend, Member
-from covidmm.errors import ConfigError
+from covidmm.errors import CheckpointError, ConfigError
 from covidmm.evaluation.results import sha256
 from covidmm.findings import Detections
 from covidmm.radiograph import Radiograph
@@ -116,7 +116,6 @@ def made_from(member: Member) -> dict[str, Any]:
     """
     from covidmm.engine.checkpointing import trained_file
     from covidmm.engine.config import load_config
-    from covidmm.errors import CheckpointError
 
     cfg = load_config(member.config)
     augmented = _augmented(cfg, member)

@@ -63,13 +63,12 @@ class TwoStageGraph(nn.Module):
         scores_of, deltas_of = rpn(features)
         priors = rpn.prior_generator.grid_priors([one.shape[-2:] for one in scores_of], device="cpu")
         boxes, scores, levels = [], [], []
-        for level, (score, delta, prior) in enumerate(zip(scores_of, deltas_of, priors, strict=True)):
-            score = score[0].permute(1, 2, 0).reshape(-1).sigmoid()
-            # sizes are fixed, so that these are constants of the graph
-            score, index = score.topk(min(cfg.nms_pre, len(prior)))
+        for level, (logit, delta, prior) in enumerate(zip(scores_of, deltas_of, priors, strict=True)):
+            count = min(cfg.nms_pre, len(prior))  # sizes are fixed: a constant of the graph
+            score, index = logit[0].permute(1, 2, 0).reshape(-1).sigmoid().topk(count)
             boxes.append(self._decode(prior[index], delta[0].permute(1, 2, 0).reshape(-1, 4)[index]))
             scores.append(score)
-            levels.append(score.new_full((min(cfg.nms_pre, len(prior)), 1), float(level)))
+            levels.append(score.new_full((count, 1), float(level)))
         box, score = torch.cat(boxes), torch.cat(scores)
         large = ((box[:, 2:] - box[:, :2]) > cfg.min_bbox_size).all(1)
         # levels far apart: none suppresses another's proposals
