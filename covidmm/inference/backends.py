@@ -110,6 +110,7 @@ class ExportedDetector(nn.Module):
         self.session = session
         self.kind = metadata["kind"]
         self.size = tuple(metadata["input_size"])
+        self.fixed_size = metadata["fixed_size"]
 
     def test_step(self, data: Mapping[str, Any]) -> list[Any]:
         """As the detector's own: samples with ``pred_instances`` in pixels of the image in the sample."""
@@ -125,6 +126,8 @@ class ExportedDetector(nn.Module):
         if min(missing) < 0:
             shape = "x".join(map(str, images.shape[2:]))
             raise ConfigError(f"an input of {shape} pixels is larger than the exported {height}x{width}")
+        if not self.fixed_size:
+            return images.numpy()
         value = self.model.data_preprocessor.pad_value
         return nn.functional.pad(images, (0, missing[1], 0, missing[0]), value=value).numpy()
 

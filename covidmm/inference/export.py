@@ -102,13 +102,17 @@ def to_onnx(config: str, checkpoint: str) -> tuple[bytes, dict[str, Any]]:
     from covidmm.engine.config import load_config
     from covidmm.engine.loading import load_trained
     from covidmm.inference.backends import METADATA_KEY
-    from covidmm.inference.graphs import graph_of, input_size
+    from covidmm.inference.graphs import graph_of, input_size, stretches_or_pads
 
     cfg = load_config(config)
     model, _ = load_trained(cfg, trained_file(checkpoint))
     size = input_size(cfg)
     kind, graph = graph_of(model, size)
-    metadata = _metadata(config, checkpoint, cfg) | {"kind": kind, "input_size": list(size)}
+    metadata = _metadata(config, checkpoint, cfg) | {
+        "kind": kind,
+        "input_size": list(size),
+        "fixed_size": kind != "single-stage" or stretches_or_pads(cfg),
+    }
     images = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
     names = ["rois", "class_logits", "box_deltas"] if kind == "two-stage" else None
     with torch.no_grad(), warnings.catch_warnings():
@@ -119,6 +123,8 @@ def to_onnx(config: str, checkpoint: str) -> tuple[bytes, dict[str, Any]]:
         dynamic = {"rois": {0: "proposals"}, "class_logits": {0: "proposals"}, "box_deltas": {0: "proposals"}}
         if kind != "two-stage":
             dynamic = {name: {0: "batch"} for name in ("images", *names)}
+            if not metadata["fixed_size"]:  # padded to one size, images would not give quite the boxes of PyTorch
+                dynamic = {name: {0: "batch", 2: f"{name}_height", 3: f"{name}_width"} for name in dynamic}
         metadata["batch"] = 1 if kind == "two-stage" else "dynamic"
         buffer = BytesIO()
         torch.onnx.export(

@@ -152,3 +152,12 @@ def input_size(cfg: Any) -> tuple[int, int]:
         raise ConfigError("the test pipeline fixes no size: it has no Resize with a scale")
     divisor = cfg.model.data_preprocessor.get("pad_size_divisor", 1)
     return tuple(-(-side // divisor) * divisor for side in size)
+
+
+def stretches_or_pads(cfg: Any) -> bool:
+    """Whether a config's test pipeline gives every image the same size, rather than its own within the largest."""
+    steps = cfg.test_dataloader.dataset.pipeline
+    return any(
+        (step.type == "Resize" and not step.get("keep_ratio")) or (step.type == "Pad" and step.get("size"))
+        for step in steps
+    )
