@@ -69,3 +69,25 @@ def test_a_classifier_is_its_logits():
     kind, graph = graph_of(model, (32, 32))
     assert kind == "classifier"
     assert graph(torch.zeros(2, 3, 32, 32)).shape == (2, 4)
+
+
+def test_an_image_that_keeps_its_shape_gives_the_same_outputs(random_ensemble, tmp_path, request):
+    """RetinaNet's pipeline neither stretches nor pads: its graph takes any height and width, and any batch."""
+    pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
+    from mmdet.registry import MODELS
+
+    from covidmm.inference.backends import open_session
+    from covidmm.inference.export import to_onnx
+
+    config = request.config.rootpath / "configs/small/retinanet_r18_siim.py"
+    model = MODELS.build(load_config(config).model).eval()
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "retina.pth")
+    content, metadata = to_onnx(str(config), str(tmp_path / "retina.pth"))
+    assert not metadata["fixed_size"]
+    session = open_session("onnxruntime", content)
+    for shape in ((1, 3, 256, 256), (2, 3, 224, 160)):
+        images = torch.rand(shape, generator=torch.Generator().manual_seed(2))
+        with torch.inference_mode():
+            wanted = graph_of(model, (256, 256))[1](images)
+        for one, other in zip(wanted, session(images.numpy()), strict=True):
+            torch.testing.assert_close(torch.from_numpy(other), one, atol=1e-4, rtol=1e-3)
