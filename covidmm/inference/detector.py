@@ -76,7 +76,8 @@ class Detector:
             model = MODELS.build({**cfg.tta_model, "module": model})
             pipeline = cfg.tta_pipeline
         self.name = name
-        self.model = model.to(device).eval()
+        # channels last: convolutions take 0.6 to 0.7 of the time on a CPU (ResNet-18, 256 px), and tensor cores want it
+        self.model = model.to(device, memory_format=torch.channels_last).eval()
         # the file is read already, and there is no truth
         self.pipeline = Compose([step for step in pipeline[1:] if step.type != "LoadAnnotations"])
 
