@@ -68,7 +68,18 @@ def parser() -> argparse.ArgumentParser:
     fusion.add_argument("--images", type=positive, default=1263, help="default 1263")
     fusion.add_argument("--boxes", type=positive, default=100, help="boxes of each member (default 100)")
     fusion.add_argument("--repeats", type=positive, default=5, help="timed runs, of which the median (default 5)")
-    for subject in (dicom, yolov5, frcnn, classifier, fusion):
+    infer = subjects.add_parser(
+        "infer", help="seconds per image of detectors on every backend and precision that runs here (extra 'export')"
+    )
+    infer.add_argument(
+        "--configs",
+        nargs="+",
+        metavar="CONFIG",
+        help="detectors, with random weights (default: the small Faster R-CNN, RetinaNet and YOLOv5n)",
+    )
+    infer.add_argument("--batch", type=positive, default=4, help="images per call (default 4)")
+    infer.add_argument("--repeats", type=positive, default=5, help="timed runs, of which the median (default 5)")
+    for subject in (dicom, yolov5, frcnn, classifier, fusion, infer):
         subject.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return top
 
@@ -84,6 +95,7 @@ def main() -> int:
         "frcnn": measure_frcnn,
         "classifier": measure_classifier,
         "fusion": measure_fusion,
+        "infer": measure_infer,
     }[subject]
     report, equal = measure(**arguments)
     print(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
@@ -132,6 +144,14 @@ def measure_fusion(**arguments: int) -> tuple[dict, bool]:
     report = fusion.benchmark_fusion(**arguments)
     print(fusion.format_fusion(report))
     return report, fusion.agrees(report)
+
+
+def measure_infer(**arguments: Any) -> tuple[dict, bool]:
+    from covidmm.benchmarks import infer
+
+    report = infer.benchmark_infer(**{name: value for name, value in arguments.items() if value is not None})
+    print(infer.format_infer(report))
+    return report, True
 
 
 if __name__ == "__main__":

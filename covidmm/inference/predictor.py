@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +19,7 @@ from covidmm.ensembles.config import EnsembleConfig, load_ensemble
 from covidmm.errors import RadiographError
 from covidmm.findings import Detections, ImageFindings, Study, StudyFindings
 from covidmm.inference.detector import Detector, select
+from covidmm.inference.reading import read_ahead
 from covidmm.plugins import PluginManager
 from covidmm.radiograph import Radiograph
 
@@ -80,7 +81,8 @@ class Predictor:
         listed = list(sources) if isinstance(sources, list | tuple) else [sources]
         found: dict[str, list[tuple[_Image, ImageFindings]]] = {}
         batch: list[_Image] = []
-        for image in _images(listed, errors == "report"):
+        images = (_shrunk(image, self.config.max_size) for image in _images(listed, errors == "report"))
+        for image in read_ahead(images, self.config.batch_size):
             batch.append(image)
             if len(batch) == self.config.batch_size:
                 self._predict(batch, found)
@@ -89,23 +91,19 @@ class Predictor:
         return [self._study(study_id, entries) for study_id, entries in found.items()]
 
     def _predict(self, batch: Sequence[_Image], found: dict[str, list[tuple[_Image, ImageFindings]]]) -> None:
-        shrunk = [one.radiograph.shrunk(self.config.max_size) for one in batch if one.radiograph is not None]
-        by_member = {name: iter(detector(shrunk)) for name, detector in self.detectors.items()}
-        readable = iter(shrunk)
+        readable = [one.radiograph for one in batch if one.radiograph is not None]
+        by_member = {name: iter(detector(readable)) for name, detector in self.detectors.items()}
         weights = [member.weight for member in self.config.members.values()]
         for one in batch:
             if one.radiograph is None:
                 findings = ImageFindings(one.image_id, 0, 0, {}, Detections.none(), one.error)
-                kept = one
             else:
-                small = next(readable)
-                size = small.header.height, small.header.width
+                size = one.radiograph.header.height, one.radiograph.header.width
                 members = {name: next(boxes) for name, boxes in by_member.items()}
                 chosen = [select(boxes, self.config.members[name]) for name, boxes in members.items()]
                 fused = self.strategy.fuse(chosen, weights, size)
                 findings = ImageFindings(one.image_id, *size, members, fused)
-                kept = _Image(one.image_id, one.study_id, small)
-            found.setdefault(one.study_id, []).append((kept, findings))
+            found.setdefault(one.study_id, []).append((one, findings))
 
     def _study(self, study_id: str, entries: Sequence[tuple[_Image, ImageFindings]]) -> StudyFindings:
         images = [findings for _, findings in entries]
@@ -127,6 +125,10 @@ def _images(sources: Sequence[Source], report: bool) -> Iterator[_Image]:
             yield _read(Path(source).stem, None, source, report)
         else:
             yield _read(f"image{next(numbers)}", None, source, report)
+
+
+def _shrunk(image: _Image, max_size: int) -> _Image:
+    return image if image.radiograph is None else replace(image, radiograph=image.radiograph.shrunk(max_size))
 
 
 def _read(image_id: str, study_id: str | None, source: Source | Case, report: bool) -> _Image:
