@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import prometheus_client
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, Response
-from fastapi.staticfiles import StaticFiles
 
 import covidmm
 from covidmm.errors import CovidmmError
@@ -150,7 +149,7 @@ def create_app(service: Service, settings: Settings | None = None) -> FastAPI:
     telemetry.install(app, desk.metrics)
     _add_information(app, desk, settings)
     _add_work(app, desk)
-    app.mount("/", StaticFiles(directory=STATIC, html=True), name="static")
+    _add_page(app)
     return app
 
 
@@ -184,9 +183,20 @@ def _add_information(app: FastAPI, desk: Desk, settings: Settings) -> None:
         text = prometheus_client.generate_latest(desk.metrics.registry)
         return Response(text, media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> FileResponse:
-        return FileResponse(STATIC / "api.html")
+
+def _add_page(app: FastAPI) -> None:
+    """A route for each file and for no other: an address never becomes a path."""
+    addresses = {f"/{path.name}": path for path in STATIC.iterdir() if path.is_file()}
+    addresses |= {"/": STATIC / "index.html", "/docs": STATIC / "api.html"}
+    for address, path in addresses.items():
+        app.add_route(address, _file(path), include_in_schema=False)
+
+
+def _file(path: Path) -> Callable:
+    async def answer(_: Request) -> FileResponse:
+        return FileResponse(path)
+
+    return answer
 
 
 def _add_work(app: FastAPI, desk: Desk) -> None:

@@ -45,7 +45,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ProblemError, _of_problem)
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(RequestValidationError, _of_validation)
-    app.add_exception_handler(Exception, _of_exception)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -82,11 +81,6 @@ async def _of_validation(_: Request, error: RequestValidationError) -> JSONRespo
     first = error.errors()[0]
     where = " ".join(str(part) for part in first["loc"][1:]) or "request"
     return ProblemError(422, f"{where}: {first['msg']}.").response()
-
-
-async def _of_exception(_: Request, error: Exception) -> JSONResponse:
-    log_fault(error)
-    return ProblemError(500, "The server made a mistake; its log says where.").response()
 
 
 def log_fault(error: BaseException) -> None:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import GaugeMetricFamily
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from covidmm.web.problems import CLIENT_LEFT, log_fault
+from covidmm.web.problems import CLIENT_LEFT, ProblemError, log_fault
 from covidmm.web.queue import JobQueue
 
 LOG = logging.getLogger("covidmm.web")
@@ -97,11 +97,12 @@ class Watch:
         try:
             await self.app(scope, receive, watched)
         except Exception as error:
-            # Starlette answers and then raises again, for a server that would print the message
-            if status < 500:
-                log_fault(error)
+            log_fault(error)
+            if status == CLIENT_LEFT:  # nothing was answered yet
+                problem = ProblemError(500, "The server made a mistake; its log says where.")
+                await problem.response()(scope, receive, watched)
         finally:
-            route = getattr(scope.get("route"), "path", None) or "static or unknown"
+            route = getattr(scope.get("route"), "path", None) or "unknown"
             self.metrics.requests.labels(route, str(status)).inc()
             LOG.info("%s %s %d %.3f s", _method(scope), route, status, time.monotonic() - start)
 

@@ -6,7 +6,7 @@ import asyncio
 import re
 import sys
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -18,6 +18,8 @@ from starlette.requests import ClientDisconnect
 from covidmm.web.problems import CLIENT_LEFT, ProblemError
 
 _FIELD = "files"
+#: Of listening to a client that is refused. Chosen here: a gigabyte on a local line.
+_DRAIN_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Receiver:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._held = 0
+        self.held = 0
 
     @contextmanager
     def room(self) -> Iterator[Room]:
@@ -64,7 +66,7 @@ class Receiver:
         try:
             yield room
         finally:
-            self._held -= room.size
+            self.held -= room.size
 
     def take(self, count: int) -> None:
         """Count bytes of a request.
@@ -72,9 +74,9 @@ class Receiver:
         Raises:
             ProblemError: the server holds as much as it may.
         """
-        if self._held + count > self.limits.total_bytes:
+        if self.held + count > self.limits.total_bytes:
             raise ProblemError(503, "The server is receiving too many files; try again shortly.", {"Retry-After": "5"})
-        self._held += count
+        self.held += count
 
 
 class Room:
@@ -83,6 +85,7 @@ class Room:
     def __init__(self, receiver: Receiver) -> None:
         self.receiver = receiver
         self.size = 0
+        self._more = True  # of the body to come
 
     def add(self, count: int) -> None:
         """Count more bytes.
@@ -101,6 +104,14 @@ class Room:
         Raises:
             ProblemError: what is sent is no such request, is too large, too slow, or ends in the middle.
         """
+        try:
+            return await self._receive(request)
+        except ProblemError as problem:
+            if problem.status in (413, 503):
+                await self._drain(request)
+            raise
+
+    async def _receive(self, request: Request) -> list[Upload]:
         limits = self.receiver.limits
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
             raise ProblemError(415, f"Send multipart/form-data with one or more files in the field '{_FIELD}'.")
@@ -125,9 +136,29 @@ class Room:
             await form.close()
 
     async def _counted(self, request: Request) -> AsyncGenerator[bytes, None]:
-        async for chunk in request.stream():
+        async for chunk in self._chunks(request):
             self.add(len(chunk))
             yield chunk
+
+    async def _chunks(self, request: Request) -> AsyncGenerator[bytes, None]:
+        while self._more:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            self._more = message.get("more_body", False)
+            yield message.get("body", b"")
+
+    async def _drain(self, request: Request) -> None:
+        """Let a client that sends on hear why it is refused: a connection closed upon it would lose the answer."""
+        if "expect" in request.headers:  # it waits for leave to send
+            return
+
+        async def read() -> None:
+            async for _ in self._chunks(request):
+                pass
+
+        with suppress(asyncio.TimeoutError, ClientDisconnect):
+            await asyncio.wait_for(read(), _DRAIN_SECONDS)
 
 
 def _too_large(limits: Limits) -> ProblemError:
