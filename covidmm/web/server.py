@@ -72,6 +72,7 @@ def serve(
         except OSError as error:
             raise ConfigError(f"{host}:{port}: {error.strerror}; choose another with --host and --port") from None
         app = create_app(make_service(config, device), settings)
+        listener.listen()  # who asks now waits, and is not refused
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{listener.getsockname()[1]} (ctrl-C stops it). Research software, not a medical device.")
         sys.stdout.flush()
