@@ -241,15 +241,16 @@ def _add_work(app: FastAPI, desk: Desk) -> None:
         summary="The findings as a DICOM Structured Report",
         tags=["predict"],
         openapi_extra=_FILES,
-        responses={200: {"content": {"application/dicom": {}}}, **_BAD_FILES, **problems.responses(501)},
+        responses={200: {"content": {"application/dicom": {}}}, **_BAD_FILES},
         response_class=Response,
+        include_in_schema=service.reports,
     )
     async def report(
         request: Request, detector: _Detector = ENSEMBLE, strategy: _Strategy = None, threshold: _Threshold = 0.0
     ) -> Response:
         question = _question(service, detector, strategy, False)
         if not service.reports:
-            raise ProblemError(501, "Structured Reports need covidmm with the extra 'dicom'.")
+            raise ProblemError(404, "Structured Reports need covidmm with the extra 'dicom'.")
         with desk.receiver.room() as room:
             uploads = await room.receive(request)
             radiographs = await desk.run(request, "decode", service.decode, uploads)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import logging
 import time
 import warnings
 from collections.abc import Sequence
@@ -201,7 +200,6 @@ def _header(upload: Upload) -> Dataset:
     """The header of a file that was decoded before; what pydicom has to say of its values is not shown to anybody."""
     import pydicom
 
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

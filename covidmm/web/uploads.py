@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import sys
 from collections.abc import AsyncGenerator, Iterator
@@ -16,6 +17,9 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from covidmm.web.problems import CLIENT_LEFT, ProblemError
+
+# python-multipart quotes what it cannot parse; here that becomes a problem of one sentence
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 _FIELD = "files"
 #: Of listening to a client that is refused. Chosen here: a gigabyte on a local line.
