@@ -12,7 +12,7 @@ def test_the_summary_is_percentiles_and_a_rate():
 
 
 @pytest.mark.e2e
-def test_a_server_is_started_asked_and_stopped(random_ensemble, tmp_path):
+def test_a_server_is_started_asked_and_stopped(random_ensemble):
     pytest.importorskip("fastapi", reason="the extra 'web' is not installed")
     file = next((random_ensemble.raw / "train").rglob("*.dcm"))
     report = benchmark_serving(str(random_ensemble.config), str(file), requests=4, clients=(1, 2), memory_requests=2)
@@ -20,5 +20,10 @@ def test_a_server_is_started_asked_and_stopped(random_ensemble, tmp_path):
     assert all(0 < wait["p50"] <= wait["p95"] < 60 for wait in report["waits"].values())
     assert report["memory"]["before_bytes"] > 1e8
     assert f"after 2 requests {report['memory']['after_bytes'] / 2**20:.0f} MiB" in format_serving(report)
+
+
+@pytest.mark.e2e
+def test_a_server_that_does_not_start_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("covidmm.benchmarks.serving.ROOT", tmp_path)
     with pytest.raises(CovidmmError, match="did not start"):
-        benchmark_serving(str(tmp_path / "none.py"), str(file))
+        benchmark_serving(file=__file__)
