@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from typing_extensions import Self
@@ -16,7 +17,7 @@ import covidmm.studies
 from covidmm import radiograph
 from covidmm.datasets.cases import Case, read_cases
 from covidmm.ensembles.config import EnsembleConfig, load_ensemble
-from covidmm.errors import RadiographError
+from covidmm.errors import ConfigError, CovidmmError, RadiographError
 from covidmm.findings import Detections, ImageFindings, Study, StudyFindings
 from covidmm.inference.detector import Detector, select
 from covidmm.inference.reading import read_ahead
@@ -49,7 +50,7 @@ class Predictor:
     """
 
     def __init__(self, config: EnsembleConfig, device: str | None = None) -> None:
-        manager = PluginManager([covidmm.ensembles, covidmm.studies])
+        manager = self._manager = PluginManager([covidmm.ensembles, covidmm.studies])
         self.config = config
         self.strategy = manager.build_strategy(config.strategy)
         self.classifier = manager.build_study_classifier(config.study) if config.study else None
@@ -59,6 +60,43 @@ class Predictor:
     def from_config(cls, path: str | Path, options: Sequence[str] = (), device: str | None = None) -> Self:
         """Load the ensemble of a config file; see :class:`Predictor`."""
         return cls(load_ensemble(path, options), device)
+
+    def variant(self, member: str | None = None, strategy: Mapping[str, Any] | None = None) -> Self:
+        """The same networks, loaded once, with one member alone or another strategy.
+
+        Args:
+            member: its name; None for all of them.
+            strategy: type and arguments; None for the config's, or for the boxes as they are of a single member.
+
+        Raises:
+            ConfigError: there is no such member.
+            PluginError: a strategy that cannot be built.
+        """
+        names = list(self.detectors) if member is None else [member]
+        for name in names:
+            if name not in self.detectors:
+                raise ConfigError(f"there is no member '{name}'; there are: {', '.join(self.detectors)}")
+        alone = {"type": "best_single"} if len(names) < len(self.detectors) else self.config.strategy
+        chosen = alone if strategy is None else strategy
+        other = copy.copy(self)
+        members = {name: self.config.members[name] for name in names}
+        other.config = replace(self.config, members=members, strategy=chosen)
+        other.detectors = {name: self.detectors[name] for name in names}
+        other.strategy = self._manager.build_strategy(chosen)
+        return other
+
+    @property
+    def strategies(self) -> list[str]:
+        """The strategies that can be chosen by name alone, the config's first."""
+        first = str(self.config.strategy["type"])
+        return [first, *(name for name in self._manager.strategies if name != first and self._builds(name))]
+
+    def _builds(self, name: str) -> bool:
+        try:
+            self._manager.build_strategy({"type": name})
+        except CovidmmError:
+            return False
+        return True
 
     def __call__(
         self, sources: Source | Sequence[Source], errors: Literal["raise", "report"] = "raise"
