@@ -12,7 +12,8 @@ def test_the_summary_is_percentiles_and_a_rate():
 
 
 @pytest.mark.e2e
-def test_a_server_is_started_asked_and_stopped(random_ensemble):
+def test_a_server_is_started_asked_and_stopped(random_ensemble, monkeypatch):
+    monkeypatch.setattr("covidmm.benchmarks.serving.WARM_UP", 2)
     pytest.importorskip("fastapi", reason="the extra 'web' is not installed")
     file = next((random_ensemble.raw / "train").rglob("*.dcm"))
     report = benchmark_serving(str(random_ensemble.config), str(file), requests=4, clients=(1, 2), memory_requests=2)
