@@ -18,8 +18,9 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)
 	$(BIN)/python tools/demo.py
 
+# One process a core, up to four, each with one thread; the tests of a file share their fixtures in one process.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

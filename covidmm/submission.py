@@ -130,6 +130,31 @@ def image_row(found: Detections | None, none: float = 1.0) -> list[Prediction]:
     return [*boxes, *row]
 
 
+def ranked_row(found: Detections, negative: float | None, none: NoneRule, rerank: Rerank) -> list[Prediction]:
+    """The row of a readable image by a config's rules.
+
+    Args:
+        found: its opacities.
+        negative: as in :meth:`NoneRule.confidence`.
+        none: how sure its ``none`` is.
+        rerank: what becomes of the scores then.
+
+    Raises:
+        ConfigError: the rule needs a study classifier and there is none.
+    """
+    confidence = none.confidence(found.scores, negative)
+    return image_row(Detections(found.boxes, rerank(found.scores, confidence), found.labels), confidence)
+
+
+def prediction_string(row: Iterable[Prediction]) -> str:
+    """The cell of a row.
+
+    Raises:
+        ValueError: a confidence outside 0..1; a box that has no area in the hundredths of a pixel that are written.
+    """
+    return " ".join(map(_spelt, row))
+
+
 def write_submission(path: str | Path, studies: Submission, images: Submission) -> None:
     """Write the file, whole or not at all: studies first, each in the order given.
 
@@ -150,7 +175,7 @@ def write_submission(path: str | Path, studies: Submission, images: Submission) 
             if not _SAFE_ID.fullmatch(identifier):
                 raise DataError(f"{path}: '{identifier}' cannot be an id, it must be letters, digits and . _ -")
             try:
-                writer.writerow((identifier + suffix, " ".join(map(_spelt, row))))
+                writer.writerow((identifier + suffix, prediction_string(row)))
             except ValueError as error:
                 raise DataError(f"{path}: '{identifier}{suffix}': {error}") from None
     Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,10 @@ import csv
 import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -197,3 +199,18 @@ def random_ensemble(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace
     (folder / "ensemble.py").write_text("\n".join(lines) + "\n")
     members = load_ensemble(folder / "ensemble.py").members
     return SimpleNamespace(config=folder / "ensemble.py", members=members, raw=raw, prepared=folder / "prepared")
+
+
+@pytest.fixture(scope="session")
+def sure_yolo(random_ensemble: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The random YOLOv5 as a member, its scores spread: nearly equal ones would change places between backends."""
+    import torch
+
+    member = random_ensemble.members["yolo"]
+    state = torch.load(member.checkpoint, weights_only=True)["state_dict"]
+    for name in state:
+        if "convs_pred" in name and name.endswith("weight"):
+            state[name] = state[name] * 30
+    path = tmp_path_factory.mktemp("sure_yolo") / "yolo.pth"
+    torch.save({"state_dict": state}, path)
+    return replace(member, checkpoint=str(path))

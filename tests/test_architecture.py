@@ -12,7 +12,7 @@ ORDER = [
     {"errors", "atomic", "ops", "__init__"},
     {"grey", "codestreams"},
     {"radiograph"},
-    {"findings"},
+    {"findings", "isolation"},
     {"predictions"},
     {"datasets"},
     {"submission"},

@@ -68,7 +68,28 @@ def parser() -> argparse.ArgumentParser:
     fusion.add_argument("--images", type=positive, default=1263, help="default 1263")
     fusion.add_argument("--boxes", type=positive, default=100, help="boxes of each member (default 100)")
     fusion.add_argument("--repeats", type=positive, default=5, help="timed runs, of which the median (default 5)")
-    for subject in (dicom, yolov5, frcnn, classifier, fusion):
+    infer = subjects.add_parser(
+        "infer", help="seconds per image of detectors on every backend and precision that runs here (extra 'export')"
+    )
+    infer.add_argument(
+        "--configs",
+        nargs="+",
+        metavar="CONFIG",
+        help="detectors, with random weights (default: the small Faster R-CNN, RetinaNet and YOLOv5n)",
+    )
+    infer.add_argument("--batch", type=positive, default=4, help="images per call (default 4)")
+    infer.add_argument("--repeats", type=positive, default=5, help="timed runs, of which the median (default 5)")
+    serve = subjects.add_parser(
+        "serve",
+        help="how long clients of tools/serve.py wait for one radiograph, and the growth of its memory",
+        epilog="Exit code 1 when the memory grew by more than 5 %.",
+    )
+    serve.add_argument("--config", help="config of the ensemble (default: the models of `make demo`)")
+    serve.add_argument("--file", help="the radiograph (default: a phantom)")
+    serve.add_argument("--requests", type=positive, default=100, help="timed for each number of clients (default 100)")
+    serve.add_argument("--clients", type=positive, nargs="+", default=[1, 8], help="at the same time (default 1 8)")
+    serve.add_argument("--memory-requests", type=positive, default=1000, help="default 1000")
+    for subject in (dicom, yolov5, frcnn, classifier, fusion, infer, serve):
         subject.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return top
 
@@ -84,6 +105,8 @@ def main() -> int:
         "frcnn": measure_frcnn,
         "classifier": measure_classifier,
         "fusion": measure_fusion,
+        "infer": measure_infer,
+        "serve": measure_serving,
     }[subject]
     report, equal = measure(**arguments)
     print(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
@@ -132,6 +155,22 @@ def measure_fusion(**arguments: int) -> tuple[dict, bool]:
     report = fusion.benchmark_fusion(**arguments)
     print(fusion.format_fusion(report))
     return report, fusion.agrees(report)
+
+
+def measure_infer(**arguments: Any) -> tuple[dict, bool]:
+    from covidmm.benchmarks import infer
+
+    report = infer.benchmark_infer(**{name: value for name, value in arguments.items() if value is not None})
+    print(infer.format_infer(report))
+    return report, True
+
+
+def measure_serving(**arguments: Any) -> tuple[dict, bool]:
+    from covidmm.benchmarks import serving
+
+    report = serving.benchmark_serving(**arguments)
+    print(serving.format_serving(report))
+    return report, report["memory"]["growth"] <= serving.ACCEPTED_GROWTH
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The main job on phantoms: prepare, train, test, fuse, submit, score, draw. What ``make demo`` runs."""
+"""The main job on phantoms: prepare, train, test, fuse, submit, score, draw, report. What ``make demo`` runs."""
 
 import _bootstrap  # noqa: F401
 
@@ -50,8 +50,11 @@ def main() -> None:
     from covidmm.evaluation.results import write_metrics
 
     write_metrics(out / "metrics.json", seconds=seconds)
-    print(f"\nThe demo took {time.monotonic() - started:.0f} s. Look at {pictures}/ensemble/grid.png,")
-    print(f"{pictures}/study/confusion.png, {out}/submission.csv and {out}/metrics.json")
+    from covidmm.reports.page import report
+
+    page = report([out], [prepared], out)
+    print(f"\nThe demo took {time.monotonic() - started:.0f} s. Look at {page}, at {pictures}/ensemble/grid.png,")
+    print(f"{out}/submission.csv and {out}/metrics.json")
 
 
 def publish(out: Path) -> None:

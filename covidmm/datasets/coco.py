@@ -142,6 +142,7 @@ def _image(image: Image, number: int) -> dict[str, Any]:
         "manufacturer": record.manufacturer,
         "body_part": record.body_part,
         "bits_stored": record.bits_stored,
+        "transfer_syntax": record.transfer_syntax,
         **sample.extra,
     }
 

@@ -55,6 +55,7 @@ class Record:
     manufacturer: str | None
     body_part: str | None
     bits_stored: int
+    transfer_syntax: str | None
 
     def pixels(self) -> NDArray[np.uint8]:
         """The thumbnail as an array (32, 32)."""
@@ -115,4 +116,5 @@ def convert(job: Job) -> Record:
         manufacturer=header.manufacturer,
         body_part=header.body_part,
         bits_stored=header.bits_stored,
+        transfer_syntax=header.transfer_syntax,
     )

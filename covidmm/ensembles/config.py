@@ -13,6 +13,38 @@ from covidmm.errors import ConfigError, did_you_mean
 _TOP_LEVEL = ("members", "strategy", "study", "none", "rerank", "max_size", "batch_size", "custom_imports")
 
 
+#: What a backend can compute in.
+PRECISIONS = {
+    "torch": ("float32", "bfloat16", "float16"),
+    "onnxruntime": ("float32",),
+    "openvino": ("float32", "bfloat16"),
+}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What runs a detector's network.
+
+    Attributes:
+        type: ``torch``, ``onnxruntime`` or ``openvino``.
+        file: what ``tools/export.py`` made of the member, for all but ``torch``.
+        precision: ``float32``; ``bfloat16`` (torch, openvino); ``float16`` (torch on a GPU).
+    """
+
+    type: str = "torch"
+    file: str | None = None
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.type not in PRECISIONS:
+            raise ConfigError(f"unknown backend '{self.type}'{did_you_mean(str(self.type), PRECISIONS)}")
+        if (self.file is None) != (self.type == "torch"):
+            raise ConfigError(f"backend '{self.type}' takes {'no file' if self.file else 'a file of tools/export.py'}")
+        if self.precision not in PRECISIONS[self.type]:
+            known = ", ".join(PRECISIONS[self.type])
+            raise ConfigError(f"backend '{self.type}' has no precision '{self.precision}', it has {known}")
+
+
 @dataclass(frozen=True)
 class Member:
     """One detector of an ensemble.
@@ -24,6 +56,7 @@ class Member:
         score_threshold: boxes below this confidence do not take part.
         nms_iou_threshold: IoU of a non-maximum suppression of its own before the fusion; None for none.
         test_time_augmentation: None does as its config says.
+        backend: what runs its network; a dict in a config.
     """
 
     config: str
@@ -32,6 +65,7 @@ class Member:
     score_threshold: float = 0.0
     nms_iou_threshold: float | None = None
     test_time_augmentation: bool | None = None
+    backend: Backend = Backend()
 
     def __post_init__(self) -> None:
         if not self.weight > 0:
@@ -156,6 +190,16 @@ def _member(path: Path, name: str, value: Mapping[str, Any]) -> Member:
         if key not in value:
             raise ConfigError(f"{where}: has no '{key}'")
     try:
-        return Member(**value)
+        return Member(**{**value, "backend": _backend(value.get("backend", {}))})
     except (ConfigError, TypeError) as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _backend(value: Any) -> Backend:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"backend must be a dict with a type, not {value!r}")
+    known = [field.name for field in fields(Backend)]
+    for key in value:
+        if key not in known:
+            raise ConfigError(f"unknown key '{key}' in backend{did_you_mean(key, known)}")
+    return Backend(**value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,3 +98,21 @@ class Ranking:
         if not total:
             return float("nan"), float("nan"), float("nan")
         return (found / kept if kept else 0.0), found / total, 2 * found / (kept + total)
+
+
+def detection_statistic(
+    ranking: Ranking, coco: Ranking, threshold: float
+) -> Callable[[NDArray[np.float64]], Mapping[str, float]]:
+    """mAP@.50, precision, recall and F1 as a function of how often each study counts.
+
+    Args:
+        ranking: hits by :func:`covidmm.evaluation.detection.match`.
+        coco: the same predictions with hits by :func:`covidmm.evaluation.coco.coco_matches`.
+        threshold: the confidence at which precision, recall and F1 are taken.
+    """
+
+    def statistic(weights: NDArray[np.float64]) -> dict[str, float]:
+        precision, recall, f1 = ranking.at(threshold, weights)
+        return {"mAP_50": coco.coco_ap(weights), "f1": f1, "recall": recall, "precision": precision}
+
+    return statistic

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from typing_extensions import Self
@@ -16,9 +17,10 @@ import covidmm.studies
 from covidmm import radiograph
 from covidmm.datasets.cases import Case, read_cases
 from covidmm.ensembles.config import EnsembleConfig, load_ensemble
-from covidmm.errors import RadiographError
+from covidmm.errors import ConfigError, CovidmmError, RadiographError
 from covidmm.findings import Detections, ImageFindings, Study, StudyFindings
 from covidmm.inference.detector import Detector, select
+from covidmm.inference.reading import read_ahead
 from covidmm.plugins import PluginManager
 from covidmm.radiograph import Radiograph
 
@@ -48,7 +50,7 @@ class Predictor:
     """
 
     def __init__(self, config: EnsembleConfig, device: str | None = None) -> None:
-        manager = PluginManager([covidmm.ensembles, covidmm.studies])
+        manager = self._manager = PluginManager([covidmm.ensembles, covidmm.studies])
         self.config = config
         self.strategy = manager.build_strategy(config.strategy)
         self.classifier = manager.build_study_classifier(config.study) if config.study else None
@@ -58,6 +60,43 @@ class Predictor:
     def from_config(cls, path: str | Path, options: Sequence[str] = (), device: str | None = None) -> Self:
         """Load the ensemble of a config file; see :class:`Predictor`."""
         return cls(load_ensemble(path, options), device)
+
+    def variant(self, member: str | None = None, strategy: Mapping[str, Any] | None = None) -> Self:
+        """The same networks, loaded once, with one member alone or another strategy.
+
+        Args:
+            member: its name; None for all of them.
+            strategy: type and arguments; None for the config's, or for the boxes as they are of a single member.
+
+        Raises:
+            ConfigError: there is no such member.
+            PluginError: a strategy that cannot be built.
+        """
+        names = list(self.detectors) if member is None else [member]
+        for name in names:
+            if name not in self.detectors:
+                raise ConfigError(f"there is no member '{name}'; there are: {', '.join(self.detectors)}")
+        alone = {"type": "best_single"} if len(names) < len(self.detectors) else self.config.strategy
+        chosen = alone if strategy is None else strategy
+        other = copy.copy(self)
+        members = {name: self.config.members[name] for name in names}
+        other.config = replace(self.config, members=members, strategy=chosen)
+        other.detectors = {name: self.detectors[name] for name in names}
+        other.strategy = self._manager.build_strategy(chosen)
+        return other
+
+    @property
+    def strategies(self) -> list[str]:
+        """The strategies that can be chosen by name alone, the config's first."""
+        first = str(self.config.strategy["type"])
+        return [first, *(name for name in self._manager.strategies if name != first and self._builds(name))]
+
+    def _builds(self, name: str) -> bool:
+        try:
+            self._manager.build_strategy({"type": name})
+        except CovidmmError:
+            return False
+        return True
 
     def __call__(
         self, sources: Source | Sequence[Source], errors: Literal["raise", "report"] = "raise"
@@ -80,7 +119,8 @@ class Predictor:
         listed = list(sources) if isinstance(sources, list | tuple) else [sources]
         found: dict[str, list[tuple[_Image, ImageFindings]]] = {}
         batch: list[_Image] = []
-        for image in _images(listed, errors == "report"):
+        images = (_shrunk(image, self.config.max_size) for image in _images(listed, errors == "report"))
+        for image in read_ahead(images, self.config.batch_size):
             batch.append(image)
             if len(batch) == self.config.batch_size:
                 self._predict(batch, found)
@@ -89,23 +129,19 @@ class Predictor:
         return [self._study(study_id, entries) for study_id, entries in found.items()]
 
     def _predict(self, batch: Sequence[_Image], found: dict[str, list[tuple[_Image, ImageFindings]]]) -> None:
-        shrunk = [one.radiograph.shrunk(self.config.max_size) for one in batch if one.radiograph is not None]
-        by_member = {name: iter(detector(shrunk)) for name, detector in self.detectors.items()}
-        readable = iter(shrunk)
+        readable = [one.radiograph for one in batch if one.radiograph is not None]
+        by_member = {name: iter(detector(readable)) for name, detector in self.detectors.items()}
         weights = [member.weight for member in self.config.members.values()]
         for one in batch:
             if one.radiograph is None:
                 findings = ImageFindings(one.image_id, 0, 0, {}, Detections.none(), one.error)
-                kept = one
             else:
-                small = next(readable)
-                size = small.header.height, small.header.width
+                size = one.radiograph.header.height, one.radiograph.header.width
                 members = {name: next(boxes) for name, boxes in by_member.items()}
                 chosen = [select(boxes, self.config.members[name]) for name, boxes in members.items()]
                 fused = self.strategy.fuse(chosen, weights, size)
                 findings = ImageFindings(one.image_id, *size, members, fused)
-                kept = _Image(one.image_id, one.study_id, small)
-            found.setdefault(one.study_id, []).append((kept, findings))
+            found.setdefault(one.study_id, []).append((one, findings))
 
     def _study(self, study_id: str, entries: Sequence[tuple[_Image, ImageFindings]]) -> StudyFindings:
         images = [findings for _, findings in entries]
@@ -127,6 +163,10 @@ def _images(sources: Sequence[Source], report: bool) -> Iterator[_Image]:
             yield _read(Path(source).stem, None, source, report)
         else:
             yield _read(f"image{next(numbers)}", None, source, report)
+
+
+def _shrunk(image: _Image, max_size: int) -> _Image:
+    return image if image.radiograph is None else replace(image, radiograph=image.radiograph.shrunk(max_size))
 
 
 def _read(image_id: str, study_id: str | None, source: Source | Case, report: bool) -> _Image:

@@ -17,7 +17,6 @@ from covidmm.atomic import write_bytes
 from covidmm.datasets.cases import read_cases
 from covidmm.ensembles.config import EnsembleConfig, load_ensemble
 from covidmm.errors import ConfigError
-from covidmm.findings import Detections
 from covidmm.jobs.fusion import ENSEMBLE
 from covidmm.jobs.outcome import Outcome, run_folder
 from covidmm.jobs.prediction import FolderRun, predict_members
@@ -32,6 +31,7 @@ from covidmm.submission import (
     NoneRule,
     Rerank,
     image_row,
+    ranked_row,
     read_submission,
     require_ids,
     study_row,
@@ -109,9 +109,7 @@ def submit(outcome: Outcome, path: Path, none: NoneRule, rerank: Rerank) -> None
             images[image.image_id] = image_row(None)
             continue
         negative = probabilities[image.study_id][0] if outcome.studies is not None else None
-        confidence = none.confidence(found.scores, negative)
-        ranked = Detections(found.boxes, rerank(found.scores, confidence), found.labels)
-        images[image.image_id] = image_row(ranked, confidence)
+        images[image.image_id] = ranked_row(found, negative, none, rerank)
     write_submission(path, studies, images)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from covidmm.atomic import json_bytes, write_bytes
 from covidmm.datasets.cases import read_cases
@@ -17,7 +16,7 @@ from covidmm.evaluation.bootstrap import LEVEL, RESAMPLES, intervals
 from covidmm.evaluation.coco import coco_matches
 from covidmm.evaluation.competition import labels_of, score_submission
 from covidmm.evaluation.detection import IOU_THRESHOLD, match, score_detections
-from covidmm.evaluation.ranking import Ranking
+from covidmm.evaluation.ranking import Ranking, detection_statistic
 from covidmm.evaluation.results import write_metrics
 from covidmm.evaluation.studies import score_studies
 from covidmm.evaluation.tables import format_comparison
@@ -81,7 +80,7 @@ def detector_intervals(
     for name, one in predictions.items():
         studies = {study: number for number, study in enumerate(dict.fromkeys(i.study_id for i in one.images))}
         rankings = _ranking(one, truth, studies), _coco_ranking(one, truth, studies)
-        found[name] = intervals(_statistic(*rankings, thresholds[name]), len(studies))
+        found[name] = intervals(detection_statistic(*rankings, thresholds[name]), len(studies))
     return found
 
 
@@ -104,14 +103,6 @@ def _coco_ranking(predictions: Predictions, truth: Truth, studies: Mapping[str, 
     truths = [len(truth.boxes[image.image_id]) for image in predictions.images]
     clusters = [studies[image.study_id] for image in predictions.images]
     return Ranking.of(scores, hits, truths, clusters, len(studies), group_ties=False)
-
-
-def _statistic(ranking: Ranking, coco: Ranking, threshold: float) -> Any:
-    def statistic(weights: NDArray[np.float64]) -> dict[str, float]:
-        precision, recall, f1 = ranking.at(threshold, weights)
-        return {"mAP_50": coco.coco_ap(weights), "f1": f1, "recall": recall, "precision": precision}
-
-    return statistic
 
 
 def provenance(outcome: Outcome) -> dict[str, Any]:

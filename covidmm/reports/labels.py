@@ -12,6 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from covidmm.reports.figures.style import BLUE
+
 NOTE = "Research software, not a medical device."
 
 
@@ -32,8 +34,8 @@ def draw_labels(folder: Path, details: Mapping[str, Any], cfg: Any, weights: Pat
         cv2.imwrite(str(folder / f"{name}.png"), picture)
 
 
-def confusion_figure(classes: list[str], confusion: Mapping[str, list]) -> Figure:
-    """Counts, coloured by the share of their row."""
+def confusion_figure(classes: list[str], confusion: Mapping[str, list], titled: bool = True) -> Figure:
+    """Counts, coloured by the share of their row; without title and note for a page that has both."""
     figure = Figure(figsize=(6, 5.4), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(confusion["shares"], vmin=0, vmax=1, cmap="Blues")
@@ -43,14 +45,20 @@ def confusion_figure(classes: list[str], confusion: Mapping[str, list]) -> Figur
             axes.text(column, row, f"{count}\n{share:.0%}", ha="center", va="center", color=colour)
     axes.set_xticks(range(len(classes)), classes, rotation=30)
     axes.set_yticks(range(len(classes)), classes)
-    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.grid(visible=False)
     figure.colorbar(image, label="share of the true class", shrink=0.82)
-    _note(figure)
+    if titled:
+        axes.set_title("Confusion matrix")
+        _note(figure)
     return figure
 
 
-def reliability_figure(calibration: Mapping[str, Any]) -> Figure:
-    """Accuracy against confidence, a point per bin, and below it how many cases each bin holds."""
+def reliability_figure(calibration: Mapping[str, Any], titled: bool = True) -> Figure:
+    """Accuracy against confidence, a point per bin, and below it how many cases each bin holds.
+
+    Without title and note for a page that has both.
+    """
     figure = Figure(figsize=(5, 6), layout="constrained")
     above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
     confidence, accuracy, count = (
@@ -58,16 +66,17 @@ def reliability_figure(calibration: Mapping[str, Any]) -> Figure:
     )
     above.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfectly calibrated")
     # stems to the diagonal: what is missing, or too much; a line from bin to bin would mean nothing
-    above.vlines(confidence, confidence, accuracy, color="tab:blue", alpha=0.4)
-    above.scatter(confidence, accuracy, color="tab:blue", label="model, per bin", clip_on=False, zorder=3)
+    above.vlines(confidence, confidence, accuracy, color=BLUE, alpha=0.4)
+    above.scatter(confidence, accuracy, color=BLUE, label="model, per bin", clip_on=False, zorder=3)
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-    above.set_title(f"Reliability, expected calibration error {calibration['ece']:.3f}", pad=12)
+    if titled:
+        above.set_title(f"Reliability, expected calibration error {calibration['ece']:.3f}", pad=12)
+        _note(figure)
     figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)  # over no point
-    bars = below.bar(confidence, count, width=0.04)
+    bars = below.bar(confidence, count, width=0.04, color=BLUE)
     below.bar_label(bars, fontsize=8)
     below.set(xlabel="confidence", ylabel="cases")
     below.margins(y=0.25)
-    _note(figure)
     return figure
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from covidmm.atomic import write_bytes
+from covidmm.reports.figures.style import BLUE, VERMILLION
 
 NOTE = "On the validation split. Research software, not a medical device."
 _TITLES = {"iou_thr": "IoU threshold", "skip_box_thr": "skip threshold", "weights": "weights"}
@@ -32,7 +33,7 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], out: str | Path) -> None:
             label = _label(row[key])
             best[label] = max(best.get(label, 0.0), row["mAP_50"])
         top = max(best.values())
-        colours = ["#D55E00" if value == top else "#4C78A8" for value in best.values()]
+        colours = [VERMILLION if value == top else BLUE for value in best.values()]
         axes.scatter(list(best.values()), range(len(best)), c=colours, s=46, zorder=3)
         axes.set_yticks(range(len(best)), list(best))
         axes.set_xlabel("mAP@.50")

@@ -58,13 +58,14 @@ class NetworkClassifier:
         if not study.radiographs:
             warnings.warn(f"study {study.identifier}: no readable radiograph, all classes are given 1/4", stacklevel=2)
             return np.full(len(STUDY_CLASSES), 1 / len(STUDY_CLASSES), np.float32)
-        inputs = [self._input(radiograph.pixels) for radiograph in study.radiographs]
+        inputs = [self.inputs_of(radiograph.pixels) for radiograph in study.radiographs]
         with torch.inference_mode():
             logits = self.model(self.model.data_preprocessor({"inputs": inputs})["inputs"])
         scores = self.join((logits / self.temperature).softmax(1).numpy(), axis=0)
         return (scores / scores.sum()).astype(np.float32)
 
-    def _input(self, pixels: NDArray[np.uint8]) -> Tensor:
+    def inputs_of(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """(3, h, w) uint8: what the network sees of (H, W) grey values, not yet normalised."""
         image = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
         shape = image.shape[:2]
         sample = {"img": image, "img_shape": shape, "ori_shape": shape, "gt_label": np.zeros(len(STUDY_CLASSES))}

@@ -13,7 +13,26 @@ from covidmm.datasets.conversion import Record
 from covidmm.datasets.samples import Issue, Sample
 
 RECORD = Record(
-    "s/a.png", "", 3, "0", 512, 256, 2048, 1024, "MONOCHROME1", "PA", "F", 40, "DX", "p", (), "", "Acme", "CHEST", 12
+    "s/a.png",
+    "",
+    3,
+    "0",
+    512,
+    256,
+    2048,
+    1024,
+    "MONOCHROME1",
+    "PA",
+    "F",
+    40,
+    "DX",
+    "p",
+    (),
+    "",
+    "Acme",
+    "CHEST",
+    12,
+    None,
 )
 SAMPLE = Sample("a", Path("a.dcm"), "s/a.png", "s", ("typical",), "typical", label_file="labels.csv")
 
@@ -87,6 +106,7 @@ def test_the_document_is_read_by_pycocotools(tmp_path):
             "manufacturer": "Acme",
             "body_part": "CHEST",
             "bits_stored": 12,
+            "transfer_syntax": None,
         }
     ]
     boxes = coco.loadAnns(coco.getAnnIds(imgIds=[7]))

@@ -28,6 +28,7 @@ def test_writes_the_display_grey_losslessly(tmp_path, make):
         "MONOCHROME2",
     )
     assert (record.manufacturer, record.body_part, record.bits_stored) == (None, None, 12)
+    assert record.transfer_syntax == "1.2.840.10008.1.2.1"  # explicit little endian
     assert record.png_size == (tmp_path / "out/s/a.png").stat().st_size
     assert record.pixels_sha256 == hashlib.sha256(b"(60, 48)" + png.tobytes()).hexdigest()
     np.testing.assert_array_equal(record.pixels(), thumbnail(png))

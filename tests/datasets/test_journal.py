@@ -7,7 +7,26 @@ from covidmm.datasets.journal import Journal
 from covidmm.errors import DataError
 
 RECORD = Record(
-    "s/a.png", "stamp", 3, "0", 1, 1, 2, 2, "MONOCHROME2", None, "F", 40, "DX", None, ("note",), "AAAA", "X", None, 12
+    "s/a.png",
+    "stamp",
+    3,
+    "0",
+    1,
+    1,
+    2,
+    2,
+    "MONOCHROME2",
+    None,
+    "F",
+    40,
+    "DX",
+    None,
+    ("note",),
+    "AAAA",
+    "X",
+    None,
+    12,
+    None,
 )
 
 

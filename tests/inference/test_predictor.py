@@ -14,8 +14,9 @@ import covidmm.studies
 from covidmm import radiograph
 from covidmm.datasets.cases import read_cases
 from covidmm.ensembles.config import load_ensemble
-from covidmm.errors import DataError, PluginError, RadiographError
+from covidmm.errors import ConfigError, DataError, PluginError, RadiographError
 from covidmm.inference import Predictor
+from covidmm.inference.detector import select
 from covidmm.jobs.outcome import run_folder
 from covidmm.jobs.prediction import FolderRun
 from covidmm.plugins import PluginManager
@@ -98,6 +99,30 @@ def test_nothing_to_predict(predictor, tmp_path):
     assert predictor([]) == []
     with pytest.raises(DataError, match="no image in it"):
         predictor(tmp_path)
+
+
+def test_a_variant_shares_the_networks_and_has_one_member_or_another_strategy(predictor, file):
+    (every,) = predictor(file)
+    alone = predictor.variant("yolo")
+    assert alone.detectors == {"yolo": predictor.detectors["yolo"]}
+    (found,) = alone(file)
+    chosen = select(every.images[0].members["yolo"], predictor.config.members["yolo"])
+    assert found.images[0].fused.scores == pytest.approx(chosen.scores)
+    assert found.images[0].fused.boxes == pytest.approx(chosen.boxes, abs=1e-3)
+    assert found.probabilities == pytest.approx(every.probabilities)
+    (other,) = predictor.variant(strategy={"type": "nms"})(file)
+    assert other.images[0].fused.scores.tolist() != every.images[0].fused.scores.tolist()
+    same(predictor(file)[0], every)
+    with pytest.raises(ConfigError, match="no member 'rcnn'; there are: frcnn, yolo"):
+        predictor.variant("rcnn")
+    with pytest.raises(PluginError, match="unknown ensemble strategy"):
+        predictor.variant(strategy={"type": "x"})
+
+
+def test_the_strategies_that_a_name_chooses(predictor):
+    assert predictor.strategies[0] == "wbf"
+    assert {"nms", "soft_nms", "nmw"} <= set(predictor.strategies)
+    assert "learned" not in predictor.strategies  # has no default numbers
 
 
 def test_an_unknown_strategy_is_refused_before_a_model_is_loaded(random_ensemble):

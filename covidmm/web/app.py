@@ -1,0 +1,276 @@
+"""The application: addresses, and how requests wait for the two threads that work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import prometheus_client
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import FileResponse, Response
+
+import covidmm
+from covidmm.errors import CovidmmError
+from covidmm.findings import STUDY_CLASSES
+from covidmm.radiograph import resize_longer
+from covidmm.web import pictures, problems, schemas, telemetry
+from covidmm.web.problems import CLIENT_LEFT, ProblemError
+from covidmm.web.queue import JobQueue, QueueFullError
+from covidmm.web.sample import sample_file
+from covidmm.web.service import ENSEMBLE, Question, Service
+from covidmm.web.uploads import Limits, Receiver, Upload
+
+STATIC = Path(__file__).with_name("static")
+_FILES = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["files"],
+                    "properties": {
+                        "files": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "DICOM, PNG, JPEG or TIFF: the images of one study.",
+                        }
+                    },
+                }
+            }
+        },
+    }
+}
+_BAD_FILES = problems.responses(400, 408, 413, 415, 422, 503)
+_Detector = Annotated[str, Query(description="A detector, or 'ensemble'.")]
+_Strategy = Annotated[str | None, Query(description="How boxes are fused; the config's where it is left out.")]
+_Attention = Annotated[bool, Query(description="Whether to make Grad-CAM maps.")]
+_Threshold = Annotated[float, Query(ge=0, le=1, description="Boxes of lower scores are left out.")]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an operator may choose.
+
+    Attributes:
+        limits: of uploads.
+        queue_size: requests that wait or are worked on, for decoding and for prediction each.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    queue_size: int = 16
+
+
+class Desk:
+    """Where requests wait: files are decoded in one thread, predictions made in another."""
+
+    def __init__(self, service: Service, settings: Settings) -> None:
+        self.service = service
+        self.receiver = Receiver(settings.limits)
+        self.queues = {stage: JobQueue(stage, settings.queue_size) for stage in ("decode", "predict")}
+        self.metrics = telemetry.Metrics(self.queues)
+
+    async def run(self, request: Request, stage: str, job: Callable, *arguments: Any) -> Any:
+        """The result of a job in the thread of a stage.
+
+        Raises:
+            ProblemError: the queue is full, the files are bad, or the client left: what has not begun is not done.
+        """
+        with _problems():
+            future = self.queues[stage].submit(self.metrics.timed(stage, job), *arguments)
+            return await _unless_left(request, future)
+
+    def close(self) -> None:
+        """Stop the threads and the decoder."""
+        for queue in self.queues.values():
+            queue.close()
+        self.service.reader.close()
+
+
+@contextmanager
+def _problems():
+    try:
+        yield
+    except QueueFullError as full:
+        detail = "The server is busy; try again shortly."
+        raise ProblemError(503, detail, {"Retry-After": str(full.retry_after)}) from None
+    except CovidmmError as error:
+        raise ProblemError(422, " ".join(str(error).split())) from None
+
+
+async def _unless_left(request: Request, future: Future) -> Any:
+    result, left = asyncio.wrap_future(future), asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({result, left}, return_when=asyncio.FIRST_COMPLETED)
+        if not result.done():
+            result.cancel()
+            raise ProblemError(CLIENT_LEFT, "The client left.")
+        return result.result()
+    finally:
+        left.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def create_app(service: Service, settings: Settings | None = None) -> FastAPI:
+    """The application.
+
+    Args:
+        service: what it offers.
+        settings: the defaults where None.
+    """
+    settings = settings or Settings()
+    desk = Desk(service, settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        desk.close()
+
+    app = FastAPI(
+        title="covidmm",
+        version=covidmm.__version__,
+        description=f"Opacities and study classes on chest radiographs. {schemas.NOTICE}",
+        docs_url=None,  # the page that FastAPI has loads its scripts from another host
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.desk = desk
+    problems.install(app)
+    telemetry.install(app, desk.metrics)
+    _add_information(app, desk, settings)
+    _add_work(app, desk)
+    _add_page(app)
+    return app
+
+
+def _add_information(app: FastAPI, desk: Desk, settings: Settings) -> None:
+    service = desk.service
+
+    @app.get("/api/v1/models", summary="What can be asked", tags=["models"])
+    async def models() -> schemas.Models:
+        return schemas.Models(
+            version=covidmm.__version__,
+            config=service.predictor.config.path.name,
+            choices=[schemas.Choice(name=name, detectors=members) for name, members in service.choices.items()],
+            strategies=service.strategies,
+            study_classes=list(STUDY_CLASSES) if service.predictor.classifier else [],
+            attention=service.explainer is not None,
+            structured_report=service.reports,
+            max_upload_bytes=settings.limits.request_bytes,
+            max_files=settings.limits.files,
+        )
+
+    @app.get("/api/v1/sample", summary="A phantom radiograph", tags=["models"], response_class=Response)
+    async def sample() -> Response:
+        return Response(sample_file(), media_type="application/dicom")
+
+    @app.get("/healthz", summary="Whether the server is up", tags=["operation"])
+    async def health() -> schemas.Health:
+        return schemas.Health()
+
+    @app.get("/metrics", summary="Numbers for Prometheus", tags=["operation"], response_class=Response)
+    async def metrics() -> Response:
+        text = prometheus_client.generate_latest(desk.metrics.registry)
+        return Response(text, media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+
+def _add_page(app: FastAPI) -> None:
+    """A route for each file and for no other: an address never becomes a path."""
+    addresses = {f"/{path.name}": path for path in STATIC.iterdir() if path.is_file()}
+    addresses |= {"/": STATIC / "index.html", "/docs": STATIC / "api.html"}
+    for address, path in addresses.items():
+        app.add_route(address, _file(path), include_in_schema=False)
+
+
+def _file(path: Path) -> Callable:
+    async def answer(_: Request) -> FileResponse:
+        return FileResponse(path)
+
+    return answer
+
+
+def _add_work(app: FastAPI, desk: Desk) -> None:
+    service = desk.service
+
+    @app.post(
+        "/api/v1/predict",
+        summary="Find opacities and classify the study",
+        tags=["predict"],
+        openapi_extra=_FILES,
+        responses=_BAD_FILES,
+    )
+    async def predict(
+        request: Request, detector: _Detector = ENSEMBLE, strategy: _Strategy = None, attention: _Attention = False
+    ) -> schemas.Prediction:
+        question = _question(service, detector, strategy, attention)
+        with desk.receiver.room() as room:
+            uploads = await room.receive(request)
+            radiographs = await desk.run(request, "decode", service.decode, uploads)
+            del uploads
+            found = await desk.run(request, "predict", service.predict, question, radiographs)
+        desk.metrics.images.inc(len(found.images))
+        return found
+
+    @app.post(
+        "/api/v1/preview",
+        summary="What the models see of one file, as a PNG",
+        tags=["predict"],
+        openapi_extra=_FILES,
+        responses={200: {"content": {"image/png": {}}}, **_BAD_FILES},
+        response_class=Response,
+    )
+    async def preview(request: Request) -> Response:
+        with desk.receiver.room() as room:
+            uploads = await room.receive(request)
+            if len(uploads) != 1:
+                raise ProblemError(422, f"A preview is made of one file, not of {len(uploads)}.")
+            return await desk.run(request, "decode", _preview, service, uploads[0])
+
+    @app.post(
+        "/api/v1/report",
+        summary="The findings as a DICOM Structured Report",
+        tags=["predict"],
+        openapi_extra=_FILES,
+        responses={200: {"content": {"application/dicom": {}}}, **_BAD_FILES},
+        response_class=Response,
+        include_in_schema=service.reports,
+    )
+    async def report(
+        request: Request, detector: _Detector = ENSEMBLE, strategy: _Strategy = None, threshold: _Threshold = 0.0
+    ) -> Response:
+        question = _question(service, detector, strategy, False)
+        if not service.reports:
+            raise ProblemError(404, "Structured Reports need covidmm with the extra 'dicom'.")
+        with desk.receiver.room() as room:
+            uploads = await room.receive(request)
+            radiographs = await desk.run(request, "decode", service.decode, uploads)
+            file = await desk.run(request, "predict", service.report, question, radiographs, uploads, threshold)
+        return Response(file, media_type="application/dicom")
+
+
+def _preview(service: Service, upload: Upload) -> Response:
+    found = service.reader.read(upload.content, upload.name)
+    content = pictures.png(resize_longer(found.pixels, pictures.PREVIEW_SIZE))
+    size = {"X-Image-Width": str(found.header.width), "X-Image-Height": str(found.header.height)}
+    return Response(content, media_type="image/png", headers=size)
+
+
+def _question(service: Service, detector: str, strategy: str | None, attention: bool) -> Question:
+    if detector not in service.choices:
+        raise ProblemError(422, f"There is no such detector; there are {', '.join(service.choices)}.")
+    if strategy is not None and strategy not in service.strategies:
+        raise ProblemError(422, f"There is no such strategy; there are {', '.join(service.strategies)}.")
+    if strategy is not None and detector != ENSEMBLE:
+        raise ProblemError(422, "A strategy fuses the boxes of the ensemble; a single detector has none.")
+    # by its name the config's own strategy has the config's numbers
+    return Question(detector, None if strategy == service.strategies[0] else strategy, attention)

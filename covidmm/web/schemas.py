@@ -1,0 +1,93 @@
+"""What the API says, as types: the OpenAPI document is made of them."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+NOTICE = "Research software, not a medical device."
+
+
+class Box(BaseModel):
+    """One box, in pixels of the original image."""
+
+    score: float = Field(ge=0, le=1)
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class AttentionMap(BaseModel):
+    """Grad-CAM of one image."""
+
+    study_class: str = Field(description="The likeliest class of this image alone, of which the map speaks.")
+    region: list[float] = Field(description="x1 y1 x2 y2 of what the map covers, as shares of width and height.")
+    rows: list[list[float]] = Field(description="0..1, 1 where the network looked most.")
+
+
+class Image(BaseModel):
+    """One image, in the order of the upload."""
+
+    number: int = Field(description="From 1, in the order of the upload.")
+    width: int
+    height: int
+    fused: list[Box] = Field(description="The boxes of the choice, best first.")
+    members: dict[str, list[Box]] = Field(description="The boxes of each detector that take part, best first.")
+    notes: list[str] = Field(description="What a reader should know of the file.")
+    attention: AttentionMap | None = None
+
+
+class StudyClasses(BaseModel):
+    """The study-level classification."""
+
+    predicted: str
+    probabilities: dict[str, float]
+
+
+class Row(BaseModel):
+    """A row of Kaggle's submission file."""
+
+    id: str
+    prediction: str
+
+
+class Prediction(BaseModel):
+    """What was found in one study."""
+
+    notice: str = NOTICE
+    version: str
+    config: str
+    detector: str
+    strategy: str
+    images: list[Image]
+    study: StudyClasses | None = Field(description="None where the config has no study classifier.")
+    submission: list[Row] = Field(description="The study is called 'study', its images 'image1', 'image2', ...")
+    seconds: float = Field(description="From the decoded images to this answer, waiting not counted.")
+
+
+class Choice(BaseModel):
+    """A detector, or the ensemble of all."""
+
+    name: str
+    detectors: list[str]
+
+
+class Models(BaseModel):
+    """What this server can be asked."""
+
+    notice: str = NOTICE
+    version: str
+    config: str
+    choices: list[Choice]
+    strategies: list[str] = Field(description="The config's first, with its numbers; others have defaults.")
+    study_classes: list[str] = Field(description="Empty where the config has no study classifier.")
+    attention: bool = Field(description="Whether Grad-CAM maps can be asked for.")
+    structured_report: bool = Field(description="Whether DICOM Structured Reports can be asked for.")
+    max_upload_bytes: int
+    max_files: int
+
+
+class Health(BaseModel):
+    """The server is up, its models are loaded."""
+
+    status: str = "ok"

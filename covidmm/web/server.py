@@ -1,0 +1,90 @@
+"""Starting the application: which models, which address, what is logged."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from covidmm import radiograph
+from covidmm.errors import CheckpointError, ConfigError
+from covidmm.isolation import IsolatedReader
+from covidmm.web.app import Settings, create_app
+from covidmm.web.service import Question, Service
+
+ROOT = Path(__file__).parents[2]
+#: What ``make demo`` trains and publishes.
+DEMO_CONFIG = ROOT / "configs" / "phantom" / "ensemble_wbf_phantom.py"
+#: For one file; real radiographs take well under a second. Chosen here.
+DECODE_SECONDS = 20.0
+#: Address space of the decoder: a radiograph of 2**28 pixels, the most that is read, needs about half of it.
+DECODE_BYTES = 4 * 2**30
+
+
+def make_service(config: str | Path | None, device: str | None = None) -> Service:
+    """Load the models of an ensemble, by default of the demo's.
+
+    Raises:
+        CovidmmError: a config or checkpoint that cannot be used; without a config it names the command that makes
+            the demo's models.
+    """
+    from covidmm.inference import Predictor
+
+    try:
+        predictor = Predictor.from_config(config or DEMO_CONFIG, device=device)
+    except CheckpointError as error:
+        if config is not None:
+            raise
+        raise CheckpointError(f"{error}; run `make demo`, which trains them in a few minutes") from error
+    service = Service(predictor, IsolatedReader(DECODE_SECONDS, DECODE_BYTES))
+    # the first prediction compiles and caches, which takes seconds: no client shall wait for it
+    service.predict(Question(attention=True), [radiograph.of_array(np.zeros((256, 256), np.uint8))])
+    return service
+
+
+def serve(
+    config: str | Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 5000,
+    settings: Settings | None = None,
+    device: str | None = None,
+) -> None:
+    """Serve until ctrl-C or SIGTERM.
+
+    Raises:
+        CovidmmError: as :func:`make_service`, or the address cannot be used.
+    """
+    import socket
+
+    import uvicorn
+    from mmengine.logging import MMLogger
+
+    _log_to_stderr()
+    # without it MMEngine tells which variables each config read, many times over
+    MMLogger.get_instance("covidmm", log_level="WARNING")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise ConfigError(f"{host}:{port}: {error.strerror}; choose another with --host and --port") from None
+        app = create_app(make_service(config, device), settings)
+        listener.listen()  # who asks now waits, and is not refused
+        shown = f"[{host}]" if ":" in host else host
+        print(f"http://{shown}:{listener.getsockname()[1]} (ctrl-C stops it). Research software, not a medical device.")
+        sys.stdout.flush()
+        # no access log of uvicorn's: it would write down what clients put into the address
+        server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_config=None, server_header=False))
+        server.run(sockets=[listener])
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name, level in (("covidmm.web", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)

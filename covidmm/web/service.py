@@ -1,0 +1,208 @@
+"""What the application does, without HTTP: files decoded apart, findings as the answers of the API."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import covidmm
+from covidmm.errors import CovidmmError, RadiographError
+from covidmm.findings import STUDY_CLASSES, Detections, ImageFindings, StudyFindings
+from covidmm.inference.attention import Explainer, explainable
+from covidmm.inference.detector import select
+from covidmm.inference.predictor import Predictor
+from covidmm.isolation import IsolatedReader
+from covidmm.radiograph import Radiograph
+from covidmm.submission import NoneRule, Rerank, prediction_string, ranked_row, study_row
+from covidmm.web import schemas
+from covidmm.web.uploads import Upload
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+#: The choice of all members. No member may have its name.
+ENSEMBLE = "ensemble"
+_STUDY = "study"
+_REPORTS = "covidmm.structured_report"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one request wants to know.
+
+    Attributes:
+        detector: a member, or ``ensemble``.
+        strategy: how boxes are fused; None as the config says.
+        attention: whether Grad-CAM maps are made too.
+    """
+
+    detector: str = ENSEMBLE
+    strategy: str | None = None
+    attention: bool = False
+
+
+class Service:
+    """A predictor and what is offered of it.
+
+    Args:
+        predictor: the ensemble.
+        reader: decodes files from outside.
+
+    Raises:
+        CovidmmError: a config that cannot be served: a member called ``ensemble``, a rule without its classifier.
+    """
+
+    def __init__(self, predictor: Predictor, reader: IsolatedReader) -> None:
+        if ENSEMBLE in predictor.detectors:
+            raise CovidmmError(f"{predictor.config.path}: no member may be called '{ENSEMBLE}'")
+        self.predictor, self.reader = predictor, reader
+        self.none, self.rerank = NoneRule(**predictor.config.none), Rerank(**(predictor.config.rerank or {}))
+        ranked_row(Detections.none(), 0.5 if predictor.classifier else None, self.none, self.rerank)
+        network = explainable(predictor.classifier)
+        self.explainer = Explainer(network) if network else None
+        self.strategies = predictor.strategies
+        self._variants = {
+            (detector, strategy): predictor.variant(
+                None if detector == ENSEMBLE else detector, {"type": strategy} if strategy else None
+            )
+            for detector in (ENSEMBLE, *predictor.detectors)
+            for strategy in ((None, *self.strategies[1:]) if detector == ENSEMBLE else (None,))
+        }
+
+    @property
+    def choices(self) -> dict[str, list[str]]:
+        """Every choice and its detectors, the ensemble first."""
+        return {ENSEMBLE: list(self.predictor.detectors), **{name: [name] for name in self.predictor.detectors}}
+
+    @property
+    def reports(self) -> bool:
+        """Whether Structured Reports can be written here."""
+        return all(map(importlib.util.find_spec, (_REPORTS, "highdicom")))
+
+    def decode(self, uploads: Sequence[Upload]) -> list[Radiograph]:
+        """Decode files as the images of one study, shrunk as the config says.
+
+        Their headers keep the size and nothing that the file says of anybody.
+
+        Raises:
+            RadiographError: a file cannot be read, or they are of several studies.
+        """
+        found = [self.reader.read(one.content, one.name) for one in uploads]
+        studies = {one.header.study for one in found if one.header.study}
+        if len(studies) > 1:
+            raise RadiographError(f"the files are of {len(studies)} studies, send those of one study together")
+        return [self._anonymous(number, one) for number, one in enumerate(found, 1)]
+
+    def _anonymous(self, number: int, one: Radiograph) -> Radiograph:
+        header = type(one.header)(
+            Path(f"image{number}"), one.header.height, one.header.width, study=_STUDY, image=f"image{number}"
+        )
+        return replace(one, header=header).shrunk(self.predictor.config.max_size)
+
+    def predict(self, question: Question, radiographs: Sequence[Radiograph]) -> schemas.Prediction:
+        """Answer a question about decoded images of one study."""
+        start = time.monotonic()
+        variant, study = self._findings(question, radiographs)
+        maps = [self.explainer(one) for one in radiographs] if question.attention and self.explainer else []
+        images = []
+        for number, (found, radiograph) in enumerate(zip(study.images, radiographs, strict=True), 1):
+            images.append(
+                schemas.Image(
+                    number=number,
+                    width=found.width,
+                    height=found.height,
+                    fused=_boxes(found.fused),
+                    members={
+                        name: _boxes(select(boxes, variant.config.members[name]))
+                        for name, boxes in found.members.items()
+                    },
+                    notes=list(radiograph.notes),
+                )
+            )
+        for image, one in zip(images, maps, strict=False):
+            rows = one.heat.round(3).tolist()
+            image.attention = schemas.AttentionMap(study_class=one.study_class, region=list(one.region), rows=rows)
+        return schemas.Prediction(
+            version=covidmm.__version__,
+            config=variant.config.path.name,
+            detector=question.detector,
+            strategy=str(variant.config.strategy["type"]),
+            images=images,
+            study=_classes(study),
+            submission=self._submission(study),
+            seconds=round(time.monotonic() - start, 4),
+        )
+
+    def report(
+        self, question: Question, radiographs: Sequence[Radiograph], uploads: Sequence[Upload], threshold: float
+    ) -> bytes:
+        """The DICOM Structured Report of what :meth:`predict` finds, as a file.
+
+        Raises:
+            CovidmmError: a file is no DICOM.
+        """
+        from covidmm.structured_report import study_report
+
+        headers = [_header(one) for one in uploads]
+        variant, study = self._findings(question, radiographs)
+        named: list[ImageFindings] = [
+            replace(found, image_id=str(header.get("SOPInstanceUID", found.image_id)))
+            for found, header in zip(study.images, headers, strict=True)
+        ]
+        uid = str(headers[0].get("StudyInstanceUID", _STUDY))
+        model = f"{variant.config.path.name}: {question.detector}"
+        dataset = study_report(StudyFindings(uid, named, study.probabilities), headers, threshold, model)
+        file = io.BytesIO()
+        dataset.save_as(file, enforce_file_format=True)
+        return file.getvalue()
+
+    def _findings(self, question: Question, radiographs: Sequence[Radiograph]) -> tuple[Predictor, StudyFindings]:
+        variant = self._variants[question.detector, question.strategy]
+        (study,) = variant(list(radiographs))
+        return variant, study
+
+    def _submission(self, study: StudyFindings) -> list[schemas.Row]:
+        negative = None if study.probabilities is None else float(study.probabilities[0])
+        rows = [schemas.Row(id=f"{_STUDY}_study", prediction=prediction_string(study_row(study.probabilities)))]
+        for found in study.images:
+            row = ranked_row(found.fused, negative, self.none, self.rerank)
+            rows.append(schemas.Row(id=f"{found.image_id}_image", prediction=prediction_string(row)))
+        return rows
+
+
+def _boxes(found: Detections) -> list[schemas.Box]:
+    """Boxes best first; hundredths of a pixel and scores of six decimals, as in a submission."""
+    order = (-found.scores).argsort(kind="stable")
+    rows = zip(found.boxes[order].astype(float).tolist(), found.scores[order].astype(float).tolist(), strict=True)
+    return [
+        schemas.Box(
+            score=round(score, 6), x=round(x1, 2), y=round(y1, 2), width=round(x2 - x1, 2), height=round(y2 - y1, 2)
+        )
+        for (x1, y1, x2, y2), score in rows
+    ]
+
+
+def _classes(study: StudyFindings) -> schemas.StudyClasses | None:
+    if study.probabilities is None:
+        return None
+    values = [round(float(value), 6) for value in study.probabilities]
+    predicted = STUDY_CLASSES[int(study.probabilities.argmax())]
+    return schemas.StudyClasses(predicted=predicted, probabilities=dict(zip(STUDY_CLASSES, values, strict=True)))
+
+
+def _header(upload: Upload) -> Dataset:
+    """The header of a file that was decoded before; what pydicom has to say of its values is not shown to anybody."""
+    import pydicom
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return pydicom.dcmread(io.BytesIO(upload.content), stop_before_pixels=True)
+        except Exception:
+            raise CovidmmError(f"{upload.name}: is no DICOM, a Structured Report can refer to DICOM only") from None

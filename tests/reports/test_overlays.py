@@ -1,0 +1,65 @@
+import csv
+import io
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from covidmm.reports.detections import of_fused
+from covidmm.reports.overlays import case_rows, sheet
+from covidmm.reports.runs import find_runs
+from covidmm.reports.truth import read_prepared
+
+
+@pytest.fixture
+def found(world):
+    (fused,) = find_runs([world.ensemble]).fused
+    return of_fused(fused, list(read_prepared(world.data).splits.values()))
+
+
+def test_every_view_shows_its_own_boxes(found):
+    for row in case_rows(found, each=1):
+        assert [tile.label for tile in row.tiles] == ["truth", "frcnn", "yolo", "ensemble"]
+        index = row.case.image["index"]
+        for tile in row.tiles:
+            shown = ET.fromstring(tile.svg)
+            outlines = [one for one in shown.iter("rect") if one.get("stroke") != "#000"]
+            predicted = 0 if tile.label == "truth" else len(found.above(tile.label, index)[0])
+            assert len(outlines) == len(row.case.truth) + predicted
+            assert len(list(shown.iter("text"))) == predicted
+            dashed = sum("stroke-dasharray" in one.attrib for one in outlines)
+            if tile.label == "ensemble":
+                assert dashed == int((~row.case.hits).sum())
+
+
+def test_boxes_are_scaled_to_the_picture(found):
+    row = case_rows(found, each=1)[0]
+    width, height = row.size
+    assert (width, height) == (200, 160)  # a small picture is not blown up
+    box = next(one for one in ET.fromstring(row.tiles[0].svg).iter("rect") if one.get("stroke") != "#000")
+    x1 = row.case.truth[0][0] * width / row.case.image["width"]
+    assert float(box.get("x")) == pytest.approx(x1, abs=0.06)
+
+
+def test_the_sheet_is_one_svg_with_a_row_in_its_table_per_case(found):
+    rows = case_rows(found)
+    drawn = sheet(found, rows)
+    ET.fromstring(drawn.file())
+    named = [one["image"] for one in csv.DictReader(io.StringIO(drawn.csv().decode()))]
+    assert named == [row.case.name for row in rows]
+    ids = re.findall(r' id="([^"]+)"', drawn.svg)
+    assert len(set(ids)) == len(ids) == len(rows)
+    assert set(re.findall(r'<use href="#([^"]+)"', drawn.svg)) == set(ids)
+
+
+def test_a_picture_that_is_gone_leaves_a_field_that_says_so(found):
+    for path in (found.split.folder / "images").iterdir():
+        path.unlink()
+    row = case_rows(found, each=1)[0]
+    assert f"{row.case.path.name} cannot be read" in row.picture
+
+
+def test_names_cannot_break_the_page(found):
+    rows = case_rows(found, each=1)
+    rows[0].case.image["image_id"] = '<script>"'
+    assert "<script>" not in sheet(found, rows).svg

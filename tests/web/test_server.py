@@ -1,0 +1,57 @@
+"""Starting and stopping, as a person does it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOOL = [sys.executable, str(ROOT / "tools/serve.py")]
+
+
+@pytest.mark.e2e
+def test_the_tool_without_models_ends_with_one_line(tmp_path):
+    env = os.environ | {"COVIDMM_CHECKPOINTS": str(tmp_path)}
+    ended = subprocess.run([*TOOL, "--port", "0"], env=env, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 1
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert "_r18_siim: no " in line
+    assert line.endswith("run `make demo`, which trains them in a few minutes")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.e2e
+def test_an_address_that_is_taken(random_ensemble):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [*TOOL, str(random_ensemble.config), "--port", port]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 1
+    assert f"error: 127.0.0.1:{port}: " in ended.stderr
+
+
+@pytest.mark.e2e
+def test_it_serves_until_it_is_stopped(random_ensemble, tmp_path):
+    command = [*TOOL, str(random_ensemble.config), "--port", "0", "--device", "cpu"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        line = process.stdout.readline()
+        while line and "http://" not in line:
+            line = process.stdout.readline()
+        try:
+            assert "Research software, not a medical device" in line, process.stderr.read()
+            address = re.search(r"http://[\d.:]+", line)[0]
+            with urllib.request.urlopen(f"{address}/healthz", timeout=10) as answer:
+                assert answer.read() == b'{"status":"ok"}'
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=60)
+    assert process.returncode in (0, -signal.SIGTERM), errors
+    assert "Traceback" not in errors
+    assert "GET /healthz 200" in errors
+    assert not list(tmp_path.iterdir())

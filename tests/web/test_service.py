@@ -1,0 +1,63 @@
+import pytest
+
+from covidmm.errors import CovidmmError, RadiographError
+from covidmm.inference import Predictor
+from covidmm.submission import Prediction, read_submission
+from covidmm.web.service import Question, Service
+from covidmm.web.uploads import Upload
+
+
+def test_what_is_decoded_knows_nothing_of_anybody(service, files):
+    found = service.decode([Upload("a", content) for content in files[:2]])
+    for number, one in enumerate(found, 1):
+        header = one.header
+        assert (header.image, header.study, str(header.path)) == (f"image{number}", "study", f"image{number}")
+        assert (header.patient, header.sex, header.series, header.manufacturer) == (None,) * 4
+        assert (header.height, header.width) == (200, 160)
+        assert max(one.pixels.shape) == 128  # the config's max_size
+
+
+def test_a_bad_file_and_two_studies(service, files):
+    with pytest.raises(RadiographError, match="b: is neither"):
+        service.decode([Upload("a", files[0]), Upload("b", b"x")])
+    with pytest.raises(RadiographError, match="of 2 studies"):
+        service.decode([Upload("a", files[0]), Upload("b", files[2])])
+
+
+def test_the_submission_is_what_the_folder_tool_would_write(service, files, tmp_path):
+    radiographs = service.decode([Upload("a", files[0])])
+    found = service.predict(Question(), radiographs)
+    path = tmp_path / "submission.csv"
+    path.write_text("\n".join(["id,PredictionString", *(f"{row.id},{row.prediction}" for row in found.submission)]))
+    rows = read_submission(path)
+    image, study = rows["image1_image"], rows["study_study"]
+    assert {one.name: one.score for one in study} == pytest.approx(found.study.probabilities, abs=2e-6)
+    assert sum(one.name == "opacity" for one in image) == len(found.images[0].fused)
+    none = next(one for one in image if one.name == "none")
+    product = 1.0
+    for box in found.images[0].fused:
+        product *= 1 - box.score
+    assert none.score == pytest.approx((product + found.study.probabilities["negative"]) / 2, abs=1e-4)
+    assert isinstance(none, Prediction)
+
+
+def test_attention_comes_only_when_it_is_asked_for(service, files):
+    radiographs = service.decode([Upload("a", files[0])])
+    assert service.predict(Question(), radiographs).images[0].attention is None
+    found = service.predict(Question(attention=True), radiographs).images[0].attention
+    assert found.region == pytest.approx([0, 0, 1, 1], abs=0.02)  # the phantom classifier sees the whole
+
+
+def test_a_config_that_cannot_be_served(random_ensemble, reader):
+    options = ["study=None", "none.rule=negative"]
+    with pytest.raises(CovidmmError, match="needs a study classifier"):
+        Service(Predictor.from_config(random_ensemble.config, options, "cpu"), reader)
+
+
+def test_without_a_study_classifier(random_ensemble, reader, files):
+    predictor = Predictor.from_config(random_ensemble.config, ["study=None", "none.rule=no_box"], "cpu")
+    service = Service(predictor, reader)
+    found = service.predict(Question(attention=True), service.decode([Upload("a", files[0])]))
+    assert found.study is None
+    assert found.images[0].attention is None
+    assert found.submission[0].prediction == "negative 1 0 0 1 1"

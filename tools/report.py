@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Figures, tables and cases of trainings, tests and ensembles on one page; or the card of one model."""
+
+import _bootstrap  # noqa: F401
+
+import argparse
+import sys
+from pathlib import Path
+
+from covidmm.errors import run_tool
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=f"{__doc__} Research software, not a medical device.")
+    parser.add_argument(
+        "folders",
+        type=Path,
+        nargs="*",
+        metavar="WORK_DIR",
+        help="of tools/train.py, tools/test.py or tools/ensemble.py, finished or going on; or a folder of those",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PREPARED",
+        help="folders of tools/prepare.py to show, too (those that the runs were tested on are found by themselves)",
+    )
+    parser.add_argument(
+        "--card",
+        metavar="MODEL",
+        help="the card of a published checkpoint or a work dir; WORK_DIRs then are ensembles scored with it",
+    )
+    parser.add_argument("--out", type=Path, default=Path("report"), help="the folder to write (default report/)")
+    args = parser.parse_args()
+
+    if not args.folders and args.card is None:
+        parser.error("name at least one WORK_DIR, or a model by --card")
+    if args.card is not None:
+        from covidmm.reports.card import write_card
+
+        for path in write_card(args.card, args.folders, args.data, args.out):
+            print(f"card: {path}")
+        return
+    from covidmm.reports.page import report
+
+    print(f"report: {report(args.folders, args.data, args.out)}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))

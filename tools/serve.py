@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Serve an ensemble as a web application: a page to look at radiographs with, and an API."""
+
+import _bootstrap  # noqa: F401
+
+import argparse
+import importlib.util
+import sys
+
+from covidmm.errors import ConfigError, run_tool
+
+
+def port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**16:
+        raise argparse.ArgumentTypeError(f"{value} is no port")
+    return value
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1")
+    return value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=f"{__doc__} Research software, not a medical device.")
+    parser.add_argument("config", nargs="?", help="config of an ensemble (default: the models of `make demo`)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all (%(default)s)")
+    parser.add_argument("--port", type=port, default=5000, help="0 takes a free one (default %(default)s)")
+    parser.add_argument("--queue", type=positive, default=16, help="requests that may wait (default %(default)s)")
+    parser.add_argument("--max-upload", type=positive, default=128, metavar="MB", help="default %(default)s")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    args = parser.parse_args()
+    if any(importlib.util.find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client")):
+        raise ConfigError("the web application is not installed: pip install 'covidmm[web]'")
+
+    from covidmm.web.app import Settings
+    from covidmm.web.server import serve
+    from covidmm.web.uploads import Limits
+
+    limits = Limits(request_bytes=args.max_upload * 2**20, total_bytes=4 * args.max_upload * 2**20)
+    serve(args.config, args.host, args.port, Settings(limits, args.queue), args.device)
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))
