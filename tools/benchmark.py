@@ -54,8 +54,11 @@ SUBJECTS: dict[str, tuple[str, str, tuple[tuple[str, dict[str, Any]], ...]]] = {
     "train": (
         "the training steps of all three models, each against what its users would otherwise run",
         "",
-        (("--models", {"nargs": "+", "choices": ("frcnn", "yolov5", "classifier"), "help": "default all"}), BACKBONE)
-        + (REPEATS,),
+        (
+            ("--models", {"nargs": "+", "choices": ("frcnn", "yolov5", "classifier"), "help": "default all"}),
+            BACKBONE,
+            REPEATS,
+        ),
     ),
     "frcnn": (
         "training step of Faster R-CNN, against torchvision's",
