@@ -13,7 +13,7 @@ ORDER = [
     {"grey"},
     {"radiograph"},
     {"findings", "isolation"},
-    {"predictions"},
+    {"predictions", "structured_report"},
     {"datasets"},
     {"submission"},
     {"models"},
