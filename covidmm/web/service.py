@@ -96,9 +96,10 @@ class Service:
         studies = {one.header.study for one in found if one.header.study}
         if len(studies) > 1:
             raise RadiographError(f"the files are of {len(studies)} studies, send those of one study together")
-        return [self._anonymous(number, one) for number, one in enumerate(found, 1)]
+        return [self.anonymous(number, one) for number, one in enumerate(found, 1)]
 
-    def _anonymous(self, number: int, one: Radiograph) -> Radiograph:
+    def anonymous(self, number: int, one: Radiograph) -> Radiograph:
+        """A radiograph shrunk as the config says, whose header keeps its size alone."""
         header = type(one.header)(
             Path(f"image{number}"), one.header.height, one.header.width, study=_STUDY, image=f"image{number}"
         )
