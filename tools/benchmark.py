@@ -103,6 +103,11 @@ SUBJECTS: dict[str, tuple[str, str, tuple[tuple[str, dict[str, Any]], ...]]] = {
         "",
         (CONFIGS, number("--batch", 4, "images per call"), REPEATS),
     ),
+    "evaluate": (
+        "average precision as covidmm takes it, against pycocotools",
+        "a precision differs",
+        (number("--images", 1267, "how many"), number("--boxes", 100, "predictions of each"), REPEATS),
+    ),
     "fusion": (
         "the ensemble strategies on two members, against plain calls of ensemble_boxes",
         "a strategy differs by more than 1e-6 on more than one image of a hundred",
