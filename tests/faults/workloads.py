@@ -1,0 +1,212 @@
+"""The tiny jobs that faults are put into: one per tool, and what their results must be.
+
+Phantoms only: nothing that these jobs measure says anything about patients.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.faults.runs import ROOT, Command, Ended, Nursery
+
+EPOCHS = 3
+# 64 px and a few boxes per image; everything that a resume could lose (averaged weights, best checkpoint) is on
+TRAINING = (
+    f"train_cfg.max_epochs={EPOCHS}",
+    "train_cfg.val_interval=1",
+    "train_dataloader.dataset.pipeline.3.scale=(64,64)",
+    "val_dataloader.dataset.pipeline.2.scale=(64,64)",
+    "test_dataloader.dataset.pipeline.2.scale=(64,64)",
+    "model.test_cfg.rcnn.score_thr=0.0",
+    "model.test_cfg.rpn.max_per_img=20",
+    "model.train_cfg.rpn_proposal.max_per_img=50",
+)
+FRCNN = "configs/phantom/frcnn_r18_phantom.py"
+UNFINISHED = (".tmp", ".part")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A tool's job.
+
+    Attributes:
+        name: of the tool.
+        command: what a user types, given the output folder.
+        again: what a user types after a fault.
+        results: name of every result in an output folder -> its content, without dates and seconds.
+        grows: results that are written more than once in a run, so that a part of them is whole too.
+    """
+
+    name: str
+    command: Callable[[Path], Command]
+    again: Callable[[Path], Command]
+    results: Callable[[Path], dict[str, str]]
+    grows: tuple[str, ...] = ()
+
+
+def make_workloads(folder: Path, nursery: Nursery) -> dict[str, Workload]:
+    """Make the inputs of every tool's job in ``folder``, and the jobs."""
+    raw, prepared = folder / "raw", folder / "prepared"
+    from covidmm.datasets.phantom import write_phantoms
+
+    write_phantoms(raw, studies=24, seed=3, size=(128, 160), workers=1)
+    nursery.env["SIIM_ROOT"] = str(prepared)
+    jobs = {"prepare": _prepare(raw)}
+    _require(nursery.run(jobs["prepare"].command(prepared)))
+    jobs["train"] = _train()
+    trained = folder / "trained"
+    _require(nursery.run(jobs["train"].command(trained)))
+    jobs["test"] = _test(trained)
+    jobs["ensemble"] = _ensemble(folder, trained, prepared)
+    tested, fused = folder / "tested", folder / "fused"
+    _require(nursery.run(jobs["test"].command(tested)))
+    _require(nursery.run(jobs["ensemble"].command(fused)))
+    jobs["report"] = _report([trained, tested, fused], prepared)
+    return jobs
+
+
+def _require(ended: Ended) -> None:
+    assert ended.code == 0, ended.output[-4000:]
+
+
+def _same_command(name: str, command: Callable[[Path], Command], *, grows: tuple[str, ...] = ()) -> Workload:
+    return Workload(name, command, command, file_results, grows)
+
+
+def _prepare(raw: Path) -> Workload:
+    def command(out: Path) -> Command:
+        return Command("prepare.py", ("siim", str(raw), str(out), "--workers", "2"))
+
+    return _same_command("prepare", command)
+
+
+def _train() -> Workload:
+    def command(out: Path) -> Command:
+        return Command("train.py", (FRCNN, "--work-dir", str(out), "--cfg-options", *TRAINING))
+
+    def again(out: Path) -> Command:
+        fresh = command(out)
+        if not list(out.glob("epoch_*.pth")):
+            return fresh
+        return Command(fresh.tool, (FRCNN, "--resume", *fresh.arguments[1:]))
+
+    return Workload("train", command, again, checkpoint_results)
+
+
+def _test(trained: Path) -> Workload:
+    def command(out: Path) -> Command:
+        arguments = (FRCNN, str(trained), "--work-dir", str(out), "--show-dir", str(out / "pictures"))
+        return Command("test.py", (*arguments, "--cfg-options", *TRAINING))
+
+    return _same_command("test", command)
+
+
+def _ensemble(folder: Path, trained: Path, prepared: Path) -> Workload:
+    config = folder / "ensemble.py"
+    config.write_text(_ensemble_config(folder, trained))
+
+    def command(out: Path) -> Command:
+        arguments = (str(config), "--data", str(prepared), "--predictions", str(out / "predictions"))
+        return Command("ensemble.py", (*arguments, "--score", "--show-dir", str(out / "pictures")))
+
+    return _same_command("ensemble", command, grows=("predictions/operating.json",))
+
+
+def _ensemble_config(folder: Path, trained: Path) -> str:
+    """An ensemble of the trained detector, a YOLOv5 and a study classifier with random weights."""
+    import torch
+    from mmdet.registry import MODELS
+    from mmengine.registry import init_default_scope
+
+    import covidmm.registration  # noqa: F401
+    from covidmm.engine.config import load_config
+
+    init_default_scope("mmdet")
+    for name in ("yolov5n", "study_r18"):
+        torch.manual_seed(0)
+        model = MODELS.build(load_config(ROOT / f"configs/phantom/{name}_phantom.py").model)
+        model.init_weights()
+        torch.save({"state_dict": model.state_dict()}, folder / f"{name}.pth")
+    return (
+        f"_base_ = '{ROOT}/configs/phantom/ensemble_wbf_phantom.py'\n"
+        "batch_size = 1\n"
+        f"members = dict(frcnn=dict(checkpoint='{trained}'), yolo=dict(checkpoint='{folder}/yolov5n.pth'))\n"
+        f"study = dict(checkpoint='{folder}/study_r18.pth')\n"
+    )
+
+
+def _report(runs: list[Path], prepared: Path) -> Workload:
+    def command(out: Path) -> Command:
+        return Command("report.py", (*map(str, runs), "--data", str(prepared), "--out", str(out)))
+
+    return _same_command("report", command)
+
+
+def files_of(out: Path) -> Iterator[Path]:
+    """The results in an output folder: no logs, and nothing that says by its name that it is not finished."""
+    for path in sorted(out.rglob("*")):
+        inner = path.relative_to(out).parts
+        hidden = inner[0] == ".journal" or "vis_data" in inner or path.suffix in (".log", ".pth", *UNFINISHED)
+        # MMEngine's own notes: nothing of covidmm reads them
+        if path.is_file() and not hidden and path.name not in ("last_checkpoint", f"{Path(FRCNN).name}"):
+            yield path
+
+
+def file_results(out: Path) -> dict[str, str]:
+    """The digest of every file, without the seconds that ``metrics.json`` and the date that a report tells."""
+    return {path.relative_to(out).as_posix(): _digest(_undated(path)) for path in files_of(out)}
+
+
+def _undated(path: Path) -> bytes:
+    data = path.read_bytes()
+    if path.name == "metrics.json":
+        content = json.loads(data)
+        content.pop("seconds", None)
+        return json.dumps(content, sort_keys=True).encode()
+    if path.suffix == ".html":
+        return re.sub(rb"\d{4}-\d\d-\d\d \d\d:\d\d UTC", b"", data)
+    return data
+
+
+def checkpoint_results(out: Path) -> dict[str, str]:
+    """The digest of every checkpoint: its weights, their averages, the optimizer, and the validation's metrics."""
+    return {path.name: checkpoint_digest(path.read_bytes()) for path in sorted(out.glob("*.pth"))}
+
+
+def checkpoint_digest(data: bytes) -> str:
+    """The digest of a checkpoint's content; dates and seconds, which its log history holds, aside."""
+    import torch
+
+    content = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    kept = {key: value for key, value in content.items() if key not in ("message_hub", "meta")}
+    kept["val_metrics"] = content["meta"]["val_metrics"]
+    digest = hashlib.sha256()
+    _feed(digest, kept)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, value: Any) -> None:
+    import torch
+
+    if isinstance(value, dict):
+        for key in sorted(value, key=str):
+            digest.update(f"{key}:".encode())
+            _feed(digest, value[key])
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _feed(digest, item)
+    elif isinstance(value, torch.Tensor):
+        digest.update(f"{value.dtype} {tuple(value.shape)}".encode() + value.contiguous().numpy().tobytes())
+    else:
+        digest.update(f"{value!r};".encode())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
