@@ -35,6 +35,7 @@ PRELOADED = (
     "mmdet.apis",
     "mmengine.runner",
     "sklearn.metrics",
+    "torchvision.models",
     "torch.utils.tensorboard",
     "matplotlib.pyplot",
     "uvicorn",
@@ -51,6 +52,7 @@ def serve() -> None:
     sys.path.insert(0, str(TOOLS.parent))
     for name in PRELOADED:
         importlib.import_module(name)
+    _leave_out_what_nobody_compares()
     print(json.dumps("ready"), file=answers, flush=True)
     while line := sys.stdin.readline():
         request = json.loads(line)
@@ -62,6 +64,15 @@ def serve() -> None:
         status = _wait(child, started, request)
         answer = {"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - started, "pid": child}
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def _leave_out_what_nobody_compares() -> None:
+    """MMEngine formats the config nine times and asks for the compiler's version: half of a tiny training's seconds."""
+    import mmengine.config.config
+    import mmengine.runner.runner
+
+    mmengine.config.config.FormatCode = lambda text, **_: (text, False)
+    mmengine.runner.runner.collect_env = dict
 
 
 def _wait(child: int, started: float, request: dict[str, Any]) -> int:

@@ -17,18 +17,20 @@ from typing import Any
 from tests.faults.runs import ROOT, Command, Ended, Nursery
 
 EPOCHS = 3
-# 64 px and a few boxes per image; everything that a resume could lose (averaged weights, best checkpoint) is on
+SIDE = 64
+# a YOLOv5 of two million weights: mosaic, mixup, warm-up and averaged weights are what a resume could lose
+DETECTOR = "configs/phantom/yolov5n_phantom.py"
 TRAINING = (
     f"train_cfg.max_epochs={EPOCHS}",
     "train_cfg.val_interval=1",
-    "train_dataloader.dataset.pipeline.3.scale=(64,64)",
-    "val_dataloader.dataset.pipeline.2.scale=(64,64)",
-    "test_dataloader.dataset.pipeline.2.scale=(64,64)",
-    "model.test_cfg.rcnn.score_thr=0.0",
-    "model.test_cfg.rpn.max_per_img=20",
-    "model.train_cfg.rpn_proposal.max_per_img=50",
+    f"train_dataloader.dataset.pipeline.0.img_scale=({SIDE},{SIDE})",
+    f"train_dataloader.dataset.pipeline.1.border=({-SIDE // 2},{-SIDE // 2})",
+    f"train_dataloader.dataset.pipeline.2.img_scale=({SIDE},{SIDE})",
+    *(f"{split}_dataloader.dataset.pipeline.2.scale=({SIDE},{SIDE})" for split in ("val", "test")),
+    *(f"{split}_dataloader.dataset.pipeline.3.size=({SIDE},{SIDE})" for split in ("val", "test")),
+    "model.test_cfg.score_thr=0.0",
+    "model.test_cfg.max_per_img=20",
 )
-FRCNN = "configs/phantom/frcnn_r18_phantom.py"
 UNFINISHED = (".tmp", ".part")
 
 
@@ -89,20 +91,20 @@ def _prepare(raw: Path) -> Workload:
 
 def _train() -> Workload:
     def command(out: Path) -> Command:
-        return Command("train.py", (FRCNN, "--work-dir", str(out), "--cfg-options", *TRAINING))
+        return Command("train.py", (DETECTOR, "--work-dir", str(out), "--cfg-options", *TRAINING))
 
     def again(out: Path) -> Command:
         fresh = command(out)
         if not list(out.glob("epoch_*.pth")):
             return fresh
-        return Command(fresh.tool, (FRCNN, "--resume", *fresh.arguments[1:]))
+        return Command(fresh.tool, (DETECTOR, "--resume", *fresh.arguments[1:]))
 
     return Workload("train", command, again, checkpoint_results)
 
 
 def _test(trained: Path) -> Workload:
     def command(out: Path) -> Command:
-        arguments = (FRCNN, str(trained), "--work-dir", str(out), "--show-dir", str(out / "pictures"))
+        arguments = (DETECTOR, str(trained), "--work-dir", str(out), "--show-dir", str(out / "pictures"))
         return Command("test.py", (*arguments, "--cfg-options", *TRAINING))
 
     return _same_command("test", command)
@@ -120,16 +122,18 @@ def _ensemble(folder: Path, trained: Path, prepared: Path) -> Workload:
 
 
 def _ensemble_config(folder: Path, trained: Path) -> str:
-    """An ensemble of the trained detector, a YOLOv5 and a study classifier with random weights."""
+    """An ensemble of the trained detector with a Faster R-CNN and a study classifier of random weights."""
     import torch
     from mmdet.registry import MODELS
+    from mmengine.logging import MMLogger
     from mmengine.registry import init_default_scope
 
     import covidmm.registration  # noqa: F401
     from covidmm.engine.config import load_config
 
     init_default_scope("mmdet")
-    for name in ("yolov5n", "study_r18"):
+    MMLogger.get_instance("covidmm", log_level="WARNING")  # else MMEngine tells how it fills every weight
+    for name in ("frcnn_r18", "study_r18"):
         torch.manual_seed(0)
         model = MODELS.build(load_config(ROOT / f"configs/phantom/{name}_phantom.py").model)
         model.init_weights()
@@ -137,7 +141,7 @@ def _ensemble_config(folder: Path, trained: Path) -> str:
     return (
         f"_base_ = '{ROOT}/configs/phantom/ensemble_wbf_phantom.py'\n"
         "batch_size = 1\n"
-        f"members = dict(frcnn=dict(checkpoint='{trained}'), yolo=dict(checkpoint='{folder}/yolov5n.pth'))\n"
+        f"members = dict(yolo=dict(checkpoint='{trained}'), frcnn=dict(checkpoint='{folder}/frcnn_r18.pth'))\n"
         f"study = dict(checkpoint='{folder}/study_r18.pth')\n"
     )
 
@@ -153,9 +157,9 @@ def files_of(out: Path) -> Iterator[Path]:
     """The results in an output folder: no logs, and nothing that says by its name that it is not finished."""
     for path in sorted(out.rglob("*")):
         inner = path.relative_to(out).parts
-        hidden = inner[0] == ".journal" or "vis_data" in inner or path.suffix in (".log", ".pth", *UNFINISHED)
-        # MMEngine's own notes: nothing of covidmm reads them
-        if path.is_file() and not hidden and path.name not in ("last_checkpoint", f"{Path(FRCNN).name}"):
+        # a folder named by the date holds MMEngine's logs, beside it lie its notes: nothing of covidmm goes on from them
+        notes = inner[0].startswith("20") or path.name in ("last_checkpoint", Path(DETECTOR).name)
+        if path.is_file() and not notes and inner[0] != ".journal" and path.suffix not in (".pth", *UNFINISHED):
             yield path
 
 
