@@ -44,6 +44,7 @@ class Workload:
         again: what a user types after a fault.
         results: name of every result in an output folder -> its content, without dates and seconds.
         grows: results that are written more than once in a run, so that a part of them is whole too.
+        keep_all: what leaves the results, too, that a run removes again; None where it removes none.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Workload:
     again: Callable[[Path], Command]
     results: Callable[[Path], dict[str, str]]
     grows: tuple[str, ...] = ()
+    keep_all: Callable[[Path], Command] | None = None
 
 
 def make_workloads(folder: Path, nursery: Nursery) -> dict[str, Workload]:
@@ -99,7 +101,12 @@ def _train() -> Workload:
             return fresh
         return Command(fresh.tool, (DETECTOR, "--resume", *fresh.arguments[1:]))
 
-    return Workload("train", command, again, checkpoint_results)
+    def keep_all(out: Path) -> Command:
+        fresh = command(out)
+        options = (f"default_hooks.checkpoint.max_keep_ckpts={EPOCHS}",)
+        return Command(fresh.tool, (*fresh.arguments, *options))
+
+    return Workload("train", command, again, checkpoint_results, keep_all=keep_all)
 
 
 def _test(trained: Path) -> Workload:
