@@ -55,29 +55,74 @@ class Workload:
     keep_all: Callable[[Path], Command] | None = None
 
 
-def make_workloads(folder: Path, nursery: Nursery) -> dict[str, Workload]:
-    """Make the inputs of every tool's job in ``folder``, and the jobs."""
-    raw, prepared = folder / "raw", folder / "prepared"
-    from covidmm.datasets.phantom import write_phantoms
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run in peace.
 
-    write_phantoms(raw, studies=24, seed=3, size=(128, 160), workers=1)
-    nursery.env["SIIM_ROOT"] = str(prepared)
-    jobs = {"prepare": _prepare(raw)}
-    _require(nursery.run(jobs["prepare"].command(prepared)))
-    jobs["train"] = _train()
-    trained = folder / "trained"
-    _require(nursery.run(jobs["train"].command(trained)))
-    jobs["test"] = _test(trained)
-    jobs["ensemble"] = _ensemble(folder, trained, prepared)
-    tested, fused = folder / "tested", folder / "fused"
-    _require(nursery.run(jobs["test"].command(tested)))
-    _require(nursery.run(jobs["ensemble"].command(fused)))
-    jobs["report"] = _report([trained, tested, fused], prepared)
-    return jobs
+    Attributes:
+        seconds: that it took.
+        events: how often it changed a file.
+        largest: bytes of the largest file.
+        bytes: of all files.
+        results: what it left.
+        versions: of every result; more than one, or one that is not left, where a run replaces or removes it.
+    """
+
+    seconds: float
+    events: int
+    largest: int
+    bytes: int
+    results: dict[str, str]
+    versions: dict[str, tuple[str, ...]]
 
 
-def _require(ended: Ended) -> None:
-    assert ended.code == 0, ended.output[-4000:]
+class Bench:
+    """Every tool's job, each run once in peace; the outputs of one are inputs of the next.
+
+    Args:
+        folder: for all that.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from covidmm.datasets.phantom import write_phantoms
+
+        self.nursery = Nursery(folder / "logs", SIIM_ROOT=str(folder / "prepare"))
+        self.workloads: dict[str, Workload] = {}
+        self.undisturbed: dict[str, Undisturbed] = {}
+        self._folder = folder
+        write_phantoms(folder / "raw", studies=24, seed=3, size=(128, 160), workers=1)
+        prepared = self._add(_prepare(folder / "raw"))
+        trained = self._add(_train())
+        tested = self._add(_test(trained))
+        fused = self._add(_ensemble(folder, trained, prepared))
+        self._add(_report([trained, tested, fused / "predictions"], prepared))
+
+    def close(self) -> None:
+        """End the nursery."""
+        self.nursery.close()
+
+    def _add(self, job: Workload) -> Path:
+        out = self._folder / job.name
+        ended = self._whole(job.command(out), folder=str(out))
+        results = job.results(out)
+        versions = {name: (content,) for name, content in results.items()}
+        if job.keep_all is not None:
+            everything = self._folder / f"{job.name}_everything"
+            self._whole(job.keep_all(everything))
+            kept = job.results(everything)
+            assert results.items() <= kept.items(), "two undisturbed runs differ"
+            versions = {name: (content,) for name, content in kept.items()}
+        sizes = [path.stat().st_size for path in out.rglob("*") if path.is_file()]
+        self.workloads[job.name] = job
+        self.undisturbed[job.name] = Undisturbed(
+            ended.seconds, len(ended.events), max(sizes), sum(sizes), results, versions
+        )
+        return out
+
+    def _whole(self, command: Command, **watch: Any) -> Ended:
+        ended = self.nursery.run(command, **watch)
+        assert ended.code == 0, ended.output[-4000:]
+        return ended
 
 
 def _same_command(name: str, command: Callable[[Path], Command], *, grows: tuple[str, ...] = ()) -> Workload:
