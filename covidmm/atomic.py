@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -16,14 +18,46 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         OSError: no space, no permission, ...; ``path`` is then as it was and no ``.tmp`` file is left.
     """
+    with whole_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its name at the end of the block, as :func:`write_bytes`, which see."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a full disk does not say which file it was
+        with naming(path):
+            with temporary.open("wb") as file:
+                yield file
+            temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):  # the first error tells more
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def append(file: BinaryIO, path: Path, data: bytes) -> None:
+    """Append ``data`` to an unbuffered file, all of it: on a disk that fills up, ``write`` alone ends in silence
+    after a part.
+
+    Raises:
+        OSError: no space, ...; a part may be in the file.
+    """
+    rest = memoryview(data)
+    with naming(path):
+        while rest:
+            rest = rest[file.write(rest) :]
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put a file's name into an error of the operating system, which on a full disk does not say it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
         raise
 
 

@@ -8,8 +8,19 @@ from __future__ import annotations
 
 import difflib
 import errno
+import signal
 import sys
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+# What an operating system refuses that a user can mend: a full, broken, read-only or foreign disk, too many open files.
+_REFUSALS = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.EROFS)
+    + (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE)
+)
 
 
 class CovidmmError(Exception):
@@ -36,26 +47,52 @@ class PluginError(CovidmmError):
     """A plugin that is unknown, misspelt or broken."""
 
 
-def run_tool(main: Callable[[], int | None]) -> int:
+class Terminated(KeyboardInterrupt):  # noqa: N818 - as Python calls the other
+    """SIGTERM: what ends a tool as ctrl-C does, sent by a scheduler or a container."""
+
+
+def run_tool(main: Callable[[], int | None], go_on: str = "the same command begins anew") -> int:
     """Run a tool's ``main`` and turn expected failures into one line on stderr.
+
+    Args:
+        main: the tool.
+        go_on: what to do after it was stopped; an argument of the KeyboardInterrupt takes its place.
 
     Returns:
         The exit code: what ``main`` returned (None counts as 0), 1 after a :class:`CovidmmError` or an
-        operating-system error such as a full disk, 130 after ctrl-C.
+        operating-system error such as a full disk, 130 after ctrl-C, 143 after SIGTERM.
     """
     try:
-        return main() or 0
+        with _sigterm_raises():
+            return main() or 0
     except CovidmmError as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT, errno.ENAMETOOLONG):
+        if error.errno not in _REFUSALS:
             raise
         print(f"error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(f"stopped; {stop.args[0] if stop.args else go_on}", file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Make SIGTERM raise :class:`Terminated`, unless whoever started the process has it ignored."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def _one_line(error: CovidmmError) -> str:

@@ -58,7 +58,7 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bytes(random_ensemble, und
     process.send_signal(stop)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == (130 if stop == signal.SIGINT else -signal.SIGKILL), errors
-    assert ("of 25 images predicted; the same command goes on" in errors) == (stop == signal.SIGINT)
+    assert ("of 25 images predicted\nstopped; the same command goes on\n" in errors) == (stop == signal.SIGINT)
     assert not list(tmp_path.rglob("*.header.json"))
     run(random_ensemble, tmp_path)
     assert contents(tmp_path) == contents(undisturbed[0])

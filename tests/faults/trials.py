@@ -140,7 +140,7 @@ class _Trial:
             return True, f"ended with a traceback: {ended.last_line}"
         if kind in STOPS:
             expected = 128 + signal.Signals[kind]
-            good = ended.code == expected and "go on" in ended.output.replace("\n", " ")
+            good = ended.code == expected and "the same command" in ended.last_line
             return True, "" if good else f"ended with {ended.code}, not {expected}: {ended.last_line}"
         errors = [line for line in ended.output.splitlines() if line.startswith("error: ")]
         good = ended.code == 1 and len(errors) == 1 and errors[0].endswith(os.strerror(_MESSAGES[kind]))
