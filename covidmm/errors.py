@@ -13,14 +13,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
+from covidmm.stopping import Terminated, stoppable
 
 # What an operating system refuses that a user can mend: a full, broken, read-only or foreign disk, too many open files.
-_REFUSALS = frozenset(
-    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.EROFS)
-    + (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE)
-)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSALS = (*_FULL, errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EMFILE)
 
 
 class CovidmmError(Exception):
@@ -47,10 +45,6 @@ class PluginError(CovidmmError):
     """A plugin that is unknown, misspelt or broken."""
 
 
-class Terminated(KeyboardInterrupt):  # noqa: N818 - as Python calls the other
-    """SIGTERM: what ends a tool as ctrl-C does, sent by a scheduler or a container."""
-
-
 def run_tool(main: Callable[[], int | None], go_on: str = "the same command begins anew") -> int:
     """Run a tool's ``main`` and turn expected failures into one line on stderr.
 
@@ -63,7 +57,7 @@ def run_tool(main: Callable[[], int | None], go_on: str = "the same command begi
         operating-system error such as a full disk, 130 after ctrl-C, 143 after SIGTERM.
     """
     try:
-        with _sigterm_raises():
+        with stoppable(), _threads_say_refusals():
             return main() or 0
     except CovidmmError as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
@@ -71,7 +65,7 @@ def run_tool(main: Callable[[], int | None], go_on: str = "the same command begi
     except OSError as error:
         if error.errno not in _REFUSALS:
             raise
-        print(f"error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        print(f"error: {_refusal(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print(f"stopped; {stop.args[0] if stop.args else go_on}", file=sys.stderr)
@@ -79,20 +73,25 @@ def run_tool(main: Callable[[], int | None], go_on: str = "the same command begi
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Make SIGTERM raise :class:`Terminated`, unless whoever started the process has it ignored."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _terminate)
+def _threads_say_refusals() -> Iterator[None]:
+    """Let a thread that may not write, such as TensorBoard's, say so in one line; whoever waits for it fails, too."""
+    usual = threading.excepthook
+
+    def say(args: threading.ExceptHookArgs) -> None:
+        if isinstance(args.exc_value, OSError) and args.exc_value.errno in _REFUSALS:
+            print(f"warning: {_refusal(args.exc_value)}", file=sys.stderr)
+        else:
+            usual(args)
+
+    threading.excepthook = say
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        threading.excepthook = usual
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+def _refusal(error: OSError) -> str:
+    return f"{error.filename or 'output'}: {error.strerror}"
 
 
 def _one_line(error: CovidmmError) -> str:

@@ -92,7 +92,7 @@ def _wait(child: int, started: float, request: dict[str, Any]) -> int:
         if pid:
             return status
         if after is not None and now - started >= after:
-            os.kill(child, request["signal"])
+            (os.killpg if request.get("group") else os.kill)(child, request["signal"])
             after = None
         if now >= end:
             os.killpg(child, signal.SIGKILL)
@@ -100,7 +100,10 @@ def _wait(child: int, started: float, request: dict[str, Any]) -> int:
 
 
 def become(request: dict[str, Any]) -> None:
-    """Turn this forked process into the tool; raises what the tool raises, SystemExit as a rule."""
+    """Turn this forked process into the tool; raises what the tool raises, SystemExit as a rule.
+
+    ``over`` names a file that then holds the exit code: what comes later befalls an interpreter that shuts down.
+    """
     os.setsid()
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     empty = os.open(os.devnull, os.O_RDONLY)
@@ -114,7 +117,11 @@ def become(request: dict[str, Any]) -> None:
     sys.path.insert(0, str(TOOLS))
     sys.argv = [str(tool), *request["arguments"]]
     _arm(request)
-    runpy.run_path(str(tool), run_name="__main__")
+    try:
+        runpy.run_path(str(tool), run_name="__main__")
+    except SystemExit as end:
+        Path(request["over"]).write_text(str(end.code))
+        raise
 
 
 def _arm(request: dict[str, Any]) -> None:

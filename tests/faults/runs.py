@@ -34,12 +34,14 @@ class Ended:
         seconds: that it ran.
         output: what it printed, errors included.
         events: every change of a file that it began, where they were counted.
+        over: whether its work was done and well, whatever befell the interpreter afterwards.
     """
 
     code: int
     seconds: float
     output: str
     events: tuple[str, ...] = ()
+    over: bool = False
 
     @property
     def last_line(self) -> str:
@@ -81,7 +83,7 @@ class Nursery:
             AssertionError: it left processes behind.
         """
         number = next(self._numbers)
-        log, events = self._folder / f"{number:04d}.log", self._folder / f"{number:04d}.events"
+        log, events, over = (self._folder / f"{number:04d}.{kind}" for kind in ("log", "events", "over"))
         request = {
             "tool": command.tool,
             "arguments": command.arguments,
@@ -89,6 +91,7 @@ class Nursery:
             "env": self.env,
             "log": str(log),
             "events": str(events),
+            "over": str(over),
             "timeout": TIMEOUT_SECONDS,
             **fault,
         }
@@ -97,7 +100,8 @@ class Nursery:
         answer = self._answer()
         wait_until_alone(answer["pid"])
         seen = tuple(events.read_text().splitlines()) if events.exists() else ()
-        return Ended(answer["code"], answer["seconds"], log.read_text(errors="replace"), seen)
+        done = over.exists() and over.read_text() == "0"
+        return Ended(answer["code"], answer["seconds"], log.read_text(errors="replace"), seen, done)
 
     def close(self) -> None:
         """End it."""

@@ -126,16 +126,17 @@ class _Trial:
         if kind in ("kill in a write", "file too large"):
             return {"write_limit": max(1, int(share * calm.largest)), "write_kills": kind != "file too large"}
         number = signal.Signals[kind] if kind in STOPS else signal.SIGKILL
-        return {"after": share * _LATEST * calm.seconds, "signal": number}
+        # ctrl-C reaches the whole group, a scheduler's signal the process
+        return {"after": share * _LATEST * calm.seconds, "signal": number, "group": kind == "SIGINT"}
 
     def _judge(self, ended: Ended) -> tuple[bool, str]:
         """Whether the fault hit the run, and what is wrong with how it ended."""
         kind = self.fault.kind
+        if ended.over:
+            return False, ""
         if kind in KILLS:
             killed = ended.code in (-signal.SIGKILL, -signal.SIGXFSZ)
-            return killed, "" if killed or ended.code == 0 else f"ended with {ended.code}: {ended.last_line}"
-        if ended.code == 0:
-            return False, ""
+            return killed, "" if killed else f"ended with {ended.code}: {ended.last_line}"
         if "Traceback" in ended.output:
             return True, f"ended with a traceback: {ended.last_line}"
         if kind in STOPS:
