@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from typing import TypeVar
 
 import cv2
@@ -97,6 +98,7 @@ def _start_server(context: multiprocessing.context.ForkServerContext) -> None:
 
     It is held back for that half second here, and for good in the server, which inherits this.
     """
+    resource_tracker.ensure_running()  # when it starts later, it lets the signal through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         first = context.Process(target=int)

@@ -89,7 +89,7 @@ class Bench:
         self.nursery = Nursery(folder / "logs", SIIM_ROOT=str(folder / "prepare"))
         self.workloads: dict[str, Workload] = {}
         self.undisturbed: dict[str, Undisturbed] = {}
-        self._folder = folder
+        self.folder = folder
         write_phantoms(folder / "raw", studies=24, seed=3, size=(128, 160), workers=1)
         prepared = self._add(_prepare(folder / "raw"))
         trained = self._add(_train())
@@ -102,12 +102,12 @@ class Bench:
         self.nursery.close()
 
     def _add(self, job: Workload) -> Path:
-        out = self._folder / job.name
+        out = self.folder / job.name
         ended = self._whole(job.command(out), folder=str(out))
         results = job.results(out)
         versions = {name: (content,) for name, content in results.items()}
         if job.keep_all is not None:
-            everything = self._folder / f"{job.name}_everything"
+            everything = self.folder / f"{job.name}_everything"
             self._whole(job.keep_all(everything))
             kept = job.results(everything)
             assert results.items() <= kept.items(), "two undisturbed runs differ"
