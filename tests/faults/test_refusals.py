@@ -25,12 +25,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(bench, tmp_path, tool, shar
 
 @pytest.mark.parametrize(
     ("number", "tool", "kind"),
-    [
-        (number, tool, kind)
-        for number, (tool, kind) in enumerate(
-            zip(TOOLS, itertools.cycle(("broken disk", "file too large")), strict=False)
-        )
-    ],
+    list(zip(itertools.count(), TOOLS, itertools.cycle(("broken disk", "file too large")), strict=False)),
 )
 def test_a_write_error_is_one_line_and_nothing_is_lost(bench, tmp_path, number, tool, kind):
     (outcome,) = kill_and_recover(bench, tool, draw([kind], seed=number), tmp_path)
