@@ -46,6 +46,13 @@ def test_a_write_that_was_cut_short_is_no_success(tmp_path):
     assert error.value.filename == str(path)
 
 
+def test_bytes_that_shall_last_are_on_the_drive_before_they_have_their_name(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda number: seen.append((os.fstat(number).st_size, list(tmp_path.iterdir()))))
+    write_bytes(tmp_path / "file", b"12345", durable=True)
+    assert seen == [(5, [tmp_path / "file.tmp"])]
+
+
 def test_an_error_that_names_a_file_keeps_its_name(tmp_path):
     with pytest.raises(FileNotFoundError) as error, naming(tmp_path):
         (tmp_path / "gone").read_bytes()

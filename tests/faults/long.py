@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -71,8 +72,7 @@ def _work_off(work: Work, bench: Bench) -> Iterator[Outcome]:
         except Empty:
             return
         for outcome in kill_and_recover(bench, tool, draw(kinds, seed), bench.folder / "trial"):
-            if outcome.problem or not outcome.hit:
-                print(outcome, flush=True)
+            print(outcome, file=sys.stderr, flush=True)
             yield outcome
 
 
