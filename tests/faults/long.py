@@ -1,6 +1,6 @@
 """The long form: fifty kills of every tool, and more faults of the other kinds. Prints a table.
 
-python -m tests.faults.long [--kills 50] [--others 4] [--processes 2] [--seed 0]
+python -m tests.faults.long [--kills 50] [--others 4] [--processes 2] [--seed 0] [--tools train ...]
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Row:
         return f"| {self.tool} | " + " | ".join(cells) + " |"
 
 
-def run_long(kills: int = 50, others: int = 4, processes: int = 2, seed: int = 0) -> tuple[list[Row], list[Outcome]]:
+def run_long(
+    kills: int = 50, others: int = 4, processes: int = 2, seed: int = 0, tools: Sequence[str] = TOOLS
+) -> tuple[list[Row], list[Outcome]]:
     """Kill every tool ``kills`` times with SIGKILL, and put ``others`` faults of every other kind into it.
 
     Returns:
@@ -50,7 +52,7 @@ def run_long(kills: int = 50, others: int = 4, processes: int = 2, seed: int = 0
     """
     work: Work = Queue()
     numbers = itertools.count(seed * 10_000)
-    for tool in TOOLS:
+    for tool in tools:
         kinds = [*itertools.islice(itertools.cycle(SIGKILLS), kills), *(KILLS[2:] + REFUSALS + STOPS) * others]
         for first in range(0, len(kinds), _AT_ONCE):
             work.put((tool, tuple(kinds[first : first + _AT_ONCE]), next(numbers)))
@@ -62,7 +64,7 @@ def run_long(kills: int = 50, others: int = 4, processes: int = 2, seed: int = 0
         finally:
             for bench in benches:
                 bench.close()
-    return [_row(tool, outcomes) for tool in TOOLS], [one for one in outcomes if one.problem]
+    return [_row(tool, outcomes) for tool in tools], [one for one in outcomes if one.problem]
 
 
 def _work_off(work: Work, bench: Bench) -> Iterator[Outcome]:
@@ -90,6 +92,7 @@ def main() -> int:
     parser.add_argument("--others", type=int, default=4, help="of every other kind (%(default)s)")
     parser.add_argument("--processes", type=int, default=2, help="at once (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="draws the moments (%(default)s)")
+    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS, help="(all)")
     started = time.monotonic()
     rows, problems = run_long(**vars(parser.parse_args()))
     print("| tool | " + " | ".join(_GROUPS) + " |\n|" + "---|" * (1 + len(_GROUPS)))

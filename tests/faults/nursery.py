@@ -92,11 +92,18 @@ def _wait(child: int, started: float, request: dict[str, Any]) -> int:
         if pid:
             return status
         if after is not None and now - started >= after:
-            (os.killpg if request.get("group") else os.kill)(child, request["signal"])
+            _send(child, request["signal"], request.get("group", False))
             after = None
         if now >= end:
             os.killpg(child, signal.SIGKILL)
         time.sleep(_POLL_SECONDS)
+
+
+def _send(child: int, number: int, group: bool) -> None:
+    try:
+        (os.killpg if group else os.kill)(child, number)
+    except ProcessLookupError:  # it has no group of its own yet
+        os.kill(child, number)
 
 
 def become(request: dict[str, Any]) -> None:

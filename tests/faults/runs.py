@@ -84,6 +84,7 @@ class Nursery:
         """
         number = next(self._numbers)
         log, events, over = (self._folder / f"{number:04d}.{kind}" for kind in ("log", "events", "over"))
+        log.touch()  # a kill may come before the tool opens it
         request = {
             "tool": command.tool,
             "arguments": command.arguments,
