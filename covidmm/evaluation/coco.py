@@ -1,4 +1,4 @@
-"""COCOeval, asked without files: pycocotools where its matches are read, faster-coco-eval where only its numbers are."""
+"""COCOeval, asked without files: pycocotools where matches are read, faster-coco-eval where only numbers are."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def coco_evaluation(ground_truth: Mapping[str, Any], results: Sequence[Mapping[s
 
 
 def fast_coco_evaluation(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> COCOeval_faster:
-    """The same in C++: equal numbers in about a quarter of the time, but no matches to read."""
+    """The same in C++: equal numbers, but for rounding, in about a quarter of the time, but no matches to read."""
     from faster_coco_eval import COCO, COCOeval_faster
 
     truth = COCO(_copied(ground_truth))

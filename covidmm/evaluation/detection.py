@@ -139,7 +139,7 @@ def average_precision(
 ) -> dict[int, dict[str, float]]:
     """AP at IoU 0.50 and over 0.50:0.95 by COCOeval (at most 100 boxes per image).
 
-    It is faster-coco-eval's, whose numbers are those of pycocotools to the last digit (tests/evaluation).
+    It is faster-coco-eval's, whose numbers are those of pycocotools within 1e-12 (tests/evaluation).
 
     Args:
         ground_truth: a COCO detection file's content.

@@ -116,4 +116,4 @@ def test_the_fast_evaluation_gives_pycocotools_numbers(seed, crowd):
             evaluation.accumulate()
         found.append([evaluation.eval[name] for name in ("precision", "recall", "scores")])
     for one, other in zip(*found, strict=True):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
