@@ -3,27 +3,75 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, durable: bool = False) -> None:
     """Write ``data`` to ``path`` in one step: a reader sees the old file or the new one, never a part.
 
     The bytes go to ``<path>.tmp`` first. A process killed there leaves that file behind, and the next
     writing of the same path takes its place.
 
+    Args:
+        path: the file.
+        data: its content.
+        durable: have the bytes on the drive before they get their name, so that this holds after a power cut, too.
+
     Raises:
         OSError: no space, no permission, ...; ``path`` is then as it was and no ``.tmp`` file is left.
     """
+    with _in_place_of(path) as temporary:
+        temporary.write_bytes(data)
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write part by part; it takes its name at the end of the block, as with :func:`write_bytes`."""
+    with _in_place_of(path) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+@contextmanager
+def _in_place_of(path: Path) -> Iterator[Path]:
     temporary = path.with_name(path.name + ".tmp")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a full disk does not say which file it was
+        with naming(path):
+            yield temporary
+            temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):  # the first error tells more
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def append(file: BinaryIO, path: Path, data: bytes) -> None:
+    """Append ``data`` to an unbuffered file, all of it: on a disk that fills up, ``write`` alone ends in silence
+    after a part.
+
+    Raises:
+        OSError: no space, ...; a part may be in the file.
+    """
+    rest = memoryview(data)
+    with naming(path):
+        while rest:
+            rest = rest[file.write(rest) :]
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put a file's name into an error of the operating system, which on a full disk does not say it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
         raise
 
 

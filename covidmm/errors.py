@@ -8,8 +8,17 @@ from __future__ import annotations
 
 import difflib
 import errno
+import signal
 import sys
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from covidmm.stopping import Terminated, stoppable
+
+# What an operating system refuses that a user can mend: a full, broken, read-only or foreign disk, too many open files.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSALS = (*_FULL, errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EMFILE)
 
 
 class CovidmmError(Exception):
@@ -36,26 +45,53 @@ class PluginError(CovidmmError):
     """A plugin that is unknown, misspelt or broken."""
 
 
-def run_tool(main: Callable[[], int | None]) -> int:
+def run_tool(main: Callable[[], int | None], go_on: str = "the same command begins anew") -> int:
     """Run a tool's ``main`` and turn expected failures into one line on stderr.
+
+    Args:
+        main: the tool.
+        go_on: what to do after it was stopped; an argument of the KeyboardInterrupt takes its place.
 
     Returns:
         The exit code: what ``main`` returned (None counts as 0), 1 after a :class:`CovidmmError` or an
-        operating-system error such as a full disk, 130 after ctrl-C.
+        operating-system error such as a full disk, 130 after ctrl-C, 143 after SIGTERM.
     """
     try:
-        return main() or 0
+        with stoppable(), _threads_say_refusals():
+            return main() or 0
     except CovidmmError as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT, errno.ENAMETOOLONG):
+        if error.errno not in _REFUSALS:
             raise
-        print(f"error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        print(f"error: {_refusal(error)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(f"stopped; {stop.args[0] if stop.args else go_on}", file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+@contextmanager
+def _threads_say_refusals() -> Iterator[None]:
+    """Let a thread that may not write, such as TensorBoard's, say so in one line; whoever waits for it fails, too."""
+    usual = threading.excepthook
+
+    def say(args: threading.ExceptHookArgs) -> None:
+        if isinstance(args.exc_value, OSError) and args.exc_value.errno in _REFUSALS:
+            print(f"warning: {_refusal(args.exc_value)}", file=sys.stderr)
+        else:
+            usual(args)
+
+    threading.excepthook = say
+    try:
+        yield
+    finally:
+        threading.excepthook = usual
+
+
+def _refusal(error: OSError) -> str:
+    return f"{error.filename or 'output'}: {error.strerror}"
 
 
 def _one_line(error: CovidmmError) -> str:

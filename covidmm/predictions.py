@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from covidmm.atomic import json_bytes, write_bytes
+from covidmm.atomic import append, json_bytes, naming, whole_file, write_bytes
 from covidmm.errors import DataError
 from covidmm.findings import Detections
 
@@ -126,9 +126,10 @@ class BatchJournal:
             self._file.close()
             raise DataError(f"{self.path}: another run is writing these predictions") from None
         end = self._whole_lines() if self._resume else 0
-        self._file.truncate(end)
+        with naming(self.path):
+            self._file.truncate(end)
         if not end:
-            self._file.write(json_bytes({"made_from": self.made_from}))
+            append(self._file, self.path, json_bytes({"made_from": self.made_from}))
         return self
 
     def __exit__(
@@ -138,7 +139,7 @@ class BatchJournal:
 
     def append(self, batch: Sequence[Any]) -> None:
         """Add one batch."""
-        self._file.write(json_bytes(batch))
+        append(self._file, self.path, json_bytes(batch))
         self.done += len(batch)
 
     def items(self) -> Iterator[Any]:
@@ -187,9 +188,8 @@ class PredictionsWriter(BatchJournal):
         """Make the file whole, its header last."""
         path = self.path.with_name(f"{self._name}.json")
         header = self.path.with_name(f"{self._name}.header.json")
-        temporary = path.with_suffix(".json.tmp")
         images = []
-        with temporary.open("wb") as file:
+        with whole_file(path) as file:
             separator = b"[\n"
             for image, results in self.items():
                 images.append(ImageEntry(**image))
@@ -197,8 +197,7 @@ class PredictionsWriter(BatchJournal):
                     file.write(separator + json_bytes(results).strip()[1:-1])
                     separator = b",\n"
             file.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
-        header.unlink(missing_ok=True)
-        temporary.replace(path)
+            header.unlink(missing_ok=True)  # until the new one is there, the file stands for nothing
         content = {"made_from": self.made_from, "images": [image._asdict() for image in images]}
         write_bytes(header, json_bytes(content))
         self.path.unlink()

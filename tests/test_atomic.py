@@ -1,11 +1,10 @@
-import errno
 import json
 import os
-from pathlib import Path
+import resource
 
 import pytest
 
-from covidmm.atomic import json_bytes, write_bytes, write_if_changed
+from covidmm.atomic import append, json_bytes, naming, whole_file, write_bytes, write_if_changed
 
 
 def test_replaces_in_one_step(tmp_path):
@@ -16,20 +15,59 @@ def test_replaces_in_one_step(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+@pytest.fixture
+def small_files():
+    """The kernel ends every file of this process at 1,000 bytes: a write that goes over it is cut short."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else_and_names_it(tmp_path):
     path = tmp_path / "file"
     write_bytes(path, b"old")
-
-    def full(self, data):
-        with self.open("wb") as file:
-            file.write(data[:1])
-        raise OSError(errno.ENOSPC, "No space left on device", str(self))
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_bytes(path, b"new")
+    with pytest.raises(OSError, match="too large") as error:
+        write_bytes(path, b"new" * 500)
+    assert error.value.filename == str(path)
     assert path.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_write_that_was_cut_short_is_no_success(tmp_path):
+    path = tmp_path / "journal"
+    with path.open("ab", buffering=0) as file:
+        append(file, path, b"x" * 999)
+        with pytest.raises(OSError, match="too large") as error:
+            append(file, path, b"yz\n")
+        assert path.stat().st_size == 1000  # the kernel took one byte, and said so by its count alone
+    assert error.value.filename == str(path)
+
+
+def test_bytes_that_shall_last_are_on_the_drive_before_they_have_their_name(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda number: seen.append((os.fstat(number).st_size, list(tmp_path.iterdir()))))
+    write_bytes(tmp_path / "file", b"12345", durable=True)
+    assert seen == [(5, [tmp_path / "file.tmp"])]
+
+
+def test_an_error_that_names_a_file_keeps_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError) as error, naming(tmp_path):
+        (tmp_path / "gone").read_bytes()
+    assert error.value.filename == str(tmp_path / "gone")
+
+
+def test_a_block_that_fails_leaves_no_file(tmp_path):
+    def write():
+        with whole_file(tmp_path / "file") as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write()
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unchanged_file_is_not_touched(tmp_path):

@@ -1,9 +1,12 @@
 import errno
 import os
+import sys
+import threading
 
 import pytest
 
 from covidmm.errors import DataError, RadiographError, did_you_mean, run_tool
+from covidmm.stopping import Terminated
 
 
 def raising(error):
@@ -24,7 +27,11 @@ def raising(error):
             "error: out.png: No space left on device\n",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "out"), 1, "error: out: Permission denied\n"),
-        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), 1, "error: output: Input/output error\n"),
+        (OSError(errno.EFBIG, os.strerror(errno.EFBIG), "x.pth"), 1, "error: x.pth: File too large\n"),
+        (KeyboardInterrupt(), 130, "stopped; the same command begins anew\n"),
+        (KeyboardInterrupt("go on with --resume"), 130, "stopped; go on with --resume\n"),
+        (Terminated(), 143, "stopped; the same command begins anew\n"),
     ],
 )
 def test_expected_failures_end_in_one_line(error, code, line, capsys):
@@ -36,6 +43,24 @@ def test_an_error_from_a_data_loader_worker_is_reduced_to_its_line(capsys):
     text = "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n.\n"
     assert run_tool(raising(DataError(text + "covidmm.errors.DataError: a.png: missing\n"))) == 1
     assert capsys.readouterr().err == "error: a.png: missing\n"
+
+
+def test_a_thread_that_may_not_write_says_so_in_one_line(capsys):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "events")
+
+    def main():
+        for error in (full, ZeroDivisionError()):
+            thread = threading.Thread(target=raising(error))
+            thread.start()
+            thread.join()
+
+    usual = threading.excepthook
+    threading.excepthook = lambda args: print(f"usual {args.exc_type.__name__}", file=sys.stderr)
+    try:
+        assert run_tool(main) == 0
+    finally:
+        threading.excepthook = usual
+    assert capsys.readouterr().err == "warning: events: No space left on device\nusual ZeroDivisionError\n"
 
 
 def test_a_programming_error_is_not_hidden():

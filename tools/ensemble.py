@@ -35,6 +35,14 @@ def main() -> None:
     )
     parser.add_argument("--metrics", metavar="FILE.json", help="what was measured (default: beside the predictions)")
     parser.add_argument("--show-dir", metavar="DIR", help="pictures of truth, members and ensemble, with --score")
+    parser.add_argument("--sr", metavar="DIR", help="write a DICOM Structured Report of every study (extra 'dicom')")
+    parser.add_argument(
+        "--sr-threshold",
+        type=float,
+        default=0.3,
+        metavar="CONFIDENCE",
+        help="least of its boxes (default: %(default)s)",
+    )
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the config")
     args = parser.parse_args()
 
@@ -44,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_tool(main))
+    sys.exit(run_tool(main, "the same command goes on"))

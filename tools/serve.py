@@ -6,6 +6,7 @@ import _bootstrap  # noqa: F401
 import argparse
 import importlib.util
 import sys
+from pathlib import Path
 
 from covidmm.errors import ConfigError, run_tool
 
@@ -32,17 +33,30 @@ def main() -> None:
     parser.add_argument("--queue", type=positive, default=16, help="requests that may wait (default %(default)s)")
     parser.add_argument("--max-upload", type=positive, default=128, metavar="MB", help="default %(default)s")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    node = parser.add_argument_group("DICOM node (extra 'dicom')")
+    node.add_argument("--dicom-port", type=port, help="listen for DICOM images here too; 0 takes a free one")
+    node.add_argument("--dicom-ae", default="COVIDMM", metavar="TITLE", help="its title (default %(default)s)")
+    node.add_argument("--sr-dir", type=Path, metavar="DIR", help="store its Structured Reports here")
+    node.add_argument("--sr-to", metavar="HOST:PORT:TITLE", help="send its Structured Reports there")
+    node.add_argument(
+        "--sr-threshold", type=float, default=0.3, metavar="CONFIDENCE", help="least of its boxes (default %(default)s)"
+    )
     args = parser.parse_args()
     if any(importlib.util.find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client")):
         raise ConfigError("the web application is not installed: pip install 'covidmm[web]'")
 
     from covidmm.web.app import Settings
+    from covidmm.web.dicom_node import NodeSettings, Peer
     from covidmm.web.server import serve
     from covidmm.web.uploads import Limits
 
     limits = Limits(request_bytes=args.max_upload * 2**20, total_bytes=4 * args.max_upload * 2**20)
-    serve(args.config, args.host, args.port, Settings(limits, args.queue), args.device)
+    settings = None
+    if args.dicom_port is not None:
+        peer = Peer.parse(args.sr_to) if args.sr_to else None
+        settings = NodeSettings(args.dicom_port, args.host, args.dicom_ae, args.sr_dir, peer, args.sr_threshold)
+    serve(args.config, args.host, args.port, Settings(limits, args.queue), args.device, settings)
 
 
 if __name__ == "__main__":
-    sys.exit(run_tool(main))
+    sys.exit(run_tool(main, "nothing is lost, the same command serves again"))

@@ -31,16 +31,9 @@ def main() -> None:
 
     from covidmm.jobs.models import train
 
-    try:
-        folder = train(args.config, args.work_dir, args.resume, args.amp, args.cfg_options, args.launcher)
-    except KeyboardInterrupt:
-        print(
-            "stopped; run the same command with --resume to go on after the last finished epoch",
-            file=sys.stderr,
-        )
-        raise
+    folder = train(args.config, args.work_dir, args.resume, args.amp, args.cfg_options, args.launcher)
     print(f"checkpoints and logs are in {folder}")
 
 
 if __name__ == "__main__":
-    sys.exit(run_tool(main))
+    sys.exit(run_tool(main, "run the same command again"))

@@ -32,7 +32,7 @@ class Timing:
     reference_seconds: float
 
 
-def benchmark_classifier(
+def benchmark(
     backbone: str = "resnext101_32x8d", pixels: int = 224, batch: int = 8, repeats: int = 5
 ) -> dict[str, Any]:
     """Time inference and a training step of a finding classifier and of a plain loop, in turn.
@@ -91,7 +91,7 @@ def benchmark_classifier(
     }
 
 
-def format_timings(report: dict[str, Any]) -> str:
+def format_report(report: dict[str, Any]) -> str:
     """A table for people, ratio first."""
     lines = [f"{'ratio':>6} {'stage':<11} {'precision':<9} {'covidmm s':>10} {'plain s':>10}"]
     for one in report["timings"]:

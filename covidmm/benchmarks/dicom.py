@@ -57,7 +57,7 @@ class Comparison:
         return self.largest_difference <= 1
 
 
-def benchmark_dicom(height: int = 2800, width: int = 3000, repeats: int = 7) -> list[Comparison]:
+def compare(height: int, width: int, repeats: int) -> list[Comparison]:
     """Measure covidmm's way from an uncompressed 12-bit DICOM file to 0..255 against pydicom's on every pixel.
 
     Each case is measured twice: the grey mapping of decoded values alone, and the whole way from a file of
@@ -90,24 +90,26 @@ def straightforward(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
     return (shown / (shown.max() or 1) * 255).astype(np.uint8)
 
 
-def dicom_report(comparisons: list[Comparison], height: int, width: int, repeats: int) -> dict[str, Any]:
-    """The measurement as plain values for JSON."""
+def benchmark(height: int = 2800, width: int = 3000, repeats: int = 7) -> dict[str, Any]:
+    """:func:`compare` and the machine, ready for JSON; ``accepted`` is whether all cases are equal."""
+    cases = [asdict(one) | {"equal": one.equal} for one in compare(height, width, repeats)]
     return {
         "benchmark": "dicom",
         "image": {"height": height, "width": width, "bits_stored": 12},
         "repeats": repeats,
-        "cases": [asdict(one) | {"equal": one.equal} for one in comparisons],
+        "cases": cases,
+        "accepted": all(one["equal"] for one in cases),
         "machine": machine("numpy", "pydicom"),
     }
 
 
-def format_comparisons(comparisons: list[Comparison]) -> str:
+def format_report(report: dict[str, Any]) -> str:
     """A table for people, in milliseconds."""
     lines = [f"{'case':<8} {'stage':<8} {'covidmm ms':>11} {'pydicom ms':>11} {'ratio':>7}  largest difference"]
-    for one in comparisons:
-        verdict = "" if one.equal else "  NOT EQUAL within one grey level"
-        times = f"{one.seconds * 1e3:>11.1f} {one.plain_seconds * 1e3:>11.1f} {one.ratio:>6.1f}x"
-        lines.append(f"{one.case:<8} {one.stage:<8} {times}  {one.largest_difference}{verdict}")
+    for one in report["cases"]:
+        verdict = "" if one["equal"] else "  NOT EQUAL within one grey level"
+        times = f"{one['seconds'] * 1e3:>11.1f} {one['plain_seconds'] * 1e3:>11.1f} {one['ratio']:>6.1f}x"
+        lines.append(f"{one['case']:<8} {one['stage']:<8} {times}  {one['largest_difference']}{verdict}")
     return "\n".join(lines)
 
 

@@ -33,7 +33,7 @@ class Timing:
     reference_seconds: float
 
 
-def benchmark_frcnn(
+def benchmark(
     backbone: str = "resnext101_32x8d",
     pixels: int = 512,
     batch: int = 2,
@@ -90,7 +90,7 @@ def benchmark_frcnn(
     }
 
 
-def format_frcnn(report: dict[str, Any]) -> str:
+def format_report(report: dict[str, Any]) -> str:
     """A table for people, ratio first."""
     lines = [f"{'ratio':>6} {'train step':<10} {'covidmm s':>10} {'torchvision s':>14}"]
     for one in report["timings"]:

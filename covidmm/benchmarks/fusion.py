@@ -38,14 +38,15 @@ class FusionTiming:
     differing: int | None
 
 
-def benchmark_fusion(images: int = 1263, boxes: int = 100, repeats: int = 5) -> dict[str, Any]:
+def benchmark(images: int = 1263, boxes: int = 100, repeats: int = 5) -> dict[str, Any]:
     """Time every built-in strategy that needs no fitting on ``images`` images of two members with ``boxes`` boxes.
 
     covidmm's way is :meth:`fuse`, from boxes in pixels to boxes in pixels, with all checks. The plain way calls
     ``ensemble_boxes`` on lists that somebody else normalised. Both run to warm up, then ``repeats`` times in turn.
 
     Returns:
-        The figures and the machine, ready for JSON; ``timings`` holds :class:`FusionTiming` as dicts.
+        The figures and the machine, ready for JSON; ``timings`` holds :class:`FusionTiming` as dicts, ``accepted``
+        whether each strategy that can be compared gives the package's result, but for one image of a hundred at most.
 
     Raises:
         ValueError: a number below 1.
@@ -74,11 +75,13 @@ def benchmark_fusion(images: int = 1263, boxes: int = 100, repeats: int = 5) -> 
         "boxes": boxes,
         "repeats": repeats,
         "timings": [asdict(one) for one in timings],
+        # the package keeps fused boxes in float32: one whose IoU with a box lies at the threshold may not take it there
+        "accepted": all((one.differing or 0) <= images / 100 for one in timings),
         "machine": machine("numpy", "numba", "ensemble-boxes"),
     }
 
 
-def format_fusion(report: Mapping[str, Any]) -> str:
+def format_report(report: Mapping[str, Any]) -> str:
     """A table for people."""
     lines = [f"{'strategy':<12} {'ratio':>6} {'covidmm s':>10} {'ensemble_boxes s':>17}  differing images"]
     for one in report["timings"]:
@@ -86,14 +89,6 @@ def format_fusion(report: Mapping[str, Any]) -> str:
         differing = "-" if one["differing"] is None else one["differing"]
         lines.append(f"{one['strategy']:<12} {ratio:>6} {one['seconds']:>10.3f} {plain:>17}  {differing}")
     return "\n".join(lines)
-
-
-def agrees(report: Mapping[str, Any]) -> bool:
-    """Whether each strategy that can be compared gives the package's result, but for one image of a hundred at most.
-
-    The package keeps fused boxes in float32: one whose IoU with a box lies at the threshold may not take it there.
-    """
-    return all((one["differing"] or 0) <= report["images"] / 100 for one in report["timings"])
 
 
 def _time(

@@ -31,7 +31,7 @@ class Timing:
     seconds_per_image: float
 
 
-def benchmark_infer(configs: Sequence[str] = CONFIGS, batch: int = 4, repeats: int = 5) -> dict[str, Any]:
+def benchmark(configs: Sequence[str] = CONFIGS, batch: int = 4, repeats: int = 5) -> dict[str, Any]:
     """Time whole calls of detectors: the pipeline, the network and the post-processing of images in memory.
 
     Weights are random, so nothing needs to be trained. Every detector finds as much as its thresholds let through,
@@ -68,7 +68,7 @@ def benchmark_infer(configs: Sequence[str] = CONFIGS, batch: int = 4, repeats: i
     }
 
 
-def format_infer(report: dict[str, Any]) -> str:
+def format_report(report: dict[str, Any]) -> str:
     """A table for people, ratio first."""
     lines = [f"{'ratio':>6} {'s/image':>8} {'backend':<12} {'precision':<9} config"]
     for one in report["timings"]:
@@ -98,7 +98,7 @@ def _calls(config: str, images: Sequence[Any]) -> Iterator[tuple[tuple[str, str]
             exported.write_bytes(to_onnx(config, str(checkpoint))[0])
         for engine in engines:
             for precision in PRECISIONS[engine]:
-                if precision == "float16" and not torch.cuda.is_available():
+                if precision == "auto" or (precision == "float16" and not torch.cuda.is_available()):
                     continue
                 backend = Backend(engine, None if engine == "torch" else str(exported), precision)
                 member = Member(config, str(checkpoint), test_time_augmentation=False, backend=backend)

@@ -38,7 +38,7 @@ class Timing:
     ratio: float
 
 
-def benchmark_yolov5(size: str = "l", pixels: int = 512, batches: tuple[int, ...] = (1, 8), repeats: int = 5) -> dict:
+def benchmark(size: str = "l", pixels: int = 512, batches: tuple[int, ...] = (1, 8), repeats: int = 5) -> dict:
     """Time inference and a training step of both, in turn, ``repeats`` times after one to warm up.
 
     Inference is the forward pass in evaluation mode to decoded boxes, before NMS. A training step is forward,
@@ -83,7 +83,7 @@ def benchmark_yolov5(size: str = "l", pixels: int = 512, batches: tuple[int, ...
     }
 
 
-def format_timings(report: dict[str, Any]) -> str:
+def format_report(report: dict[str, Any]) -> str:
     """A table for people."""
     lines = [f"{'stage':<11} {'batch':>5} {'covidmm s':>10} {'yolov5 s':>10} {'ratio':>6}"]
     for one in report["timings"]:

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from types import TracebackType
 
-from covidmm.atomic import write_bytes
+from covidmm.atomic import append, write_bytes
 from covidmm.datasets.conversion import Record
 from covidmm.errors import DataError
 
@@ -66,7 +66,7 @@ class Journal:
         """Note a PNG that has just been written."""
         self._stale_lines |= record.file_name in self.records
         self.records[record.file_name] = record
-        self._file.write(_line(record))
+        append(self._file, self._path, _line(record))
 
     def forget(self, file_name: str) -> None:
         """Remove a PNG whose source can no longer be read."""

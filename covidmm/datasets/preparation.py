@@ -127,7 +127,7 @@ def _convert_all(samples: Sequence[Sample], raw: Path, out: Path, journal: Journ
                 bar.update()
         except KeyboardInterrupt:
             bar.close()
-            print(f"stopped: {written} of {len(jobs)} images written; the same command goes on", file=sys.stderr)
+            print(f"stopped: {written} of {len(jobs)} images written", file=sys.stderr)
             raise
     usable = [sample for sample in samples if sample.file_name not in failed]
     return _Made(usable, list(failed.values()), written)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from typing import TypeVar
 
 import cv2
@@ -88,7 +89,23 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(["covidmm.datasets.conversion"])
+        _start_server(context)
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start)
+
+
+def _start_server(context: multiprocessing.context.ForkServerContext) -> None:
+    """Have the processes' server import what it needs: with ctrl-C meanwhile it, or a worker, ends in a traceback.
+
+    It is held back for that half second here, and for good in the server, which inherits this.
+    """
+    resource_tracker.ensure_running()  # when it starts later, it lets the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        first = context.Process(target=int)
+        first.start()
+        first.join()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start() -> None:

@@ -29,7 +29,7 @@ class AtomicLocalBackend(LocalBackend):
         """Write ``obj`` to ``filepath``, whole or not at all."""
         target = Path(filepath)
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(target, obj.getvalue() if isinstance(obj, BytesIO) else obj)
+        write_bytes(target, obj.getvalue() if isinstance(obj, BytesIO) else obj, durable=True)
 
 
 @HOOKS.register_module()

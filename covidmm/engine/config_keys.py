@@ -200,10 +200,23 @@ class Checker:
             return [("", name)]
         found = []
         for registry in self.registries:
+            if "." not in name and not _holds(registry, name):
+                continue  # `get` would look for a module of that name on the whole path
             kind = registry.get(name)
             if kind is not None:
                 found.append((registry.name, kind))
         return found
+
+
+def _holds(registry: Registry, name: str) -> bool:
+    """Whether a bare name is registered here or above, where :meth:`Registry.get` looks for it."""
+    registry.import_from_location()
+    above: Registry | None = registry
+    while above is not None:
+        if name in above.module_dict:
+            return True
+        above = above.parent
+    return False
 
 
 def arguments(kind: Any) -> set[str] | None:

@@ -15,7 +15,7 @@ _TOP_LEVEL = ("members", "strategy", "study", "none", "rerank", "max_size", "bat
 
 #: What a backend can compute in.
 PRECISIONS = {
-    "torch": ("float32", "bfloat16", "float16"),
+    "torch": ("float32", "bfloat16", "float16", "auto"),
     "onnxruntime": ("float32",),
     "openvino": ("float32", "bfloat16"),
 }
@@ -28,7 +28,8 @@ class Backend:
     Attributes:
         type: ``torch``, ``onnxruntime`` or ``openvino``.
         file: what ``tools/export.py`` made of the member, for all but ``torch``.
-        precision: ``float32``; ``bfloat16`` (torch, openvino); ``float16`` (torch on a GPU).
+        precision: ``float32``; ``bfloat16`` (torch, openvino); ``float16`` (torch on a GPU); ``auto`` (torch): the
+            fastest of these that the machine has units for.
     """
 
     type: str = "torch"

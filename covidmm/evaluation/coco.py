@@ -1,4 +1,4 @@
-"""pycocotools, asked without files."""
+"""COCOeval, asked without files: pycocotools where matches are read, faster-coco-eval where only numbers are."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from faster_coco_eval import COCOeval_faster
     from pycocotools.cocoeval import COCOeval
 
 
@@ -51,8 +52,21 @@ def coco_evaluation(ground_truth: Mapping[str, Any], results: Sequence[Mapping[s
     from pycocotools.cocoeval import COCOeval
 
     truth = COCO()
-    # copies: pycocotools writes into the annotations
-    annotations = [{"iscrowd": 0, **annotation} for annotation in ground_truth["annotations"]]
-    truth.dataset = {"info": {}, **ground_truth, "annotations": annotations}
+    truth.dataset = _copied(ground_truth)
     truth.createIndex()
     return COCOeval(truth, truth.loadRes([dict(result) for result in results]), "bbox")
+
+
+def fast_coco_evaluation(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> COCOeval_faster:
+    """The same in C++: equal numbers, but for rounding, in about a quarter of the time, but no matches to read."""
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    truth = COCO(_copied(ground_truth))
+    predictions = truth.loadRes([dict(result) for result in results])
+    return COCOeval_faster(truth, predictions, "bbox", print_function=lambda *_: None)
+
+
+def _copied(ground_truth: Mapping[str, Any]) -> dict[str, Any]:
+    """Both packages write into the annotations."""
+    annotations = [{"iscrowd": 0, **annotation} for annotation in ground_truth["annotations"]]
+    return {"info": {}, **ground_truth, "annotations": annotations}

@@ -1,12 +1,10 @@
-"""How well boxes are found: average precision by pycocotools, and precision, recall and F1 at a threshold.
+"""How well boxes are found: average precision by COCOeval, and precision, recall and F1 at a threshold.
 
 Boxes are float (N, 4) x1 y1 x2 y2 in one and the same pixel grid; scores (N,) in 0..1.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.errors import DataError
-from covidmm.evaluation.coco import coco_evaluation
+from covidmm.evaluation.coco import fast_coco_evaluation
 
 #: A prediction counts where its IoU with an opacity is greater (the challenge's and the report's criterion).
 IOU_THRESHOLD = 0.5
@@ -139,7 +137,9 @@ def mean_curve(curves: Sequence[OperatingCurve]) -> OperatingCurve:
 def average_precision(
     ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]
 ) -> dict[int, dict[str, float]]:
-    """AP at IoU 0.50 and over 0.50:0.95 by pycocotools' COCOeval (at most 100 boxes per image).
+    """AP at IoU 0.50 and over 0.50:0.95 by COCOeval (at most 100 boxes per image).
+
+    It is faster-coco-eval's, whose numbers are those of pycocotools within 1e-12 (tests/evaluation).
 
     Args:
         ground_truth: a COCO detection file's content.
@@ -151,11 +151,10 @@ def average_precision(
     categories = sorted({annotation["category_id"] for annotation in ground_truth["annotations"]})
     if not results:
         return {category: {"mAP_50": 0.0, "mAP": 0.0} for category in categories}
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = coco_evaluation(ground_truth, results)
-        evaluation.params.catIds = categories
-        evaluation.evaluate()
-        evaluation.accumulate()
+    evaluation = fast_coco_evaluation(ground_truth, results)
+    evaluation.params.catIds = categories
+    evaluation.evaluate()
+    evaluation.accumulate()
     # (IoU thresholds, recalls, categories), of all sizes and with 100 boxes
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     return {

@@ -10,11 +10,9 @@ import numpy as np
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
-from scipy.special import expit, softmax
 
 from covidmm.atomic import json_bytes, write_bytes
 from covidmm.errors import ConfigError
-from covidmm.evaluation.classification import calibration, confusion, fit_temperature, score_labels
 
 
 @METRICS.register_module()
@@ -71,6 +69,11 @@ class LabelMetric(BaseMetric):
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Score every image, or study, once."""
+        # scikit-learn takes half a second to import, and a detector registers this metric without using it
+        from scipy.special import expit, softmax
+
+        from covidmm.evaluation.classification import calibration, confusion, fit_temperature, score_labels
+
         rows = list({row["image_id"]: row for row in results}.values())
         logits, targets = (np.array([row[key] for row in rows]) for key in ("logits", "target"))
         found: dict[str, Any] = {}

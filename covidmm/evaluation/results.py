@@ -23,6 +23,7 @@ _DISTRIBUTIONS = {
     "mmcv": ("onedl-mmcv", "mmcv", "mmcv-lite"),
     "mmengine": ("onedl-mmengine", "mmengine"),
     "pycocotools": ("pycocotools",),
+    "faster-coco-eval": ("faster-coco-eval",),
 }
 _COLUMNS = {
     "mAP@.50": "mAP_50",

@@ -64,7 +64,8 @@ class Detector:
         self.backend = backend or member.backend
         if self.backend.type == "torch":
             model, _ = load_trained(cfg, trained_file(member.checkpoint))
-            device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+            device = device or _default_device()
+            self.backend = replace(self.backend, precision=_chosen_precision(self.backend.precision, device))
             if self.backend.precision == "float16" and torch.device(device).type != "cuda":
                 raise ConfigError(f"member '{name}': precision 'float16' needs a GPU, use 'bfloat16' on a CPU")
             if self.backend.precision != "float32":
@@ -99,6 +100,24 @@ class Detector:
         with torch.inference_mode():
             results = self.model.test_step(samples)
         return [_in_original(result, one) for result, one in zip(results, radiographs, strict=True)]
+
+
+def _default_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _chosen_precision(precision: str, device: str) -> str:
+    """What ``auto`` means on a device: without units for it, bfloat16 is slower than float32."""
+    import torch
+
+    if precision != "auto":
+        return precision
+    if torch.device(device).type == "cuda":
+        return "float16"
+    units = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # torch 2.11 and later
+    return "bfloat16" if units.get("avx512_bf16") or units.get("amx_bf16") else "float32"
 
 
 def _reduce_precision(model: nn.Module, device: str, precision: str) -> None:
@@ -139,7 +158,7 @@ def made_from(member: Member) -> dict[str, Any]:
         "checkpoint_sha256": sha256(path),
         "test_time_augmentation": augmented,
         "backend": member.backend.type,
-        "precision": member.backend.precision,
+        "precision": _chosen_precision(member.backend.precision, _default_device()),
     }
     if member.backend.file is not None:
         if not Path(member.backend.file).is_file():

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from typing_extensions import Self
@@ -25,9 +25,10 @@ from covidmm.plugins import PluginManager
 from covidmm.radiograph import Radiograph
 
 if TYPE_CHECKING:
-    pass
+    from numpy.typing import NDArray
+    from pydicom import Dataset
 
-Source = "str | Path | NDArray | Dataset | Radiograph"
+Source: TypeAlias = "str | Path | NDArray | Dataset | Radiograph"
 
 
 @dataclass(frozen=True)

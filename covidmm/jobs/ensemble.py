@@ -21,6 +21,7 @@ from covidmm.jobs.fusion import ENSEMBLE
 from covidmm.jobs.outcome import Outcome, run_folder
 from covidmm.jobs.prediction import FolderRun, predict_members
 from covidmm.jobs.scoring import score_outcome
+from covidmm.jobs.structured import write_reports
 from covidmm.jobs.truth import read_truth
 from covidmm.jobs.tuning import tune
 from covidmm.plugins import PluginManager
@@ -56,6 +57,8 @@ class Request:
     sweep: bool = False
     metrics: str | None = None
     show_dir: str | None = None
+    sr: str | None = None
+    sr_threshold: float = 0.3
     cfg_options: tuple[str, ...] = ()
 
 
@@ -83,6 +86,8 @@ def ensemble(request: Request) -> Outcome:
     with outcome.run.timed("write"):
         submit(outcome, out, *rules)
     _report(outcome, out, time.monotonic() - started)
+    if request.sr:
+        _report_structured(outcome, request.sr, request.sr_threshold)
     if request.sample:
         require_ids(read_submission(out), read_submission(request.sample), out, request.sample)
         print(f"ids: the same as in {request.sample}")
@@ -133,6 +138,15 @@ def _report(outcome: Outcome, submission: Path, seconds: float) -> None:
     if outcome.studies is None:
         print("no study classifier was asked: every study got the row 'negative 1 0 0 1 1'")
     print(f"submission: {submission}")
+
+
+def _report_structured(outcome: Outcome, folder: str, threshold: float) -> None:
+    written, skipped = write_reports(outcome, folder, threshold)
+    print(f"{written} Structured Reports: {folder}")
+    if skipped:
+        print(f"{len(skipped)} studies have none:")
+        for line in skipped[:_LISTED]:
+            print(f"  {line}")
 
 
 def _skipped(broken: Sequence[ImageEntry]) -> bytes:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from covidmm.errors import CheckpointError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -40,7 +41,7 @@ def train(
 
     Raises:
         CovidmmError: a bad config, data that does not agree with it, or a checkpoint that does not fit.
-        KeyboardInterrupt: ctrl-C or SIGTERM; the last finished epoch is on disk.
+        KeyboardInterrupt: ctrl-C or SIGTERM, with how to go on; the last finished epoch is on disk.
     """
     from mmengine.runner import Runner
 
@@ -55,8 +56,11 @@ def train(
         cfg.load_from = str(latest_checkpoint(folder)) if resume is True else str(resume)
     else:
         _set_aside(folder)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    Runner.from_cfg(cfg).train()
+    try:
+        Runner.from_cfg(cfg).train()
+    except KeyboardInterrupt as stop:
+        stop.args = (_how_to_go_on(folder),)
+        raise
     return folder
 
 
@@ -195,6 +199,16 @@ def _load(config: str | Path, work_dir: Any, options: Sequence[str], launcher: s
         # MMEngine's own set-up selects a CUDA device whatever the backend.
         torch.distributed.init_process_group("gloo")
     return cfg
+
+
+def _how_to_go_on(folder: Path) -> str:
+    from covidmm.engine.checkpointing import latest_checkpoint
+
+    try:
+        last = latest_checkpoint(folder)
+    except CheckpointError:
+        return "no epoch is finished yet: the same command begins anew"
+    return f"run the same command with --resume to go on after {last}"
 
 
 def _set_aside(folder: Path) -> None:

@@ -119,7 +119,7 @@ def _how_to_go_on(bar: tqdm) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         bar.close()
-        print(f"stopped: {bar.n} of {bar.total} images predicted; the same command goes on", file=sys.stderr)
+        print(f"stopped: {bar.n} of {bar.total} images predicted", file=sys.stderr)
         raise
 
 

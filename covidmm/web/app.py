@@ -19,6 +19,7 @@ from covidmm.errors import CovidmmError
 from covidmm.findings import STUDY_CLASSES
 from covidmm.radiograph import resize_longer
 from covidmm.web import pictures, problems, schemas, telemetry
+from covidmm.web.dicom_node import DicomNode
 from covidmm.web.problems import CLIENT_LEFT, ProblemError
 from covidmm.web.queue import JobQueue, QueueFullError
 from covidmm.web.sample import sample_file
@@ -75,6 +76,7 @@ class Desk:
         self.receiver = Receiver(settings.limits)
         self.queues = {stage: JobQueue(stage, settings.queue_size) for stage in ("decode", "predict")}
         self.metrics = telemetry.Metrics(self.queues)
+        self.node: DicomNode | None = None
 
     async def run(self, request: Request, stage: str, job: Callable, *arguments: Any) -> Any:
         """The result of a job in the thread of a stage.
@@ -87,7 +89,9 @@ class Desk:
             return await _unless_left(request, future)
 
     def close(self) -> None:
-        """Stop the threads and the decoder."""
+        """Answer what the DICOM node has taken, then stop the threads and the decoder."""
+        if self.node is not None:
+            self.node.close()
         for queue in self.queues.values():
             queue.close()
         self.service.reader.close()

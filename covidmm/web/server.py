@@ -12,6 +12,7 @@ from covidmm import radiograph
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.isolation import IsolatedReader
 from covidmm.web.app import Settings, create_app
+from covidmm.web.dicom_node import DicomNode, NodeSettings
 from covidmm.web.service import Question, Service
 
 ROOT = Path(__file__).parents[2]
@@ -50,11 +51,12 @@ def serve(
     port: int = 5000,
     settings: Settings | None = None,
     device: str | None = None,
+    node: NodeSettings | None = None,
 ) -> None:
     """Serve until ctrl-C or SIGTERM.
 
     Raises:
-        CovidmmError: as :func:`make_service`, or the address cannot be used.
+        CovidmmError: as :func:`make_service`, or an address cannot be used.
     """
     import socket
 
@@ -71,7 +73,12 @@ def serve(
             listener.bind((host, port))
         except OSError as error:
             raise ConfigError(f"{host}:{port}: {error.strerror}; choose another with --host and --port") from None
-        app = create_app(make_service(config, device), settings)
+        service = make_service(config, device)
+        app = create_app(service, settings)
+        if node is not None:
+            desk = app.state.desk
+            desk.node = DicomNode(service, desk.queues["predict"], node)
+            print(f"DICOM node {node.title} at {node.host}:{desk.node.port}")
         listener.listen()  # who asks now waits, and is not refused
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{listener.getsockname()[1]} (ctrl-C stops it). Research software, not a medical device.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import time
 import warnings
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import covidmm
+from covidmm import structured_report
 from covidmm.errors import CovidmmError, RadiographError
 from covidmm.findings import STUDY_CLASSES, Detections, ImageFindings, StudyFindings
 from covidmm.inference.attention import Explainer, explainable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 #: The choice of all members. No member may have its name.
 ENSEMBLE = "ensemble"
 _STUDY = "study"
-_REPORTS = "covidmm.structured_report"
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Service:
     @property
     def reports(self) -> bool:
         """Whether Structured Reports can be written here."""
-        return all(map(importlib.util.find_spec, (_REPORTS, "highdicom")))
+        return structured_report.available()
 
     def decode(self, uploads: Sequence[Upload]) -> list[Radiograph]:
         """Decode files as the images of one study, shrunk as the config says.
@@ -97,9 +96,10 @@ class Service:
         studies = {one.header.study for one in found if one.header.study}
         if len(studies) > 1:
             raise RadiographError(f"the files are of {len(studies)} studies, send those of one study together")
-        return [self._anonymous(number, one) for number, one in enumerate(found, 1)]
+        return [self.anonymous(number, one) for number, one in enumerate(found, 1)]
 
-    def _anonymous(self, number: int, one: Radiograph) -> Radiograph:
+    def anonymous(self, number: int, one: Radiograph) -> Radiograph:
+        """A radiograph shrunk as the config says, whose header keeps its size alone."""
         header = type(one.header)(
             Path(f"image{number}"), one.header.height, one.header.width, study=_STUDY, image=f"image{number}"
         )
@@ -145,10 +145,8 @@ class Service:
         """The DICOM Structured Report of what :meth:`predict` finds, as a file.
 
         Raises:
-            CovidmmError: a file is no DICOM.
+            CovidmmError: a file is no DICOM, or has no UID to refer to.
         """
-        from covidmm.structured_report import study_report
-
         headers = [_header(one) for one in uploads]
         variant, study = self._findings(question, radiographs)
         named: list[ImageFindings] = [
@@ -157,7 +155,9 @@ class Service:
         ]
         uid = str(headers[0].get("StudyInstanceUID", _STUDY))
         model = f"{variant.config.path.name}: {question.detector}"
-        dataset = study_report(StudyFindings(uid, named, study.probabilities), headers, threshold, model)
+        dataset = structured_report.study_report(
+            StudyFindings(uid, named, study.probabilities), headers, threshold, model
+        )
         file = io.BytesIO()
         dataset.save_as(file, enforce_file_format=True)
         return file.getvalue()

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from covidmm.benchmarks import classifier
-from covidmm.benchmarks.classifier import benchmark_classifier, format_timings
+from covidmm.benchmarks.classifier import benchmark, format_report
 from covidmm.errors import DataError
 
 TOOL = Path(__file__).parents[2] / "tools/benchmark.py"
 
 
 def test_every_stage_and_precision_is_timed_for_both():
-    report = benchmark_classifier("resnet18", pixels=64, batch=2, repeats=1)
+    report = benchmark("resnet18", pixels=64, batch=2, repeats=1)
     timings = report["timings"]
     mixed = "float16" if torch.cuda.is_available() else "bfloat16"
     assert [(one["stage"], one["precision"]) for one in timings] == [
@@ -27,7 +27,7 @@ def test_every_stage_and_precision_is_timed_for_both():
     assert report["speedup"]["train step"] == pytest.approx(timings[1]["seconds"] / timings[3]["seconds"])
     # torchvision's ResNet-18 without its last layer, and the hidden layer of 256
     assert report["parameters"] == 11_176_512 + 512 * 256 + 256 + 256 * 15 + 15
-    lines = format_timings(report).splitlines()
+    lines = format_report(report).splitlines()
     assert lines[0].split()[0] == "ratio"
     assert len(lines) == 6
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from covidmm.benchmarks import frcnn
-from covidmm.benchmarks.frcnn import EXPERIMENTS, benchmark_frcnn, format_frcnn
+from covidmm.benchmarks.frcnn import EXPERIMENTS, benchmark, format_report
 from covidmm.engine.config import load_config
 from covidmm.errors import DataError
 
@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_both_precisions_are_timed_for_both():
-    report = benchmark_frcnn("resnet18", pixels=96, batch=1, repeats=1)
+    report = benchmark("resnet18", pixels=96, batch=1, repeats=1)
     first, second = report["timings"]
     mixed = "float16" if torch.cuda.is_available() else "bfloat16"
     assert (first["precision"], second["precision"]) == ("float32", mixed)
     for one in report["timings"]:
         assert one["ratio"] == pytest.approx(one["seconds"] / one["reference_seconds"])
     assert report["speedup"] == pytest.approx(first["seconds"] / second["seconds"])
-    assert format_frcnn(report).splitlines()[0].split()[0] == "ratio"
+    assert format_report(report).splitlines()[0].split()[0] == "ratio"
 
 
 def test_the_same_layers_are_trained():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from covidmm.benchmarks.yolov5 import benchmark_yolov5, format_timings
+from covidmm.benchmarks.yolov5 import benchmark, format_report
 
 TOOL = Path(__file__).parents[2] / "tools/benchmark.py"
 INSTALLED = importlib.util.find_spec("yolov5") is not None
@@ -15,7 +15,7 @@ INSTALLED = importlib.util.find_spec("yolov5") is not None
 
 @pytest.mark.skipif(not INSTALLED, reason="the reference package yolov5 (extra 'parity') is not installed")
 def test_every_stage_and_batch_is_timed_for_both():
-    report = benchmark_yolov5("n", 64, (1, 2), repeats=1)
+    report = benchmark("n", 64, (1, 2), repeats=1)
     timings = report["timings"]
     assert [(one["stage"], one["batch"]) for one in timings] == [
         (stage, batch) for batch in (1, 2) for stage in ("inference", "train step")
@@ -23,7 +23,7 @@ def test_every_stage_and_batch_is_timed_for_both():
     for one in timings:
         assert one["ratio"] == pytest.approx(one["seconds"] / one["reference_seconds"])
     assert report["parameters"] == 1_765_270
-    assert format_timings(report).count("\n") == 4
+    assert format_report(report).count("\n") == 4
 
 
 @pytest.mark.skipif(INSTALLED, reason="the reference package yolov5 is installed")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -95,27 +96,12 @@ def test_a_killed_run_resumes_to_the_same_weights_and_metrics(phantoms, undistur
     assert whole["meta"]["val_metrics"] == resumed["meta"]["val_metrics"]
 
 
-def test_yolov5_killed_and_resumed_ends_the_same_and_is_tested_with_augmentation(phantoms, tmp_path):
-    """Mosaic, mixup, warm-up by group and averaged weights, all of which have a state that a resume could lose."""
-    config, options = "configs/phantom/yolov5n_phantom.py", ["train_cfg.max_epochs=2"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+def test_yolov5_is_trained_and_tested_with_augmentation(phantoms, tmp_path):
+    """``tests/faults`` kills such a training, whose mosaic, warm-up and averaged weights have a state to lose."""
+    config, whole = "configs/phantom/yolov5n_phantom.py", tmp_path / "whole"
+    options = ["train_cfg.max_epochs=1"]
     output = finish(tool("train.py", config, "--work-dir", whole, "--cfg-options", *options, root=phantoms))
     assert "anchors answer for 100% of them" in output
-    process = tool("train.py", config, "--work-dir", killed, "--cfg-options", *options, root=phantoms)
-    deadline = time.monotonic() + 300
-    while not (killed / "epoch_1.pth").exists():
-        assert process.poll() is None, process.communicate()[0][-4000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert not (killed / "epoch_2.pth").exists()
-    finish(tool("train.py", config, "--work-dir", killed, "--resume", "--cfg-options", *options, root=phantoms))
-    states = [torch.load(folder / "epoch_2.pth", weights_only=True) for folder in (whole, killed)]
-    for part in ("state_dict", "ema_state_dict"):
-        assert states[0][part].keys() == states[1][part].keys()
-        assert all(torch.equal(value, states[1][part][name]) for name, value in states[0][part].items())
-
     options = ["test_time_augmentation=True", "model.test_cfg.score_thr=0.0"]
     output = finish(tool("test.py", config, whole, "--work-dir", tmp_path, "--cfg-options", *options, root=phantoms))
     assert "mAP@.50" in output
@@ -224,5 +210,6 @@ def test_ctrl_c_says_how_to_go_on(phantoms, tmp_path):
     os.kill(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "--resume" in output
+    # with --resume after an epoch, without before
+    assert re.search(r"^stopped; .*the same command", output, re.MULTILINE)
     assert not [p for p in tmp_path.iterdir() if p.name.endswith(".tmp")]

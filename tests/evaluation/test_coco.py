@@ -1,9 +1,14 @@
 """Weighted rankings of pycocotools' matches against pycocotools on copied images."""
 
+import contextlib
+import io
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from covidmm.evaluation.coco import coco_matches
+from covidmm.evaluation.coco import coco_evaluation, coco_matches, fast_coco_evaluation
 from covidmm.evaluation.detection import IOU_THRESHOLD, average_precision, match
 from covidmm.evaluation.ranking import Ranking
 
@@ -81,3 +86,34 @@ def test_pycocotools_lets_a_prediction_take_its_second_choice():
 
 def test_without_results_nothing_is_matched():
     assert coco_matches(scene(0)[0], [], IOU_THRESHOLD) == {}
+
+
+@given(seed=st.integers(0, 2**32 - 1), crowd=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_the_fast_evaluation_gives_pycocotools_numbers(seed, crowd):
+    rng = np.random.default_rng(seed)
+    annotations, results = [], []
+    for image in range(rng.integers(1, 8)):
+        for _ in range(rng.integers(0, 5)):
+            x, y, w, h = rng.integers(1, 30, 4).tolist()
+            one = {"id": len(annotations) + 1, "image_id": image, "category_id": int(rng.integers(1, 3))}
+            crowded = int(crowd and rng.random() < 0.2)
+            annotations.append({**one, "bbox": [x, y, w, h], "area": w * h, "iscrowd": crowded})
+        for _ in range(rng.integers(0, 120)):
+            box = rng.integers(1, 30, 4).tolist()
+            score = float(rng.integers(0, 20) / 20)  # ties too
+            results.append({"image_id": image, "category_id": int(rng.integers(1, 3)), "bbox": box, "score": score})
+    if not annotations or not results:
+        return
+    images = [{"id": number, "width": 64, "height": 64} for number in range(8)]
+    categories = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
+    truth = {"images": images, "annotations": annotations, "categories": categories}
+    found = []
+    for make in (coco_evaluation, fast_coco_evaluation):
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation = make(truth, results)
+            evaluation.evaluate()
+            evaluation.accumulate()
+        found.append([evaluation.eval[name] for name in ("precision", "recall", "scores")])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)

@@ -374,28 +374,22 @@ def test_a_report_needs_its_extra_and_dicom(client, service, files, as_form, mon
     assert "extra 'dicom'" in problem(client.post("/api/v1/report", files=as_form(files[0])), 404)
 
 
-def test_a_report_is_made_of_headers_and_findings(client, service, files, as_form, monkeypatch):
-    import sys
-    from types import ModuleType
+def test_a_report_is_made_of_headers_and_findings(client, as_form):
+    pytest.importorskip("highdicom", reason="the extra 'dicom' is not installed")
+    from highdicom.sr import ComprehensiveSR
 
-    asked = []
+    from covidmm.web.sample import sample_file
 
-    def study_report(findings, sources, threshold, model):
-        asked.append((findings, sources, threshold, model))
-        return pydicom.dcmread(io.BytesIO(files[0]))
-
-    module = ModuleType("covidmm.structured_report")
-    module.study_report = study_report
-    monkeypatch.setitem(sys.modules, "covidmm.structured_report", module)
-    monkeypatch.setattr(type(service), "reports", True)
-    response = client.post("/api/v1/report?threshold=0.25&detector=yolo", files=as_form(*files[:2]))
+    file = sample_file()
+    response = client.post("/api/v1/report?threshold=0.01&detector=yolo", files=as_form(file))
     assert response.headers["content-type"] == "application/dicom"
-    assert response.content[128:132] == b"DICM"
-    ((findings, sources, threshold, model),) = asked
-    assert findings.study_id == sources[0].StudyInstanceUID == "study000"
-    assert [image.image_id for image in findings.images] == [source.SOPInstanceUID for source in sources]
-    assert "PixelData" not in sources[0]
-    assert (threshold, model) == (0.25, "ensemble.py: yolo")
+    dataset = pydicom.dcmread(io.BytesIO(response.content))
+    report = ComprehensiveSR.from_dataset(dataset).content
+    prediction = client.post(f"{PREDICT}?detector=yolo", files=as_form(file)).json()
+    expected = sum(box["score"] >= 0.01 for image in prediction["images"] for box in image["fused"])
+    assert expected > 0
+    assert len(report.get_planar_roi_measurement_groups()) == expected
+    assert dataset.ManufacturerModelName == "ensemble.py: yolo"
     assert "is no DICOM" in problem(client.post("/api/v1/report", files=as_form(png())), 422)
 
 

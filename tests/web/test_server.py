@@ -37,7 +37,8 @@ def test_an_address_that_is_taken(random_ensemble):
 
 
 @pytest.mark.e2e
-def test_it_serves_until_it_is_stopped(random_ensemble, tmp_path):
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_it_serves_until_it_is_stopped(random_ensemble, tmp_path, stop, code):
     command = [*TOOL, str(random_ensemble.config), "--port", "0", "--device", "cpu"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         line = process.stdout.readline()
@@ -49,9 +50,10 @@ def test_it_serves_until_it_is_stopped(random_ensemble, tmp_path):
             with urllib.request.urlopen(f"{address}/healthz", timeout=10) as answer:
                 assert answer.read() == b'{"status":"ok"}'
         finally:
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(stop)
             _, errors = process.communicate(timeout=60)
-    assert process.returncode in (0, -signal.SIGTERM), errors
+    assert process.returncode == code, errors
+    assert errors.endswith("stopped; nothing is lost, the same command serves again\n")
     assert "Traceback" not in errors
     assert "GET /healthz 200" in errors
     assert not list(tmp_path.iterdir())

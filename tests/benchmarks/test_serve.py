@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from covidmm.benchmarks.serving import _summary, benchmark_serving, format_serving
+from covidmm.benchmarks.serve import _summary, benchmark, format_report
 from covidmm.errors import CovidmmError
 
 
@@ -13,18 +13,18 @@ def test_the_summary_is_percentiles_and_a_rate():
 
 @pytest.mark.e2e
 def test_a_server_is_started_asked_and_stopped(random_ensemble, monkeypatch):
-    monkeypatch.setattr("covidmm.benchmarks.serving.WARM_UP", 2)
+    monkeypatch.setattr("covidmm.benchmarks.serve.WARM_UP", 2)
     pytest.importorskip("fastapi", reason="the extra 'web' is not installed")
     file = next((random_ensemble.raw / "train").rglob("*.dcm"))
-    report = benchmark_serving(str(random_ensemble.config), str(file), requests=4, clients=(1, 2), memory_requests=2)
+    report = benchmark(str(random_ensemble.config), str(file), requests=4, clients=(1, 2), memory_requests=2)
     assert set(report["waits"]) == {"1", "2"}
     assert all(0 < wait["p50"] <= wait["p95"] < 60 for wait in report["waits"].values())
     assert report["memory"]["before_bytes"] > 1e8
-    assert f"after 2 requests {report['memory']['after_bytes'] / 2**20:.0f} MiB" in format_serving(report)
+    assert f"after 2 requests {report['memory']['after_bytes'] / 2**20:.0f} MiB" in format_report(report)
 
 
 @pytest.mark.e2e
 def test_a_server_that_does_not_start_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("covidmm.benchmarks.serving.ROOT", tmp_path)
+    monkeypatch.setattr("covidmm.benchmarks.serve.ROOT", tmp_path)
     with pytest.raises(CovidmmError, match="did not start"):
-        benchmark_serving(file=__file__)
+        benchmark(file=__file__)

@@ -26,7 +26,7 @@ ACCEPTED_GROWTH = 0.05
 _BOUNDARY = "covidmm"
 
 
-def benchmark_serving(
+def benchmark(
     config: str | None = None,
     file: str | None = None,
     requests: int = 100,
@@ -61,8 +61,9 @@ def benchmark_serving(
         before = _memory(port)
         _ask_all(port, content, memory_requests, max(clients))
         after = _memory(port)
+    growth = after / before - 1
     return {
-        "machine": machine("torch", "fastapi", "uvicorn"),
+        "benchmark": "serve",
         "file_bytes": len(content),
         "requests": requests,
         "waits": waits,
@@ -70,12 +71,14 @@ def benchmark_serving(
             "requests": memory_requests,
             "before_bytes": before,
             "after_bytes": after,
-            "growth": after / before - 1,
+            "growth": growth,
         },
+        "accepted": growth <= ACCEPTED_GROWTH,
+        "machine": machine("torch", "fastapi", "uvicorn"),
     }
 
 
-def format_serving(report: dict[str, Any]) -> str:
+def format_report(report: dict[str, Any]) -> str:
     """The report as a table."""
     lines = [f"{'clients':>8} {'p50 s':>8} {'p95 s':>8} {'per s':>8}"]
     for count, wait in report["waits"].items():

@@ -1,0 +1,15 @@
+"""Feeding and consuming of the smallest training."""
+
+import pytest
+
+from covidmm.benchmarks.pipeline import CONFIGS, benchmark, format_report
+
+
+def test_loading_is_set_against_the_step_that_consumes():
+    small = [name for name in CONFIGS if name.endswith(("small/yolov5n_siim.py", "small/r18_nih.py"))]
+    report = benchmark(small, images=2, repeats=1)
+    assert [one["config"] for one in report["feeds"]] == ["yolov5n_siim", "r18_nih"]
+    for one in report["feeds"]:
+        assert one["ratio"] == pytest.approx(one["images_per_second"] / one["step_images_per_second"])
+        assert one["ratio"] > 1  # one process alone keeps up; the promise is 2
+    assert format_report(report).count("\n") == 3

@@ -1,0 +1,30 @@
+"""Every tool's tiny job, run once in peace."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # so that the modules of this folder import each other
+
+from tests.faults.trials import small_disk
+from tests.faults.workloads import Bench
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    made = Bench(tmp_path_factory.mktemp("bench"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def _mounts(tmp_path_factory: pytest.TempPathFactory) -> None:
+    try:
+        with small_disk(tmp_path_factory.mktemp("disk"), 4096):
+            pass
+    except (OSError, FileNotFoundError) as error:
+        pytest.skip(str(error))

@@ -1,0 +1,181 @@
+"""Runs tools as processes of their own, hundreds of times, with a fault in each: a program, called with a pipe.
+
+Importing torch and MMDetection costs a tool seven seconds, its work on tiny phantoms one. This process imports them
+once. For every request it forks a child that is from then on ``python tools/NAME.py ARGUMENTS``: a session, a log and
+signal handlers of its own, its end the interpreter's. Nothing of covidmm knows about it.
+
+Requests and answers are lines of JSON, see :class:`tests.faults.runs.Nursery`.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import importlib
+import json
+import os
+import resource
+import runpy
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+PRELOADED = (
+    "covidmm.registration",
+    "covidmm.jobs.models",
+    "covidmm.jobs.ensemble",
+    "covidmm.inference",
+    "covidmm.engine.config",
+    "covidmm.evaluation.results",
+    "covidmm.datasets.preparation",
+    "covidmm.reports.page",
+    "covidmm.reports.grid",
+    "covidmm.web.server",
+    "mmdet.apis",
+    "mmengine.runner",
+    "sklearn.metrics",
+    "torchvision.models",
+    "torch.utils.tensorboard",
+    "matplotlib.pyplot",
+    "uvicorn",
+)
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_NAMED = ("os.rename", "os.remove", "os.mkdir", "os.truncate")
+_POLL_SECONDS = 0.0005
+
+
+def serve() -> None:
+    """Answer requests until the pipe is closed."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # modules that print do not spoil the answers
+    sys.path.insert(0, str(TOOLS.parent))
+    for name in PRELOADED:
+        importlib.import_module(name)
+    _leave_out_what_nobody_compares()
+    gc.freeze()  # a collection in a child would look through, and copy, all that was imported
+    print(json.dumps("ready"), file=answers, flush=True)
+    while line := sys.stdin.readline():
+        request = json.loads(line)
+        started = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            become(request)
+            return
+        status = _wait(child, started, request)
+        answer = {"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - started, "pid": child}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def _leave_out_what_nobody_compares() -> None:
+    """Half of a tiny run's seconds are MMEngine's: it formats the config five times, asks for the compiler's version,
+    and searches the path for every registered name as if it were a module.
+    """
+    import mmengine.registry.registry
+    import mmengine.runner.runner
+    import yapf.yapflib.yapf_api
+
+    yapf.yapflib.yapf_api.FormatCode = lambda text, **_: (text, False)
+    mmengine.runner.runner.collect_env = dict
+    registry = mmengine.registry.registry
+    registry.get_object_from_string = functools.cache(registry.get_object_from_string)
+
+
+def _wait(child: int, started: float, request: dict[str, Any]) -> int:
+    """Wait for the child, and send it a signal at the moment that the request names; SIGKILL after its time."""
+    after, end = request.get("after"), started + request["timeout"]
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        now = time.monotonic()
+        if pid:
+            return status
+        if after is not None and now - started >= after:
+            _send(child, request["signal"], request.get("group", False))
+            after = None
+        if now >= end:
+            os.killpg(child, signal.SIGKILL)
+        time.sleep(_POLL_SECONDS)
+
+
+def _send(child: int, number: int, group: bool) -> None:
+    try:
+        (os.killpg if group else os.kill)(child, number)
+    except ProcessLookupError:  # it has no group of its own yet
+        os.kill(child, number)
+
+
+def become(request: dict[str, Any]) -> None:
+    """Turn this forked process into the tool; raises what the tool raises, SystemExit as a rule.
+
+    ``over`` names a file that then holds the exit code: what comes later befalls an interpreter that shuts down.
+    """
+    os.setsid()
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((empty, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    os.environ.update(request["env"])
+    os.chdir(request["cwd"])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    tool = TOOLS / request["tool"]
+    sys.path.insert(0, str(TOOLS))
+    sys.argv = [str(tool), *request["arguments"]]
+    _arm(request)
+    try:
+        runpy.run_path(str(tool), run_name="__main__")
+    except SystemExit as end:
+        Path(request["over"]).write_text(str(end.code))
+        raise
+
+
+def _arm(request: dict[str, Any]) -> None:
+    """Put the fault in its place.
+
+    ``write_limit``: the kernel ends a file at so many bytes; ``write_kills`` says whether that kills the process, in
+    the middle of a write, or is an error. ``event``: at the n-th change of a file in ``folder`` the process gets
+    ``signal``, or the change fails with ``errno``, and so does every later one where ``lasting``.
+    """
+    if "write_limit" in request:
+        kills = request["write_kills"]
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL if kills else signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["write_limit"], request["write_limit"]))
+    if "folder" not in request:
+        return
+    count, me = 0, os.getpid()
+    counted = os.open(request["events"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def watch(event: str, details: tuple[Any, ...]) -> None:
+        nonlocal count
+        path = _changed(event, details, request["folder"])
+        if path is None or os.getpid() != me:
+            return
+        count += 1
+        os.write(counted, f"{event} {path}\n".encode())
+        due = request.get("event")
+        if due is None or count < due or (count > due and not request.get("lasting")):
+            return
+        if "errno" in request:
+            raise OSError(request["errno"], os.strerror(request["errno"]), path)
+        os.kill(me, request["signal"])
+
+    sys.addaudithook(watch)
+
+
+def _changed(event: str, details: tuple[Any, ...], folder: str) -> str | None:
+    """The file in ``folder`` that an audit event is about to change, None where it changes none."""
+    if event != "open" and event not in _NAMED:
+        return None
+    path = details[0]
+    if event == "open" and not details[2] & _WRITES:
+        return None
+    if not isinstance(path, str | bytes | os.PathLike):
+        return None
+    text = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - resolves no link, raises no event
+    return text if text.startswith(folder) else None
+
+
+if __name__ == "__main__":
+    serve()
