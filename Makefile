@@ -1,10 +1,10 @@
-# make setup | demo | test | lint | docs: each works as the first command on a fresh machine.
+# make setup | demo | test | test-long | lint | docs: each works as the first command on a fresh machine.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint docs lock format clean
+.PHONY: setup demo test test-long lint docs lock format clean
 
 setup: $(READY)
 
@@ -21,6 +21,10 @@ demo: $(READY)
 # One process a core, up to four, each with one thread; the tests of a file share their fixtures in one process.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+# The long forms: 10,000 mutants, 2,000 uploads, 50 kills of every tool.
+test-long: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.long
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -169,36 +169,17 @@ def random_ensemble(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace
 
     ``members`` by name, ``config`` (a file that inherits the shipped ensemble), ``raw`` and ``prepared`` folders.
     """
-    import torch
-    from mmdet.registry import MODELS
-    from mmengine.registry import init_default_scope
-
-    import covidmm.registration  # noqa: F401
     from covidmm.datasets.options import Options
     from covidmm.datasets.preparation import prepare
-    from covidmm.engine.config import load_config
     from covidmm.ensembles.config import load_ensemble
+    from tests.models_at_random import write_ensemble
 
-    root, folder = Path(__file__).parents[1], tmp_path_factory.mktemp("random_ensemble")
+    folder = tmp_path_factory.mktemp("random_ensemble")
     raw = write_siim(folder / "raw", 24, size=(200, 160))
     prepare("siim", raw, folder / "prepared", Options(max_size=128, workers=1, progress=False))
-    lines = [f'_base_ = "{root}/configs/small/ensemble_wbf_siim.py"', "max_size = 128", "batch_size = 3"]
-    for name, config in (
-        ("frcnn", "phantom/frcnn_r18_phantom.py"),
-        ("yolo", "phantom/yolov5n_phantom.py"),
-        ("study", "phantom/study_r18_phantom.py"),
-    ):
-        torch.manual_seed(0)
-        init_default_scope("mmdet")
-        model = MODELS.build(load_config(root / "configs" / config).model)
-        model.init_weights()
-        torch.save({"state_dict": model.state_dict()}, folder / f"{name}.pth")
-        value = f"dict(config='{root}/configs/{config}', checkpoint='{folder}/{name}.pth')"
-        lines.append(f"study = {value}" if name == "study" else f"{name} = {value}")
-    lines.append("members = dict(frcnn=frcnn, yolo=yolo)")
-    (folder / "ensemble.py").write_text("\n".join(lines) + "\n")
-    members = load_ensemble(folder / "ensemble.py").members
-    return SimpleNamespace(config=folder / "ensemble.py", members=members, raw=raw, prepared=folder / "prepared")
+    config = write_ensemble(folder)
+    members = load_ensemble(config).members
+    return SimpleNamespace(config=config, members=members, raw=raw, prepared=folder / "prepared")
 
 
 @pytest.fixture(scope="session")

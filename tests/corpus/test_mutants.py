@@ -1,0 +1,42 @@
+"""Five hundred mutants, and that a crash or a hang would be seen. ``tests/long.py`` reads ten thousand."""
+
+import os
+import signal
+import time
+
+from covidmm.isolation import IsolatedReader
+from tests.corpus.mutants import mutants, read_mutants
+from tests.corpus.valid import valid_files
+
+
+def test_no_mutant_crashes_hangs_or_ends_in_another_error(tmp_path):
+    tally = read_mutants(500, seed=0, keep=tmp_path)
+    assert tally.findings == {}
+    assert sum(tally.ends.values()) == 500
+    # mutants that are all refused, or all read, would try nothing
+    assert min(tally.ends["image"], tally.ends["refused"]) > 50
+
+
+def test_mutants_differ_from_what_they_were_made_of_and_are_the_same_each_time():
+    made = dict(mutants(60, seed=3))
+    assert made == dict(mutants(60, seed=3))
+    whole = set(map(bytes, valid_files().values()))
+    assert sum(content not in whole for content in made.values()) > 50
+    assert len(set(made.values())) > 50
+
+
+def test_a_crash_and_a_hang_are_findings(monkeypatch):
+    true, whole = IsolatedReader.read, next(iter(valid_files().values()))
+
+    def read(self, content, name):
+        for start, number in (("0-1-", signal.SIGSEGV), ("0-2-", signal.SIGSTOP)):
+            if name.startswith(start):
+                true(self, whole, name)  # so that there is a child
+                os.kill(self._child.pid, number)
+                time.sleep(0.2)
+        return true(self, content, name)
+
+    monkeypatch.setattr(IsolatedReader, "read", read)
+    monkeypatch.setattr("tests.corpus.mutants.SECONDS", 3.0)
+    tally = read_mutants(4, seed=0)
+    assert sorted(tally.findings.values()) == ["crash", "hang"]
