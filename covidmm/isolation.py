@@ -61,6 +61,8 @@ class IsolatedReader:
         with self._lock:
             try:
                 return self._ask(content, name)
+            except RadiographError:  # the child's answer, and the end of it
+                raise
             except TimeoutError:
                 self._kill()
                 raise RadiographError(f"{name}: takes longer than {self.timeout_s:g} s to decode") from None

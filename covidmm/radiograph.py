@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-import stat
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.errors import RadiographError
+from covidmm.files import require_deflated_size, require_file
 from covidmm.grey import grey_of_stored, luminance, stretch, stretch_parts
 
 if TYPE_CHECKING:
@@ -33,10 +32,6 @@ logging.getLogger("openjpeg").addHandler(logging.NullHandler())
 #: No radiograph has more pixels, times samples per pixel; a header that declares more is a mistake or an attack.
 #: Chosen here: a film of 35 cm x 43 cm scanned at 50 micrometres has less than half of it.
 MAX_PIXELS = 2**27
-#: Nor is a file larger, packed or unpacked. Chosen here: twice what so many pixels of 16 bits need.
-MAX_BYTES = 2**29
-
-_CHUNK = 2**20
 
 _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
 _HEADER_TAGS = (
@@ -102,7 +97,7 @@ def read(path: str | Path) -> Radiograph:
     path = Path(path)
     with _one_line_errors(path), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        _require_file(path)
+        require_file(path)
         if _is_picture(path):
             return _read_picture(path)
         dataset = _dataset(path)
@@ -152,7 +147,7 @@ def read_header(path: str | Path) -> Header:
     path = Path(path)
     with _one_line_errors(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _require_file(path)
+        require_file(path)
         if _is_picture(path):
             from PIL import Image
 
@@ -194,19 +189,6 @@ def _one_line_errors(path: Path) -> Iterator[None]:
         raise RadiographError(f"{path}: {cause[:300]}") from error
 
 
-def _require_file(path: Path) -> None:
-    """Refuse what is no file of bytes before it is opened: a pipe would be waited for, a device never end."""
-    status = path.stat()
-    if stat.S_ISDIR(status.st_mode):
-        raise ValueError("is a folder, not a file")
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("is not a regular file")
-    if not status.st_size:
-        raise ValueError("is empty")
-    if status.st_size > MAX_BYTES:
-        raise ValueError(f"has {status.st_size:,} bytes, more than the {MAX_BYTES:,} that are allowed")
-
-
 def _is_picture(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(4).startswith(_PICTURE_MAGIC)
@@ -234,7 +216,7 @@ def _dataset(path: Path, header_only: bool = False) -> Dataset:
     import pydicom
     from pydicom.errors import InvalidDicomError
 
-    _check_deflated(path)
+    require_deflated_size(path)
     options: dict[str, Any] = {"stop_before_pixels": header_only}
     if header_only:
         options["specific_tags"] = list(_HEADER_TAGS)
@@ -251,24 +233,6 @@ def _dataset(path: Path, header_only: bool = False) -> Dataset:
             explicit = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
             dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if implicit else explicit
         return dataset
-
-
-def _check_deflated(path: Path) -> None:
-    """Unpack a deflated file once into nothing: pydicom would unpack it into memory, whatever it grows to."""
-    from pydicom.filereader import _read_file_meta_info, read_preamble
-    from pydicom.uid import DeflatedExplicitVRLittleEndian
-
-    with path.open("rb") as file:
-        read_preamble(file, force=True)
-        # the very function that decides whether pydicom unpacks
-        if _read_file_meta_info(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-            return
-        unpacker, unpacked, packed = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""
-        while packed := packed or file.read(_CHUNK):
-            unpacked += len(unpacker.decompress(packed, _CHUNK))
-            packed = unpacker.unconsumed_tail
-            if unpacked > MAX_BYTES:
-                raise ValueError(f"unpacks to more than the {MAX_BYTES:,} bytes that are allowed")
 
 
 def _of_dataset(path: Path, dataset: Dataset) -> Radiograph:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.atomic import write_bytes
+from covidmm.datasets.cases import SAFE_ID
 from covidmm.datasets.tables import read_rows
 from covidmm.errors import ConfigError, DataError
 from covidmm.findings import STUDY_CLASSES, Detections
@@ -33,8 +33,6 @@ NONE_RULES = ("no_box", "negative", "blend")
 _LARGEST = float(np.finfo(np.float32).max)
 # Six decimals keep the order of all but the closest scores; a hundredth of a pixel is finer than any label.
 _SCORE_DECIMALS, _PIXEL_DECIMALS = 6, 2
-# A cell that begins with = + - @ is a formula to a spreadsheet, and a path or a quote has no place in an id.
-_SAFE_ID = re.compile(r"\w([\w. ~-]*[\w.~-])?")
 
 
 class Prediction(NamedTuple):
@@ -172,7 +170,7 @@ def write_submission(path: str | Path, studies: Submission, images: Submission) 
     writer.writerow(COLUMNS)
     for rows, suffix in ((studies, STUDY_SUFFIX), (images, IMAGE_SUFFIX)):
         for identifier, row in rows.items():
-            if not _SAFE_ID.fullmatch(identifier):
+            if not SAFE_ID.fullmatch(identifier):
                 raise DataError(f"{path}: '{identifier}' cannot be an id, it must be letters, digits and . _ -")
             try:
                 writer.writerow((identifier + suffix, prediction_string(row)))
@@ -202,7 +200,7 @@ def read_submission(path: str | Path) -> Submission:
             known = IMAGE_CLASSES
         else:
             raise DataError(f"{where}: ends neither in {STUDY_SUFFIX} nor in {IMAGE_SUFFIX}")
-        if not _SAFE_ID.fullmatch(identifier.rpartition("_")[0]):
+        if not SAFE_ID.fullmatch(identifier.rpartition("_")[0]):
             raise DataError(f"{where}: cannot be an id, it must be letters, digits and . _ -")
         try:
             rows[identifier] = _parsed(row["PredictionString"], known)

@@ -11,7 +11,7 @@ PACKAGE = ROOT / "covidmm"
 ORDER = [
     {"stopping"},
     {"errors", "atomic", "ops", "__init__"},
-    {"grey", "codestreams"},
+    {"grey", "codestreams", "files"},
     {"radiograph"},
     {"findings", "isolation"},
     {"predictions", "structured_report"},

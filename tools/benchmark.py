@@ -141,11 +141,19 @@ def parser() -> argparse.ArgumentParser:
         for flag, settings in options:
             subject.add_argument(flag, **settings)
         subject.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    page = subjects.add_parser("page", help="put the tables of written figures into a Markdown page")
+    page.add_argument("--page", type=Path, required=True, metavar="FILE.md")
+    page.add_argument("--folder", type=Path, required=True, metavar="DIR", help="of NAME.json, as --json wrote them")
     return top
 
 
 def main() -> int:
     arguments = vars(parser().parse_args())
+    if arguments["subject"] == "page":
+        from covidmm.benchmarks.page import update_page
+
+        print(f"{arguments['page']}: {', '.join(update_page(arguments['page'], arguments['folder']))}")
+        return 0
     subject, out = arguments.pop("subject"), arguments.pop("json")
     if out is not None and (out.is_dir() or not out.parent.is_dir()):  # said before measuring, not after
         raise DataError(f"--json {out}: not a file in a folder that exists")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -18,6 +19,9 @@ from covidmm.errors import CheckpointError
 from covidmm.findings import Detections
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import nn
+
     from covidmm.inference.predictor import Predictor
 
 #: The report's: ResNeXt-101 32x8d Faster R-CNN at 1024 px and YOLOv5-l, weighted box fusion.
@@ -115,7 +119,6 @@ def format_report(report: dict[str, Any]) -> str:
 def _with_weights(members: Mapping[str, Member], augmented: bool, folder: Path) -> tuple[dict[str, Member], list[str]]:
     """Members with checkpoints that exist, and the names of those whose weights are random."""
     import torch
-    from mmdet.registry import MODELS
     from mmengine.registry import init_default_scope
 
     from covidmm.engine.checkpointing import trained_file
@@ -133,10 +136,27 @@ def _with_weights(members: Mapping[str, Member], augmented: bool, folder: Path) 
             random.append(name)
             init_default_scope(cfg.get("default_scope", "mmdet"))
             torch.manual_seed(0)
-            torch.save({"state_dict": MODELS.build(cfg.model).state_dict()}, folder / f"{name}.pth")
+            torch.save({"state_dict": _untrained(cfg).state_dict()}, folder / f"{name}.pth")
         checkpoint = member.checkpoint if exists else str(folder / f"{name}.pth")
         found[name] = replace(member, checkpoint=checkpoint, test_time_augmentation=views)
     return found, random
+
+
+def _untrained(cfg: Config) -> nn.Module:
+    """A model as its training starts, but for pretrained weights; YOLOv5 as sure as a trained one that most is empty.
+
+    Otherwise every anchor is a box, and sorting out tens of thousands of them takes most of the time.
+    """
+    from mmdet.registry import MODELS
+
+    cfg = copy.deepcopy(cfg)
+    for part in (cfg.model, cfg.model.backbone):
+        part.init_cfg = None
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    for conv in getattr(model.bbox_head if hasattr(model, "bbox_head") else None, "convs_pred", ()):
+        conv.bias.detach().view(-1, model.bbox_head.num_outputs)[:, 4] -= 5
+    return model
 
 
 class _Plain:

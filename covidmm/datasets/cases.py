@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,6 +19,11 @@ from covidmm.radiograph import Radiograph
 
 #: What a folder in no known layout is searched for; files without a suffix may be DICOM.
 SUFFIXES = ("", ".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+#: What a submission may call a study or an image: a cell that begins with = + - @ is a formula to a spreadsheet, and a
+#: path, a quote or a line break has no place in an id.
+SAFE_ID = re.compile(r"\w([\w. ~-]*[\w.~-])?")
+#: The most characters of one, since files and pictures are named by it. Chosen here.
+_LONGEST_ID = 128
 
 
 @dataclass(frozen=True)
@@ -103,10 +109,17 @@ def _listed(cases: Iterable[Case], folder: Path, split: str | None) -> CaseList:
     ordered = _unique(cases)
     digest = hashlib.sha256()
     for case in ordered:
-        status = case.path.stat()
         # not the content: reading a whole folder twice would double the work of the first run
-        digest.update(f"{case.study_id} {case.image_id} {status.st_size} {status.st_mtime_ns}\n".encode())
+        digest.update(f"{case.study_id} {case.image_id} {_version(case.path)}\n".encode())
     return CaseList(ordered, folder, split, None, digest.hexdigest())
+
+
+def _version(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:  # a link to itself; reported when its pixels are read
+        return str(error.errno)
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _prepared(folder: Path, split: str) -> CaseList:
@@ -168,5 +181,12 @@ def _free_case(path: Path) -> Case:
     try:
         header = radiograph.read_header(path)
     except RadiographError:
-        return Case(path.stem, path.stem, path)  # reported when its pixels are read
-    return Case(header.image or path.stem, header.study or path.stem, path)
+        return Case(_plain(path.stem), _plain(path.stem), path)  # reported when its pixels are read
+    return Case(_plain(header.image or path.stem), _plain(header.study or path.stem), path)
+
+
+def _plain(name: str) -> str:
+    """A name as it is, or its hash where it could become a path, a formula or a file name without end."""
+    if len(name) <= _LONGEST_ID and SAFE_ID.fullmatch(name):
+        return name
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:32]

@@ -51,6 +51,7 @@ class Detector:
         content: bytes | None = None,
     ) -> None:
         import torch
+        from mmcv.cnn.utils import fuse_conv_bn
         from mmdet.registry import MODELS
         from mmengine.dataset import Compose
 
@@ -63,7 +64,8 @@ class Detector:
         self.augmented = _augmented(cfg, member)
         self.backend = backend or member.backend
         if self.backend.type == "torch":
-            model, _ = load_trained(cfg, trained_file(member.checkpoint))
+            # a batch norm that no longer learns is a factor and a shift of the convolution before it
+            model = fuse_conv_bn(load_trained(cfg, trained_file(member.checkpoint))[0])
             device = device or _default_device()
             self.backend = replace(self.backend, precision=_chosen_precision(self.backend.precision, device))
             if self.backend.precision == "float16" and torch.device(device).type != "cuda":

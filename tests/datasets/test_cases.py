@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from covidmm import radiograph
+from covidmm.datasets import cases
 from covidmm.datasets.cases import read_cases
 from covidmm.datasets.options import Options
 from covidmm.datasets.preparation import prepare
@@ -99,3 +100,16 @@ def test_a_damaged_annotation_file_is_one_line(tmp_path):
         (tmp_path / "annotations/test.json").write_text(content)
         with pytest.raises(DataError, match=r"test\.json: damaged"):
             read_cases(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "=1+1", "@SUM(1)", "a\nb", "a" * 60_000, "-1", "a/b"])
+def test_an_id_that_could_do_harm_becomes_its_hash(name):
+    plain = cases._plain(name)
+    assert len(plain) == 32
+    assert cases.SAFE_ID.fullmatch(plain)
+    assert plain == cases._plain(name) != cases._plain(name + "x")
+
+
+@pytest.mark.parametrize("name", ["1.2.840.10008", "image 7", "a" * 128, "bild_ä"])
+def test_a_plain_id_stays(name):
+    assert cases._plain(name) == name

@@ -1,0 +1,43 @@
+"""What is asked of a file from outside before it is read."""
+
+from __future__ import annotations
+
+import stat
+import zlib
+from pathlib import Path
+
+#: No radiograph's file is larger, packed or unpacked. Chosen here: twice what the most pixels of 16 bits need.
+MAX_BYTES = 2**29
+
+_CHUNK = 2**20
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is no file of bytes before it is opened: a pipe would be waited for, a device never end."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise ValueError("is a folder, not a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("is not a regular file")
+    if not status.st_size:
+        raise ValueError("is empty")
+    if status.st_size > MAX_BYTES:
+        raise ValueError(f"has {status.st_size:,} bytes, more than the {MAX_BYTES:,} that are allowed")
+
+
+def require_deflated_size(path: Path) -> None:
+    """Unpack a deflated file once into nothing: pydicom would unpack it into memory, whatever it grows to."""
+    from pydicom.filereader import _read_file_meta_info, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    with path.open("rb") as file:
+        read_preamble(file, force=True)
+        # the very function that decides whether pydicom unpacks
+        if _read_file_meta_info(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            return
+        unpacker, unpacked, packed = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""
+        while packed := packed or file.read(_CHUNK):
+            unpacked += len(unpacker.decompress(packed, _CHUNK))
+            packed = unpacker.unconsumed_tail
+            if unpacked > MAX_BYTES:
+                raise ValueError(f"unpacks to more than the {MAX_BYTES:,} bytes that are allowed")
