@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-long lint docs lock format clean
+.PHONY: setup demo test test-long lint docs licences audit-dependencies lock format clean
 
 setup: $(READY)
 
@@ -36,6 +36,16 @@ format: $(READY)
 
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+licences: $(READY)
+	$(BIN)/python docs/licences.py
+
+# Known vulnerabilities of what the lock names. Asks an advisory service, and fails where that cannot be reached; in an
+# environment of its own, since it brings its own pip.
+audit-dependencies:
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet pip-audit
+	$(VENV)-audit/bin/pip-audit --strict --disable-pip --no-deps -r requirements.lock
 
 # Pins every package for every platform and Python; names no registry.
 lock:

@@ -41,6 +41,10 @@ class CheckpointError(CovidmmError):
     """A checkpoint that is missing, unsafe to read, or that does not fit the model."""
 
 
+class TrainingError(CovidmmError):
+    """A training that cannot go on."""
+
+
 class PluginError(CovidmmError):
     """A plugin that is unknown, misspelt or broken."""
 

@@ -20,6 +20,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type="PreflightHook"),
     dict(type="EpochSeedHook"),
+    dict(type="FiniteLossHook"),
     dict(type="ValidationLossHook"),
 ]
 log_processor = dict(type="LogProcessor", window_size=20, by_epoch=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
-import io
 import json
 import math
 import re
@@ -20,13 +18,13 @@ from covidmm import radiograph
 from covidmm.atomic import json_bytes, write_bytes
 from covidmm.audit.outcome import Check, Table, worst
 from covidmm.errors import DataError
+from covidmm.spreadsheet import csv_bytes
 
 _DIGITS = 6
 _ROWS_SHOWN = 25
 _PAIRS_SHOWN = 24
 _PICTURE = 192
 # What a spreadsheet takes for a formula at the start of a cell.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_audit(
@@ -43,7 +41,7 @@ def write_audit(
     Raises:
         DataError: ``out`` cannot be written.
     """
-    tables = {file_name(table): csv_bytes(table) for check in checks for table in check.tables}
+    tables = {file_name(table): csv_bytes(table.columns, table.rows) for check in checks for table in check.tables}
     content = {
         "covidmm": covidmm.__version__,
         "data": [_identity(folder) for folder in folders],
@@ -83,22 +81,9 @@ def summary_text(checks: Sequence[Check]) -> str:
     return "\n".join(lines)
 
 
-def csv_bytes(table: Table) -> bytes:
-    """A table as CSV; text that a spreadsheet would run as a formula gets an apostrophe before it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows([_cell(value) for value in row] for row in table.rows)
-    return text.getvalue().encode()
-
-
 def file_name(table: Table) -> str:
     """The CSV file of a table."""
     return re.sub(r"[^\w.-]+", "_", table.name) + ".csv"
-
-
-def _cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _plain(value: Any) -> Any:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from covidmm.datasets.conversion import Record
 from covidmm.datasets.samples import Box, Issue, Sample, clip_box
+from covidmm.spreadsheet import csv_bytes
 
 
 @dataclass
@@ -113,11 +112,7 @@ def data_sha256(images: Iterable[Image], documents: Mapping[str, bytes]) -> str:
 
 def table(issues: Iterable[Issue], last_column: str) -> bytes:
     """Issues as CSV with the columns ``file``, ``field`` and ``last_column``."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "field", last_column))
-    writer.writerows(sorted(issues))
-    return text.getvalue().encode()
+    return csv_bytes(("file", "field", last_column), sorted(issues))
 
 
 def _image(image: Image, number: int) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from covidmm.jobs.truth import read_truth
 from covidmm.jobs.tuning import tune
 from covidmm.plugins import PluginManager
 from covidmm.predictions import ImageEntry
+from covidmm.spreadsheet import csv_bytes
 from covidmm.submission import (
     IMAGE_SUFFIX,
     STUDY_SUFFIX,
@@ -150,8 +149,5 @@ def _report_structured(outcome: Outcome, folder: str, threshold: float) -> None:
 
 
 def _skipped(broken: Sequence[ImageEntry]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("study", "image", "cause"))
-    writer.writerows((image.study_id + STUDY_SUFFIX, image.image_id + IMAGE_SUFFIX, image.error) for image in broken)
-    return text.getvalue().encode()
+    rows = ((image.study_id + STUDY_SUFFIX, image.image_id + IMAGE_SUFFIX, image.error) for image in broken)
+    return csv_bytes(("study", "image", "cause"), rows)

@@ -107,6 +107,28 @@ def load_from_torchvision(filename: str, map_location: Any = None) -> dict[str, 
     return load_from_http(addresses[name], map_location)
 
 
+@CheckpointLoader.register_scheme(prefixes="modelzoo://", force=True)
+def load_from_modelzoo(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """MMEngine's old name of ``torchvision://``."""
+    return load_from_torchvision(f"torchvision://{filename.removeprefix('modelzoo://')}", map_location)
+
+
+_UNSAFE = ("pavi://", "openmmlab://", "open-mmlab://", "mmcls://", r"(\S+\:)?s3://", r"(\S+\:)?petrel://")
+
+
+@CheckpointLoader.register_scheme(prefixes=_UNSAFE, force=True)
+def refuse_unsafe(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """MMEngine unpickles what these schemes bring; covidmm does not read them.
+
+    Raises:
+        CheckpointError: always.
+    """
+    raise CheckpointError(
+        f"{filename}: refused, MMEngine would unpickle it; download it and give its path, a web address, "
+        "torchvision://NAME or covidmm://NAME"
+    )
+
+
 @dataclass(frozen=True)
 class Coverage:
     """How much of a model a state dict fills. Counts are of parameter and buffer elements."""

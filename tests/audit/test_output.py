@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from covidmm.audit.outcome import Check, Level, Table
-from covidmm.audit.output import csv_bytes, summary_text, write_audit
+from covidmm.audit.output import summary_text, write_audit
 from covidmm.errors import DataError
 
 
@@ -17,14 +17,6 @@ def checks():
         Check("splits", Level.OK, "fine", "Explains."),
         Check("labels", Level.FAULT, "2 <b>", "Why it matters.", numbers, (table,)),
     ]
-
-
-def test_cells_that_a_spreadsheet_would_run_are_neutralised():
-    rows = [(f"{sign}cmd", 1) for sign in ("=", "+", "-", "@", "\t", "\r")]
-    lines = csv_bytes(Table("t", ("a", "b"), rows)).decode().split("\n")
-    assert lines[0] == "a,b"
-    assert [line.strip('"')[0] for line in lines[1:-1] if line] == ["'"] * 6
-    assert csv_bytes(Table("t", ("a",), [(-1.5,)])) == b"a\n-1.5\n"
 
 
 def test_files_are_complete_and_stable(tmp_path, checks):

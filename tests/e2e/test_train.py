@@ -213,3 +213,14 @@ def test_ctrl_c_says_how_to_go_on(phantoms, tmp_path):
     # with --resume after an epoch, without before
     assert re.search(r"^stopped; .*the same command", output, re.MULTILINE)
     assert not [p for p in tmp_path.iterdir() if p.name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize("config", [CONFIG, "configs/small/study_r18_siim.py"])
+def test_a_loss_that_is_no_number_stops_the_run_and_names_its_files(phantoms, tmp_path, config):
+    options = ["optim_wrapper.optimizer.lr=1e30", "param_scheduler=[]", "optim_wrapper.clip_grad=None"]
+    options += SMALL[:5] if config == CONFIG else ["train_dataloader.batch_size=4", "pretrained=none"]
+    command = ["train.py", config, "--work-dir", tmp_path / "run", "--cfg-options", *options]
+    last = finish(tool(*command, root=phantoms), code=1).strip().splitlines()[-1]
+    assert re.match(r"error: epoch 1, iteration [2-9]: .*loss.* is (nan|-?inf) for the batch ", last), last
+    assert len(set(re.findall(r"prepared/images/\S+\.png", last))) == 4
+    assert not list((tmp_path / "run").glob("*.pth"))

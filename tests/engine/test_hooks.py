@@ -8,7 +8,8 @@ from mmengine.logging import MessageHub
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from torch.utils.data import DataLoader, Dataset
 
-from covidmm.engine.hooks import EpochSeedHook, ValidationLossHook, seed_worker
+from covidmm.engine.hooks import EpochSeedHook, FiniteLossHook, ValidationLossHook, seed_worker
+from covidmm.errors import TrainingError
 
 
 def draws(seed, epoch, rank=0):
@@ -78,3 +79,13 @@ def test_the_validation_loss_is_the_mean_over_batches_and_disturbs_nothing():
     assert hub.get_scalar("val/val_loss").current() == pytest.approx(9.0)
     assert (float(np.random.rand()), float(torch.rand(1))) == expected
     assert runner.model.scale.grad is None
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+def test_a_loss_that_is_no_number_stops_and_names_the_batch(wrong):
+    runner = SimpleNamespace(epoch=2)
+    batch = {"data_samples": [SimpleNamespace(img_path="a.png"), SimpleNamespace(img_path="b.png")]}
+    hook = FiniteLossHook()
+    hook.after_train_iter(runner, 6, batch, {"loss": torch.tensor(1.5), "acc": 0.5})
+    with pytest.raises(TrainingError, match=r"epoch 3, iteration 7: loss_cls, loss is .* for the batch a\.png, b\.png"):
+        hook.after_train_iter(runner, 6, batch, {"loss_cls": torch.tensor(wrong), "loss": wrong, "acc": 0.5})

@@ -154,3 +154,19 @@ def test_mmengine_load_checkpoint_goes_the_same_way(tmp_path):
 
 def test_require_coverage_passes_a_full_one():
     require_coverage(coverage(Net().state_dict(), Net().state_dict()), "self")
+
+
+def test_no_scheme_is_left_to_a_loader_that_unpickles():
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    assert {loader.__module__ for loader in CheckpointLoader._schemes.values()} == {"covidmm.models.checkpoints"}
+    for name in ("openmmlab://vgg16", "open-mmlab://x", "mmcls://x", "s3://bucket/x.pth", "a:petrel://x", "pavi://x"):
+        with pytest.raises(CheckpointError, match="refused, MMEngine would unpickle it"):
+            CheckpointLoader.load_checkpoint(name)
+
+
+def test_the_old_name_of_torchvision_s_weights_is_read_like_the_new_one():
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    with pytest.raises(CheckpointError, match="torchvision://nothing: torchvision has no weights named 'nothing'"):
+        CheckpointLoader.load_checkpoint("modelzoo://nothing")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from covidmm.datasets.siim_labels import IMAGE_CSV, STUDY_COLUMNS, STUDY_CSV
 from covidmm.datasets.workers import run_each
 from covidmm.errors import DataError
 from covidmm.findings import STUDY_CLASSES
+from covidmm.spreadsheet import csv_bytes
 
 
 @dataclass(frozen=True)
@@ -151,17 +150,9 @@ def _image_table(written: list[_Written]) -> bytes:
                 one.study.study,
             )
             rows.append(row)
-    return _table(("id", "boxes", "label", "StudyInstanceUID"), rows)
+    return csv_bytes(("id", "boxes", "label", "StudyInstanceUID"), sorted(rows))
 
 
 def _study_table(planned: list[Study]) -> bytes:
     rows = [(f"{study.study}_study", *(int(study.study_class == name) for name in STUDY_CLASSES)) for study in planned]
-    return _table(("id", *STUDY_COLUMNS), rows)
-
-
-def _table(columns: tuple[str, ...], rows: list[tuple]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(sorted(rows))
-    return text.getvalue().encode()
+    return csv_bytes(("id", *STUDY_COLUMNS), sorted(rows))

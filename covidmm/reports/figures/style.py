@@ -6,7 +6,6 @@ and a dark page alike.
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 from collections.abc import Callable, Sequence
@@ -15,6 +14,8 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from covidmm.spreadsheet import csv_bytes
 
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 #: Okabe and Ito (2008), told apart with every kind of colour vision; its black and yellow vanish on one of the pages.
@@ -83,11 +84,7 @@ class Drawn:
 
     def csv(self) -> bytes:
         """The numbers."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(self.rows)
-        return text.getvalue().encode()
+        return csv_bytes(self.columns, self.rows)
 
 
 def draw(
