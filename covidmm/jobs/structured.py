@@ -48,14 +48,15 @@ def write_reports(outcome: Outcome, folder: str | Path, threshold: float) -> tup
     written, skipped = 0, []
     for study_id, cases in outcome.run.cases.studies():
         images = [next(found) for _ in cases]
+        content = io.BytesIO()
         try:
-            findings, headers = _study(study_id, cases, images, outcome)
-            report = study_report(findings, headers, threshold, model)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what pydicom says of odd values was said when the pixels were read
+                findings, headers = _study(study_id, cases, images, outcome)
+                study_report(findings, headers, threshold, model).save_as(content, enforce_file_format=True)
         except RadiographError as error:
             skipped.append(f"{study_id}: {error}")
             continue
-        content = io.BytesIO()
-        report.save_as(content, enforce_file_format=True)
         write_bytes(folder / f"{_file_name(study_id)}.dcm", content.getvalue())
         written += 1
     if not written:
@@ -83,12 +84,10 @@ def _study(
 def _header(path: Path) -> Dataset:
     import pydicom
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what pydicom says of odd values was said when the pixels were read
-        try:
-            return pydicom.dcmread(path, stop_before_pixels=True)
-        except Exception:
-            raise RadiographError(f"{path}: is no DICOM file, a Structured Report can refer to DICOM only") from None
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True)
+    except Exception:
+        raise RadiographError(f"{path}: is no DICOM file, a Structured Report can refer to DICOM only") from None
 
 
 def _file_name(study_id: str) -> str:

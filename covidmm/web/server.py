@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,8 @@ def serve(
 
 
 def _log_to_stderr() -> None:
+    # they quote values of headers
+    warnings.filterwarnings("ignore", module="pydicom")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for name, level in (("covidmm.web", logging.INFO), ("uvicorn", logging.WARNING)):

@@ -57,3 +57,14 @@ def test_it_serves_until_it_is_stopped(random_ensemble, tmp_path, stop, code):
     assert "Traceback" not in errors
     assert "GET /healthz 200" in errors
     assert not list(tmp_path.iterdir())
+
+
+def test_warnings_that_quote_headers_are_not_shown():
+    code = (
+        "from covidmm.web.server import _log_to_stderr\nimport pydicom\n{}"
+        "dataset = pydicom.Dataset()\ndataset.StudyInstanceUID = 'PLANTED_UID'\nprint(dataset.StudyInstanceUID)"
+    )
+    for before, shown in (("", True), ("_log_to_stderr()\n", False)):
+        command = [sys.executable, "-W", "default", "-c", code.format(before)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert ("PLANTED_UID" in done.stderr) is shown
