@@ -49,7 +49,7 @@ audit-dependencies:
 
 # Pins every package for every platform and Python; names no registry.
 lock:
-	$(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 3.10 --extra web --extra dicom --extra dev \
+	$(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 3.10 --extra web --extra dicom --extra distributed --extra dev \
 		--no-header --no-annotate --output-file requirements.lock
 
 clean:

@@ -11,14 +11,19 @@ import errno
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+from covidmm.processes import is_first, rank
 from covidmm.stopping import Terminated, stoppable
 
 # What an operating system refuses that a user can mend: a full, broken, read-only or foreign disk, too many open files.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSALS = (*_FULL, errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EMFILE)
+
+# Seconds that the other processes of a run wait for the first one's words; chosen here, starts differ by less.
+_LET_SPEAK = 5.0
 
 
 class CovidmmError(Exception):
@@ -45,6 +50,10 @@ class TrainingError(CovidmmError):
     """A training that cannot go on."""
 
 
+class ClusterError(CovidmmError):
+    """Other processes of a run, or a cluster, that cannot be used or that went away."""
+
+
 class PluginError(CovidmmError):
     """A plugin that is unknown, misspelt or broken."""
 
@@ -64,16 +73,26 @@ def run_tool(main: Callable[[], int | None], go_on: str = "the same command begi
         with stoppable(), _threads_say_refusals():
             return main() or 0
     except CovidmmError as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        _say_error(_one_line(error))
         return 1
     except OSError as error:
         if error.errno not in _REFUSALS:
             raise
-        print(f"error: {_refusal(error)}", file=sys.stderr)
+        _say_error(_refusal(error))
         return 1
     except KeyboardInterrupt as stop:
-        print(f"stopped; {stop.args[0] if stop.args else go_on}", file=sys.stderr)
+        if is_first():
+            print(f"stopped; {stop.args[0] if stop.args else go_on}", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+def _say_error(text: str) -> None:
+    """Print the one line. What fails in the first of several processes fails in all: the others let it speak, and
+    torchrun ends them before they would."""
+    if not is_first():
+        time.sleep(_LET_SPEAK)
+        text = f"process {rank()}: {text}"
+    print(f"error: {text}", file=sys.stderr)
 
 
 @contextmanager

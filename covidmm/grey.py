@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, MutableSequence
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -108,7 +109,7 @@ def _look_up(table: NDArray[np.uint8], stored: NDArray, low: int) -> NDArray[np.
     size = 256**stored.dtype.itemsize
     whole = np.zeros(size, np.uint8)
     whole[np.arange(low, low + len(table)) % size] = table
-    return np.take(whole, np.ascontiguousarray(stored).view(f"u{stored.dtype.itemsize}"), mode="wrap")
+    return cv2.LUT(np.ascontiguousarray(stored).view(f"u{stored.dtype.itemsize}"), whole)
 
 
 def _stored_bits(stored: NDArray, dataset: Dataset) -> NDArray:

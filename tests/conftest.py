@@ -195,3 +195,28 @@ def sure_yolo(random_ensemble: SimpleNamespace, tmp_path_factory: pytest.TempPat
     path = tmp_path_factory.mktemp("sure_yolo") / "yolo.pth"
     torch.save({"state_dict": state}, path)
     return replace(member, checkpoint=str(path))
+
+
+@pytest.fixture(scope="module")
+def dask_cluster() -> Any:
+    """A real scheduler and two workers, processes of one thread each; one that dies is started again."""
+    from distributed import LocalCluster
+
+    cluster = LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs="CRITICAL"
+    )
+    with cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def kill_a_worker() -> Callable[[str], None]:
+    """Ends one worker of a Dask cluster as a machine that loses power does."""
+
+    def kill(address: str) -> None:
+        from distributed import Client
+
+        with Client(address, set_as_default=False) as client:
+            os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+
+    return kill

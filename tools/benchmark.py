@@ -38,7 +38,7 @@ OPTIONS = ("--options", {"nargs": "+", "metavar": "KEY=VALUE", "help": "override
 #: By subject, which is a module of covidmm.benchmarks: what is measured, what it checks, and its options.
 SUBJECTS: dict[str, tuple[str, str, tuple[tuple[str, dict[str, Any]], ...]]] = {
     "dicom": (
-        "reading an uncompressed 12-bit DICOM, against pydicom on every pixel",
+        "reading and preparing an uncompressed 12-bit DICOM, against pydicom on every pixel and Pillow",
         "the two differ by more than one grey level",
         (
             number("--height", 2800, "rows"),
@@ -123,6 +123,11 @@ SUBJECTS: dict[str, tuple[str, str, tuple[tuple[str, dict[str, Any]], ...]]] = {
             ("--clients", {"type": positive, "nargs": "+", "default": [1, 8], "help": "at once (default 1 8)"}),
             number("--memory-requests", 1000, "between two readings of the memory"),
         ),
+    ),
+    "scaling": (
+        "two processes of one thread each against one: training, prepare and the ensemble of a folder",
+        "",
+        (number("--images", 160, "of each folder"), number("--repeats", 2, "runs of each, of which the median")),
     ),
     "startup": (
         "seconds of `--help` and until the first training iteration",

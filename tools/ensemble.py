@@ -43,6 +43,10 @@ def main() -> None:
         metavar="CONFIDENCE",
         help="least of its boxes (default: %(default)s)",
     )
+    parser.add_argument("--launcher", choices=["none", "pytorch"], default="none", help="pytorch: under torchrun")
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="predict on the workers of this Dask scheduler (extra 'distributed')"
+    )
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the config")
     args = parser.parse_args()
 

@@ -22,6 +22,9 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("out", type=Path, metavar="OUT", help="the folder to make or to complete")
     common.add_argument("--max-size", type=int, default=1024, help="longer side of the PNGs at most (default 1024)")
     common.add_argument("--workers", type=int, help="processes (default: one per core)")
+    common.add_argument(
+        "--scheduler", metavar="ADDRESS", help="convert on the workers of this Dask scheduler (extra 'distributed')"
+    )
     common.add_argument("--seed", type=int, default=0, help="draws the splits (default 0)")
     common.add_argument("--val-fold", type=int, default=0, help="the fold, 0 to 4, that validates (default 0)")
     common.add_argument("--test-fraction", type=float, default=0.15, help="share held out for the test (default 0.15)")

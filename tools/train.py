@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from covidmm.errors import run_tool
+from covidmm.processes import is_first
 
 
 def main() -> None:
@@ -32,7 +33,8 @@ def main() -> None:
     from covidmm.jobs.models import train
 
     folder = train(args.config, args.work_dir, args.resume, args.amp, args.cfg_options, args.launcher)
-    print(f"checkpoints and logs are in {folder}")
+    if is_first():
+        print(f"checkpoints and logs are in {folder}")
 
 
 if __name__ == "__main__":

@@ -1,26 +1,28 @@
-"""Reading a radiograph, against pydicom on every pixel."""
+"""Reading and preparing a radiograph, against pydicom on every pixel and Pillow."""
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.benchmarks.machine import machine
+from covidmm.benchmarks.timing import time_in_turn
+from covidmm.datasets.conversion import Job, convert
+from covidmm.datasets.options import Options
 from covidmm.grey import grey_of_stored
-from covidmm.radiograph import read
+from covidmm.radiograph import read, resize_longer
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-Way = Callable[[], NDArray[np.uint8]]
+Way = Callable[[], Any]
 
 #: Header attributes of the measured images: the least that a radiograph has, and all that the mapping honours.
 DICOM_CASES: dict[str, dict[str, Any]] = {
@@ -39,9 +41,10 @@ DICOM_CASES: dict[str, dict[str, Any]] = {
 class Comparison:
     """covidmm against the plain way on one input.
 
-    ``stage`` is "mapping" where only the way from decoded values to grey counts, and "file" where reading and
-    decoding, the same work for both, count too. The seconds are medians, ``ratio`` says how many times faster
-    covidmm is, and ``largest_difference`` is in grey levels of 0..255.
+    ``stage`` is "mapping" where only the way from decoded values to grey counts, "file" where reading and decoding,
+    the same work for both, count too, and "prepare" for all that `tools/prepare.py` does with a file, down to the
+    PNG of 1024 pixels. The seconds are medians, ``ratio`` says how many times faster covidmm is, and
+    ``largest_difference`` is in grey levels of 0..255.
     """
 
     case: str
@@ -60,21 +63,24 @@ class Comparison:
 def compare(height: int, width: int, repeats: int) -> list[Comparison]:
     """Measure covidmm's way from an uncompressed 12-bit DICOM file to 0..255 against pydicom's on every pixel.
 
-    Each case is measured twice: the grey mapping of decoded values alone, and the whole way from a file of
-    (``height``, ``width``) pixels in the page cache, :func:`covidmm.radiograph.read`. Both ways run once to warm
-    up, then ``repeats`` times in turn.
+    Each case is measured thrice: the grey mapping of decoded values alone; the whole way from a file of
+    (``height``, ``width``) pixels in the page cache, :func:`covidmm.radiograph.read`; and the way on to a PNG,
+    :func:`covidmm.datasets.conversion.convert`, beside Pillow's Lanczos filter and PNG; there
+    the PNG is compared with the plain way's grey, reduced as covidmm does. Both ways run once to warm up, then
+    ``repeats`` times in turn, in one thread.
 
     Raises:
         ValueError: a size or number of repeats below 1.
     """
     if min(height, width, repeats) < 1:
         raise ValueError("height, width and repeats must be at least 1")
-    stored = _chest_like(height, width)
+    stored = chest_like(height, width)
     found = []
+    cv2.setNumThreads(0)  # as in the workers of prepare
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.dcm"
         for case, attributes in DICOM_CASES.items():
-            _write(path, stored, attributes)
+            write_file(path, stored, attributes)
             found += _compare_case(case, path, repeats)
     return found
 
@@ -99,7 +105,7 @@ def benchmark(height: int = 2800, width: int = 3000, repeats: int = 7) -> dict[s
         "repeats": repeats,
         "cases": cases,
         "accepted": all(one["equal"] for one in cases),
-        "machine": machine("numpy", "pydicom"),
+        "machine": machine("numpy", "pydicom", "opencv-python-headless", "pillow"),
     }
 
 
@@ -114,6 +120,7 @@ def format_report(report: dict[str, Any]) -> str:
 
 
 def _compare_case(case: str, path: Path, repeats: int) -> list[Comparison]:
+    from PIL import Image
     from pydicom import dcmread
 
     dataset = dcmread(path)
@@ -123,33 +130,46 @@ def _compare_case(case: str, path: Path, repeats: int) -> list[Comparison]:
         again = dcmread(path)
         return straightforward(again.pixel_array, again)
 
-    ways: dict[str, tuple[Way, Way]] = {
-        "mapping": (lambda: grey_of_stored(stored, dataset, []), lambda: straightforward(stored, dataset)),
-        "file": (lambda: read(path).pixels, plain_file),
+    def plain_prepare() -> None:
+        shown = Image.fromarray(plain_file())
+        shown.thumbnail((Options.max_size, Options.max_size), Image.Resampling.LANCZOS)
+        shown.save(path.with_suffix(".plain.png"))
+
+    png = path.with_suffix(".png")
+    job = Job(path, png, png.name, Options.max_size, mask_markers=False)
+    convert(job)
+    plain = straightforward(stored, dataset)
+    reduced = resize_longer(plain, Options.max_size)
+    stages: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8], Way, Way]] = {
+        "mapping": (
+            grey_of_stored(stored, dataset, []),
+            plain,
+            lambda: grey_of_stored(stored, dataset, []),
+            lambda: straightforward(stored, dataset),
+        ),
+        "file": (read(path).pixels, plain, lambda: read(path), plain_file),
+        "prepare": (np.asarray(Image.open(png)), reduced, lambda: convert(job), plain_prepare),
     }
-    return [_compare(case, stage, ours, plain, repeats) for stage, (ours, plain) in ways.items()]
+    return [_compare(case, stage, *compared, repeats) for stage, compared in stages.items()]
 
 
-def _compare(case: str, stage: str, ours: Way, plain: Way, repeats: int) -> Comparison:
-    difference = int(np.abs(ours().astype(np.int16) - plain()).max())
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats):  # in turn, so that a busy spell of the machine meets both
-        for run, taken in zip((ours, plain), times, strict=True):
-            start = time.perf_counter()
-            run()
-            taken.append(time.perf_counter() - start)
-    seconds, plain_seconds = map(statistics.median, times)
+def _compare(
+    case: str, stage: str, found: NDArray[np.uint8], expected: NDArray[np.uint8], ours: Way, plain: Way, repeats: int
+) -> Comparison:
+    difference = int(np.abs(found.astype(np.int16) - expected).max())
+    seconds, plain_seconds = time_in_turn(ours, plain, repeats)
     return Comparison(case, stage, seconds, plain_seconds, plain_seconds / seconds, difference)
 
 
-def _chest_like(height: int, width: int) -> NDArray[np.uint16]:
+def chest_like(height: int, width: int) -> NDArray[np.uint16]:
     """(H, W) of 12 bits: a smooth shade with noise, so that neighbours differ as on a radiograph."""
     shade = np.add.outer(np.hanning(height) * 1900, np.hanning(width) * 1900)
     noise = np.random.default_rng(0).normal(0, 40, (height, width))
     return np.clip(shade + noise + 100, 0, 4095).astype(np.uint16)
 
 
-def _write(path: Path, stored: NDArray[np.uint16], attributes: dict[str, Any]) -> None:
+def write_file(path: Path, stored: NDArray[np.uint16], attributes: dict[str, Any]) -> None:
+    """Write (H, W) stored values as an uncompressed 12-bit DICOM with some more attributes."""
     from pydicom import Dataset
     from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 

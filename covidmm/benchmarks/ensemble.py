@@ -65,7 +65,7 @@ def benchmark(
 
     ensemble = replace(load_ensemble(config, options), study=None)
     with tempfile.TemporaryDirectory() as folder:
-        members, random = _with_weights(ensemble.members, augmented, Path(folder))
+        members, random = with_weights(ensemble.members, augmented, Path(folder))
         files = [Path(folder) / f"{number}.png" for number in range(images)]
         for file, phantom in zip(files, phantoms(images), strict=True):
             cv2.imwrite(str(file), phantom.shrunk(ensemble.max_size).pixels)
@@ -116,8 +116,8 @@ def format_report(report: dict[str, Any]) -> str:
     )
 
 
-def _with_weights(members: Mapping[str, Member], augmented: bool, folder: Path) -> tuple[dict[str, Member], list[str]]:
-    """Members with checkpoints that exist, and the names of those whose weights are random."""
+def with_weights(members: Mapping[str, Member], augmented: bool, folder: Path) -> tuple[dict[str, Member], list[str]]:
+    """Members with checkpoints that exist, new ones in a folder, and the names of those whose weights are random."""
     import torch
     from mmengine.registry import init_default_scope
 

@@ -50,7 +50,7 @@ def format_report(report: dict[str, Any]) -> str:
     """A line for people, ratio first."""
     verdict = "" if report["accepted"] else "  NOT EQUAL"
     return (
-        f"{'ratio':>6} {'covidmm s':>10} {'pycocotools s':>14}  largest difference of a precision\\n"
+        f"{'ratio':>6} {'covidmm s':>10} {'pycocotools s':>14}  largest difference of a precision\n"
         f"{report['ratio']:>6.3f} {report['seconds']:>10.3f} {report['plain_seconds']:>14.3f}"
         f"  {report['largest_difference']:g}{verdict}"
     )

@@ -85,7 +85,8 @@ def _close(codes: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.intp], NDArr
 def _details(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     """High-passed thumbnails as unit vectors (N, 1024): what is left when the coarse shading is gone."""
     flat = np.empty((len(thumbnails), SIDE * SIDE), np.float32)
-    for row, picture in enumerate(thumbnails.astype(np.float32)):
+    for row, thumb in enumerate(thumbnails):
+        picture = thumb.astype(np.float32)
         detail = (picture - cv2.GaussianBlur(picture, (0, 0), 4)).ravel()
         flat[row] = detail - detail.mean()
     norm = np.linalg.norm(flat, axis=1, keepdims=True)

@@ -37,6 +37,8 @@ class Options:
     """RSNA: keep the images without a lung opacity."""
     workers: int = field(default_factory=_cores)
     """Processes that convert images."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler whose workers convert them instead."""
     progress: bool | None = None
     """Show a progress bar; None: only on a terminal."""
 

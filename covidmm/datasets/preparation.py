@@ -111,7 +111,7 @@ def _convert_all(samples: Sequence[Sample], raw: Path, out: Path, journal: Journ
         _withdraw(out)  # they describe pixels that are about to change
     written = 0
     failed: dict[str, Issue] = {}
-    results = run_each(convert, jobs, options.workers)
+    results = run_each(convert, jobs, options.workers, options.scheduler, (raw, out))
     hidden = None if options.progress is None else not options.progress
     with closing(results), tqdm(total=len(jobs), desc="converting", unit="image", disable=hidden) as bar:
         try:

@@ -7,19 +7,30 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from multiprocessing import resource_tracker
-from typing import TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import cv2
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+
+class Mapper(Protocol):
+    """Python's ``map``, or something that does the same in other processes: results in the order of the jobs."""
+
+    def __call__(self, function: Callable[[Job], Result], jobs: Iterable[Job], /) -> Iterator[Result]:
+        """Yield what ``function`` returns for every job; what it raises is raised here."""
+
+
 # Jobs handed out per worker: enough to keep it busy, few enough to retry one by one when a process dies.
 _AHEAD = 2
+_CRASHED = "decoder crashed: its process died (or ran out of memory)"
 
 
 class WorkerCrashedError(Exception):
@@ -27,7 +38,11 @@ class WorkerCrashedError(Exception):
 
 
 def run_each(
-    function: Callable[[Job], Result], jobs: Iterable[Job], workers: int
+    function: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    workers: int,
+    scheduler: str | None = None,
+    folders: Sequence[Path] = (),
 ) -> Iterator[tuple[Job, Result | Exception]]:
     """Yield every job with what ``function`` returned or raised, in the order of completion.
 
@@ -38,11 +53,29 @@ def run_each(
         function: a module-level function.
         jobs: its arguments, picklable.
         workers: number of processes.
+        scheduler: address of a Dask scheduler whose workers take the place of the processes.
+        folders: what those must see.
+
+    Raises:
+        ClusterError: a scheduler or workers that cannot be used, or that went away.
     """
+    if scheduler is not None:
+        yield from _run_on_cluster(function, jobs, scheduler, folders)
+        return
     queue = deque(jobs)
     while queue:
         for job in (yield from _run_until_crash(function, queue, workers)):
             yield job, _run_alone(function, job)
+
+
+def _run_on_cluster(
+    function: Callable[[Job], Result], jobs: Iterable[Job], scheduler: str, folders: Sequence[Path]
+) -> Iterator[tuple[Job, Result | Exception]]:
+    from covidmm.datasets.cluster import KilledError, connected, run_on_cluster
+
+    with connected(scheduler) as client, closing(run_on_cluster(client, function, jobs, folders)) as results:
+        for _, job, outcome in results:
+            yield job, WorkerCrashedError(_CRASHED) if isinstance(outcome, KilledError) else outcome
 
 
 def _run_until_crash(
@@ -72,7 +105,7 @@ def _run_alone(function: Callable[[Job], Result], job: Job) -> Result | Exceptio
     with _pool(1) as pool:
         outcome = _outcome(pool.submit(function, job))
     if isinstance(outcome, BrokenProcessPool):
-        return WorkerCrashedError("decoder crashed: its process died (or ran out of memory)")
+        return WorkerCrashedError(_CRASHED)
     return outcome
 
 

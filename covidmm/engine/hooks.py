@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import all_reduce_dict, all_reduce_params
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import Runner
@@ -49,10 +50,11 @@ class FiniteLossHook(Hook):
         Raises:
             TrainingError: one is infinite or no number.
         """
-        wrong = [name for name, value in (outputs or {}).items() if not np.isfinite(float(value))]
+        losses = {name: float(torch.as_tensor(value).detach()) for name, value in (outputs or {}).items()}
+        wrong = [name for name, value in losses.items() if not np.isfinite(value)]
         if wrong:
             raise TrainingError(
-                f"epoch {runner.epoch + 1}, iteration {batch_idx + 1}: {', '.join(wrong)} is {float(outputs[wrong[0]])}"
+                f"epoch {runner.epoch + 1}, iteration {batch_idx + 1}: {', '.join(wrong)} is {losses[wrong[0]]}"
                 f" for the batch {', '.join(_files_of(data_batch))}; a lower learning rate or optim_wrapper.clip_grad"
                 " may help, and the last finished epoch can be resumed"
             )
@@ -105,13 +107,38 @@ class ValidationLossHook(Hook):
         self._batches += 1
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Publish the means over batches."""
-        for name, value in self._sums.items():
-            mean = value / self._batches
+        """Publish the means over the batches of all processes."""
+        sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in self._sums.items()}
+        sums["batches"] = torch.tensor(self._batches, dtype=torch.float64)
+        all_reduce_dict(sums)
+        batches = float(sums.pop("batches"))
+        for name, value in sums.items():
+            mean = float(value) / batches
             # 'val_' because MMEngine drops the 'val/' when it hands scalars to TensorBoard
             runner.message_hub.update_scalar(f"val/val_{name}", mean)
             if metrics is not None:
                 metrics[f"val_{name}"] = mean
+
+
+@HOOKS.register_module()
+class SharedBuffersHook(Hook):
+    """Averages the statistics of batch norms over all processes, so that each of them validates the same model.
+
+    Before a validation, too, and after EMAHook, whose averaged model then stands in: MMEngine's SyncBuffersHook leaves
+    that one out. :func:`covidmm.engine.launch.share_out` adds this hook.
+    """
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Average the model that trains."""
+        _average_buffers(runner)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Average the model that is validated."""
+        _average_buffers(runner)
+
+
+def _average_buffers(runner: Runner) -> None:
+    all_reduce_params((buffer for buffer in runner.model.buffers() if buffer.is_floating_point()), op="mean")
 
 
 class _numpy_state_kept:  # noqa: N801 - reads as a function

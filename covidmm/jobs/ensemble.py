@@ -13,12 +13,14 @@ import covidmm.ensembles
 import covidmm.studies
 from covidmm.atomic import write_bytes
 from covidmm.datasets.cases import read_cases
+from covidmm.datasets.workers import Mapper
 from covidmm.ensembles.config import EnsembleConfig, load_ensemble
 from covidmm.errors import ConfigError
 from covidmm.jobs.fusion import ENSEMBLE
 from covidmm.jobs.outcome import Outcome, run_folder
 from covidmm.jobs.prediction import FolderRun, predict_members
 from covidmm.jobs.scoring import score_outcome
+from covidmm.jobs.sharing import sharing
 from covidmm.jobs.structured import write_reports
 from covidmm.jobs.truth import read_truth
 from covidmm.jobs.tuning import tune
@@ -58,15 +60,25 @@ class Request:
     show_dir: str | None = None
     sr: str | None = None
     sr_threshold: float = 0.3
+    launcher: str = "none"
+    scheduler: str | None = None
     cfg_options: tuple[str, ...] = ()
 
 
-def ensemble(request: Request) -> Outcome:
+def ensemble(request: Request) -> Outcome | None:
     """Predict, fuse, classify and write a submission; score and tune where asked.
+
+    Returns:
+        What was made of the folder; None in a process that has only helped the first of several.
 
     Raises:
         CovidmmError: a config, checkpoint, folder or plugin that cannot be used.
     """
+    with sharing(request.launcher, request.scheduler, [Path(request.data)]) as mapping:
+        return None if mapping is None else _ensemble(request, mapping)
+
+
+def _ensemble(request: Request, mapping: Mapper) -> Outcome:
     # without it MMEngine tells which variables each config read, many times over
     MMLogger.get_instance("covidmm", log_level="WARNING")
     swap = (f"strategy.type={request.strategy}",) if request.strategy else ()
@@ -77,10 +89,11 @@ def ensemble(request: Request) -> Outcome:
     folder = Path(request.predictions or Path("work_dirs") / Path(request.config).stem)
     manager = PluginManager([covidmm.ensembles, covidmm.studies])
     if request.sweep:
-        tune_on_validation(config, request.data, folder)
+        tune_on_validation(config, request.data, folder, mapping)
     started = time.monotonic()
     cases = read_cases(request.data, request.split)
-    outcome = run_folder(FolderRun(config, cases, folder / (cases.split or "images")), manager)
+    run = FolderRun(config, cases, folder / (cases.split or "images"), mapping=mapping)
+    outcome = run_folder(run, manager)
     out = Path(request.out) if request.out else outcome.run.folder / "submission.csv"
     with outcome.run.timed("write"):
         submit(outcome, out, *rules)
@@ -96,10 +109,10 @@ def ensemble(request: Request) -> Outcome:
     return outcome
 
 
-def tune_on_validation(config: EnsembleConfig, data: str, folder: Path) -> None:
+def tune_on_validation(config: EnsembleConfig, data: str, folder: Path, mapping: Mapper = map) -> None:
     """Choose the fusion's numbers on the validation split of a prepared folder."""
     cases = read_cases(data, "val")
-    run = FolderRun(config, cases, folder / "val")
+    run = FolderRun(config, cases, folder / "val", mapping=mapping)
     tune(config, predict_members(run), read_truth(cases), folder)
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covidmm.errors import CheckpointError
+from covidmm.errors import CheckpointError, ClusterError
+from covidmm.processes import is_first
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+    from mmengine.runner import Runner
 
 
 def train(
@@ -43,9 +45,8 @@ def train(
         CovidmmError: a bad config, data that does not agree with it, or a checkpoint that does not fit.
         KeyboardInterrupt: ctrl-C or SIGTERM, with how to go on; the last finished epoch is on disk.
     """
-    from mmengine.runner import Runner
-
     from covidmm.engine.checkpointing import latest_checkpoint
+    from covidmm.engine.launch import launched, wait_for_all
 
     cfg = _load(config, work_dir, options, launcher)
     folder = Path(cfg.work_dir)
@@ -54,12 +55,15 @@ def train(
     if resume:
         cfg.resume = True
         cfg.load_from = str(latest_checkpoint(folder)) if resume is True else str(resume)
-    else:
-        _set_aside(folder)
     try:
-        Runner.from_cfg(cfg).train()
-    except KeyboardInterrupt as stop:
-        stop.args = (_how_to_go_on(folder),)
+        with launched(launcher):
+            if not resume and is_first():
+                _set_aside(folder)
+            wait_for_all()
+            _runner(cfg, trains=True).train()
+    except (KeyboardInterrupt, ClusterError) as stop:
+        cause = f"{stop}; " if isinstance(stop, ClusterError) else ""
+        stop.args = (f"{cause}{_how_to_go_on(folder)}",)
         raise
     return folder
 
@@ -92,10 +96,8 @@ def evaluate(
     Raises:
         CovidmmError: a bad config or data, or a checkpoint that is missing, unsafe or does not fit.
     """
-    from mmengine.dist import is_main_process
-    from mmengine.runner import Runner
-
     from covidmm.engine.checkpointing import stored_val_metrics, trained_file
+    from covidmm.engine.launch import launched
 
     cfg = _load(config, work_dir, options, launcher)
     weights = trained_file(checkpoint)
@@ -108,11 +110,12 @@ def evaluate(
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         # wraps the model after its checkpoint was loaded
         cfg.custom_hooks.append({"type": "PrepareTTAHook", "tta_cfg": cfg.tta_model})
-    runner = Runner.from_cfg(cfg)
-    started = time.monotonic()
-    found = {name.split("/", 1)[1]: value for name, value in runner.test().items()}
-    run.seconds = time.monotonic() - started
-    if is_main_process():
+    with launched(launcher):
+        runner = _runner(cfg, trains=False)
+        started = time.monotonic()
+        found = {name.split("/", 1)[1]: value for name, value in runner.test().items()}
+        run.seconds = time.monotonic() - started
+    if is_first():
         (_report_labels if labels else _report_boxes)(run, found, show_dir)
         print(f"predictions: {run.predictions}\nmetrics: {run.metrics}")
     return found
@@ -187,18 +190,23 @@ def _report_labels(run: Evaluation, found: dict[str, Any], show_dir: str | Path 
 
 
 def _load(config: str | Path, work_dir: Any, options: Sequence[str], launcher: str) -> Config:
-    """Load the config of a job and prepare the process for it."""
-    import torch
-
+    """Load the config of a job."""
     from covidmm.engine.config import load_config
 
     cfg = load_config(config, options)
     cfg.launcher = launcher
     cfg.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(config).stem)
-    if launcher == "pytorch" and not torch.cuda.is_available():
-        # MMEngine's own set-up selects a CUDA device whatever the backend.
-        torch.distributed.init_process_group("gloo")
     return cfg
+
+
+def _runner(cfg: Config, trains: bool) -> Runner:
+    """MMEngine's runner for the processes that have joined."""
+    from mmengine.runner import Runner
+
+    from covidmm.engine.launch import share_out
+
+    share_out(cfg, trains)
+    return Runner.from_cfg(cfg)
 
 
 def _how_to_go_on(folder: Path) -> str:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from covidmm.atomic import json_bytes, write_bytes
-from covidmm.datasets.cases import Case, CaseList
+from covidmm.datasets.cases import CaseList
+from covidmm.datasets.workers import Mapper
 from covidmm.ensembles.config import EnsembleConfig
-from covidmm.errors import DataError, RadiographError
-from covidmm.findings import Detections, Study
-from covidmm.inference.detector import Detector, made_from
-from covidmm.plugins import PluginManager, StudyClassifier
-from covidmm.predictions import BatchJournal, ImageEntry, Predictions, PredictionsWriter, read_predictions
-from covidmm.radiograph import Radiograph
+from covidmm.errors import DataError
+from covidmm.inference.detector import made_from
+from covidmm.jobs.work import Batch, Classifying, Detecting, StudyJob, timed
+from covidmm.plugins import PluginManager
+from covidmm.predictions import BatchJournal, Predictions, PredictionsWriter, read_predictions
 
 STUDY_FILE = "study"
 
@@ -38,6 +37,7 @@ class FolderRun:
         folder: where the predictions are kept.
         seconds: time spent per step, over the whole run.
         fresh: what was predicted in this run rather than read from files.
+        mapping: runs the networks on batch after batch, in order: Python's own ``map`` for this process.
     """
 
     config: EnsembleConfig
@@ -45,15 +45,16 @@ class FolderRun:
     folder: Path
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     fresh: list[str] = field(default_factory=list)
+    mapping: Mapper = map
 
-    @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
+    def timed(self, step: str) -> AbstractContextManager[None]:
         """Add the time of a block to a step's seconds."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[step] += time.perf_counter() - start
+        return timed(self.seconds, step)
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add what other steps took, wherever they ran."""
+        for step, taken in seconds.items():
+            self.seconds[step] += taken
 
     def stamp(self, own: Mapping[str, Any]) -> dict[str, Any]:
         """What decides predictions: the model's part, and the images'."""
@@ -91,24 +92,26 @@ def _predict(run: FolderRun, missing: Mapping[str, Mapping[str, Any]]) -> dict[s
         writers = {
             name: stack.enter_context(PredictionsWriter(run.folder, name, stamp)) for name, stamp in missing.items()
         }
-        with run.timed("load"):
-            detectors = {name: Detector(run.config.members[name], name) for name in missing}
         start = min(writer.done for writer in writers.values())
         size = run.config.batch_size
+        firsts = range(start - start % size, len(run.cases), size)
+        # known before the first is asked for: what one batch adds to a member's file leaves the others' as they are
+        done = {name: writer.done for name, writer in writers.items()}
+        jobs = (
+            Batch(batch, [name for name, number in done.items() if number < first + len(batch)])
+            for first in firsts
+            for batch in [run.cases.cases[first : first + size]]
+        )
+        work = Detecting({name: run.config.members[name] for name in missing}, run.config.max_size)
         label = f"predicting with {', '.join(missing)}"
         bar = tqdm(total=len(run.cases), initial=start, desc=label, unit="image", disable=None)
         with bar, _how_to_go_on(bar):
-            for first in range(start - start % size, len(run.cases), size):
-                batch = run.cases.cases[first : first + size]
-                with run.timed("decode"):
-                    entries, radiographs = read_all(batch, run.config.max_size)
-                for name, writer in writers.items():
-                    if writer.done < first + len(batch):
-                        with run.timed(name):
-                            found = _detect(detectors[name], radiographs)
-                        with run.timed("write"):
-                            writer.add(list(zip(entries, found, strict=True))[writer.done - first :])
-                bar.update(first + len(batch) - bar.n)
+            for first, result in zip(firsts, run.mapping(work, jobs), strict=True):
+                run.add(result.seconds)
+                for name, found in result.found.items():
+                    with run.timed("write"):
+                        writers[name].add(list(zip(result.entries, found, strict=True))[writers[name].done - first :])
+                bar.update(first + len(result.entries) - bar.n)
         with run.timed("write"):
             return {name: writer.finish() for name, writer in writers.items()}
 
@@ -121,25 +124,6 @@ def _how_to_go_on(bar: tqdm) -> Iterator[None]:
         bar.close()
         print(f"stopped: {bar.n} of {bar.total} images predicted", file=sys.stderr)
         raise
-
-
-def read_all(batch: Sequence[Case], max_size: int) -> tuple[list[ImageEntry], list[Radiograph | None]]:
-    """Decode some images; one that cannot be read gets an entry that says why, and None."""
-    entries, radiographs = [], []
-    for case in batch:
-        try:
-            one = case.read().shrunk(max_size)
-            entry = ImageEntry(case.image_id, case.study_id, one.header.height, one.header.width)
-        except RadiographError as error:
-            one, entry = None, ImageEntry(case.image_id, case.study_id, 0, 0, str(error))
-        entries.append(entry)
-        radiographs.append(one)
-    return entries, radiographs
-
-
-def _detect(detector: Detector, radiographs: Sequence[Radiograph | None]) -> list[Detections]:
-    found = iter(detector([one for one in radiographs if one is not None]))
-    return [Detections.none() if one is None else next(found) for one in radiographs]
 
 
 def classify_studies(
@@ -161,9 +145,9 @@ def classify_studies(
     """
     if run.config.study is None:
         return None
-    classifier = manager.build_study_classifier(run.config.study)
+    work = Classifying(run.config.study, run.config.max_size, manager.build_study_classifier)
     own: dict[str, Any] = {"classifier": _named(run.config.study)}
-    if getattr(classifier, "uses_detections", True):
+    if getattr(work.classifier, "uses_detections", True):
         own["ensemble"] = dict(stamp)
     made = run.stamp(own)
     path = run.folder / f"{STUDY_FILE}.json"
@@ -174,47 +158,23 @@ def classify_studies(
         print(f"{path}: out of date, classifying again")
     run.fresh.append(STUDY_FILE)
     with BatchJournal(path.with_suffix(".part"), made) as journal:
-        _classify(run, classifier, fused, journal)
+        _classify(run, work, fused, journal)
         studies = {study: values for study, values in journal.items() if values is not None}
         write_bytes(path, json_bytes({"made_from": made, "studies": studies}))
         journal.path.unlink()
     return studies
 
 
-def _classify(run: FolderRun, classifier: StudyClassifier, fused: Predictions, journal: BatchJournal) -> None:
-    pixels = getattr(classifier, "uses_pixels", True)
+def _classify(run: FolderRun, work: Classifying, fused: Predictions, journal: BatchJournal) -> None:
     boxes = iter(fused)
-    studies = list(run.cases.studies())
-    for number, (study_id, cases) in enumerate(tqdm(studies, desc="classifying", unit="study", disable=None)):
-        found = [next(boxes) for _ in cases]
-        if number < journal.done:
-            continue
-        with run.timed("decode"):
-            readable = [
-                (case.read().shrunk(run.config.max_size) if pixels else _blank(case, entry), detections)
-                for case, (entry, detections) in zip(cases, found, strict=True)
-                if entry.error is None
-            ]
-        with run.timed("study"):
-            values = None
-            if readable:
-                radiographs, detections = zip(*readable, strict=True)
-                values = _checked(classifier.classify(Study(study_id, radiographs, detections)), study_id)
-        journal.append([[study_id, values]])
-
-
-def _blank(case: Case, entry: ImageEntry) -> Radiograph:
-    """A radiograph without pixels, for a classifier that looks at boxes alone."""
-    from covidmm.radiograph import Header
-
-    return Radiograph(Header(case.path, entry.height, entry.width), np.zeros((0, 0), np.uint8))
-
-
-def _checked(values: Any, study_id: str) -> list[float]:
-    values = np.asarray(values, np.float64)
-    if values.shape != (4,) or not np.isfinite(values).all() or values.min() < 0 or abs(values.sum() - 1) > 1e-3:
-        raise DataError(f"study '{study_id}': the study classifier answered {values.tolist()}, not four probabilities")
-    return [round(value, 6) for value in values.tolist()]
+    all_jobs = (StudyJob(study_id, cases, [next(boxes) for _ in cases]) for study_id, cases in run.cases.studies())
+    total, done = sum(1 for _ in run.cases.studies()), journal.done
+    jobs = islice(all_jobs, done, None)
+    with tqdm(total=total, initial=done, desc="classifying", unit="study", disable=None) as bar:
+        for result in run.mapping(work, jobs):
+            run.add(result.seconds)
+            journal.append([[result.study_id, result.values]])
+            bar.update()
 
 
 def _read_studies(path: Path) -> dict[str, Any] | None:

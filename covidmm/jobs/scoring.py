@@ -49,7 +49,7 @@ def score_outcome(
     if run.cases.annotations is not None and run.cases.split != "val":
         cases = read_cases(run.cases.source, "val")
         print(f"\nthresholds: on the {len(cases)} images of the validation split")
-        val = run_folder(FolderRun(run.config, cases, run.folder.parent / "val"), manager)
+        val = run_folder(FolderRun(run.config, cases, run.folder.parent / "val", mapping=run.mapping), manager)
         thresholds = choose_thresholds(operating, val.detectors, read_truth(cases))
     else:
         thresholds = stored_thresholds(operating, outcome.detectors)

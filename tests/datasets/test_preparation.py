@@ -145,8 +145,8 @@ def test_a_whole_folder_in_one_split(prepared, raw, tmp_path, split):
 def test_an_interrupted_run_ends_as_an_undisturbed_one(prepared, raw, tmp_path, monkeypatch, capsys):
     run_each = preparation.run_each
 
-    def stop_after_seven(function, jobs, workers):
-        for number, pair in enumerate(run_each(function, jobs, workers)):
+    def stop_after_seven(*arguments):
+        for number, pair in enumerate(run_each(*arguments)):
             if number == 7:
                 raise KeyboardInterrupt
             yield pair
@@ -184,8 +184,8 @@ def test_bad_files_are_listed_and_the_rest_goes_on(tmp_path, make):
 def test_a_crashed_decoder_costs_one_image(raw, tmp_path, monkeypatch):
     run_each = preparation.run_each
 
-    def crash(function, jobs, workers):
-        for job, outcome in run_each(function, jobs, workers):
+    def crash(*arguments):
+        for job, outcome in run_each(*arguments):
             lost = job.file_name == "study005/image0050.png"
             yield job, WorkerCrashedError("decoder crashed: its process died") if lost else outcome
 

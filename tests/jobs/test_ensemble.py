@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from covidmm.errors import ConfigError, DataError, PluginError
-from covidmm.jobs import prediction
+from covidmm.jobs import work
 from covidmm.jobs.ensemble import Request, ensemble
 from covidmm.submission import read_submission
 
@@ -29,7 +29,7 @@ def scored(random_ensemble, tmp_path_factory):
 
 def again(scored, monkeypatch, **changes):
     """The same job, in which no model may be loaded."""
-    monkeypatch.setattr(prediction, "Detector", None)
+    monkeypatch.setattr(work, "Detector", None)
     return ensemble(Request(**{**vars(scored[1]), "score": False, "sweep": False, "show_dir": None, **changes}))
 
 

@@ -14,7 +14,7 @@ from covidmm.datasets.cases import read_cases
 from covidmm.ensembles.config import load_ensemble
 from covidmm.errors import DataError
 from covidmm.inference.detector import Detector
-from covidmm.jobs import prediction
+from covidmm.jobs import work
 from covidmm.jobs.fusion import fuse_folder
 from covidmm.jobs.prediction import FolderRun, classify_studies, predict_members
 from covidmm.plugins import PluginManager
@@ -79,7 +79,7 @@ def test_every_member_predicts_every_image_once(undisturbed, random_ensemble):
 
 
 def test_nothing_is_predicted_twice(again, monkeypatch):
-    monkeypatch.setattr(prediction, "Detector", None)
+    monkeypatch.setattr(work, "Detector", None)
     before = contents(again.folder)
     members = predict_members(again)
     assert list(members) == ["frcnn", "yolo"]
@@ -88,7 +88,7 @@ def test_nothing_is_predicted_twice(again, monkeypatch):
 
 
 def test_weights_and_thresholds_need_no_model(again, monkeypatch):
-    monkeypatch.setattr(prediction, "Detector", None)
+    monkeypatch.setattr(work, "Detector", None)
     changed = {name: replace(member, weight=2.0, score_threshold=0.3) for name, member in again.config.members.items()}
     predict_members(replace(again, config=replace(again.config, members=changed)))
 

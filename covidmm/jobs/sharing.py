@@ -1,0 +1,119 @@
+"""Who runs the networks of a folder run: this process, all processes that torchrun started, or a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from covidmm.datasets.workers import Mapper
+from covidmm.engine.launch import launched
+from covidmm.errors import ConfigError
+from covidmm.processes import is_first
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+# How long the others wait while the first process reads, fuses and writes. A dead process is noticed at once; chosen
+# here to be longer than any of this takes.
+_PATIENCE = timedelta(days=7)
+
+
+@contextmanager
+def sharing(launcher: str, scheduler: str | None, folders: Sequence[Path]) -> Iterator[Mapper | None]:
+    """What maps the networks over batches, for the length of a block.
+
+    Args:
+        launcher: ``none``, or ``pytorch`` under torchrun.
+        scheduler: address of a Dask scheduler, or None.
+        folders: what Dask's workers must see.
+
+    Yields:
+        The mapper; None in a process that has served another one, and has nothing else to do.
+
+    Raises:
+        ConfigError: both a launcher and a scheduler, or one that cannot be used.
+        ClusterError: processes or workers that cannot be reached, or that went away.
+    """
+    if scheduler is not None:
+        if launcher != "none":
+            raise ConfigError("--launcher and --scheduler: choose one of them")
+        from covidmm.datasets.cluster import ClusterMapper, connected
+
+        with connected(scheduler) as client:
+            yield ClusterMapper(client, folders)
+    elif launcher == "none":
+        with launched(launcher):
+            yield map
+    else:
+        with launched(launcher, objects_only=True, patience=_PATIENCE):
+            if is_first():
+                mapper = RankMapper()
+                yield mapper
+                mapper.dismiss()
+            else:
+                serve()
+                yield None
+
+
+class RankMapper:
+    """Python's ``map`` in the first of several processes: each of them, this one too, takes every n-th job.
+
+    The others are in :func:`serve` meanwhile.
+    """
+
+    def __call__(self, function: Callable[[Job], Result], jobs: Iterable[Job], /) -> Iterator[Result]:
+        """Yield the results in the order of the jobs; what any process raised is raised here."""
+        from mmengine.dist import broadcast_object_list, gather_object, get_world_size
+
+        count = get_world_size()
+        broadcast_object_list([function])
+        jobs = iter(jobs)
+        while round_ := [(job,) for job in islice(jobs, count)]:
+            # an empty one where the jobs have come to an end
+            own = _receive([*round_, *[()] * (count - len(round_))])
+            for outcome in gather_object(_try(function, own))[: len(round_)]:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                yield outcome
+        _receive([None] * count)
+
+    def dismiss(self) -> None:
+        """Let the others go."""
+        from mmengine.dist import broadcast_object_list
+
+        broadcast_object_list([None])
+
+
+def serve() -> None:
+    """Do what the first process's :class:`RankMapper` asks for, until it dismisses."""
+    import mmdet.models  # noqa: F401 - takes seconds, while the first process reads its folder
+    from mmengine.dist import broadcast_object_list, gather_object
+
+    asked: list[Any] = [None]
+    while True:
+        broadcast_object_list(asked)
+        function = asked[0]
+        if function is None:
+            return
+        while (job := _receive(None)) is not None:
+            gather_object(_try(function, job))
+
+
+def _receive(jobs: list[Any] | None) -> Any:
+    """This process's part of what the first one hands out."""
+    import torch
+
+    own: list[Any] = [None]
+    torch.distributed.scatter_object_list(own, jobs)
+    return own[0]
+
+
+def _try(function: Callable[[Any], Any], job: tuple[Any, ...]) -> Any:
+    try:
+        return function(*job) if job else None
+    except Exception as error:  # the first process tells it
+        return error

@@ -1,0 +1,27 @@
+"""Run under torchrun: jobs, which are Python expressions, through the mapper of ``covidmm.jobs.sharing``."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from covidmm.errors import CovidmmError, run_tool
+from covidmm.jobs.sharing import sharing
+
+
+def main():
+    with sharing("pytorch", None, []) as mapping:
+        print("hello")
+        if mapping is None:
+            return
+        found = []
+        for jobs in json.loads(sys.argv[2]):
+            try:
+                found.append(list(mapping(eval, jobs)))
+            except ZeroDivisionError as error:
+                raise CovidmmError(f"a job failed: {error}") from error
+        Path(sys.argv[1]).write_text(json.dumps({"found": found, "own": os.getpid()}))
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main, "the same command goes on"))

@@ -1,0 +1,101 @@
+"""Folder runs whose networks run in other processes: torchrun's, and the workers of a Dask cluster."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from covidmm.datasets.cases import read_cases
+from covidmm.datasets.cluster import ClusterMapper, connected
+from covidmm.ensembles.config import load_ensemble
+from covidmm.errors import ConfigError
+from covidmm.jobs import sharing as module
+from covidmm.jobs.ensemble import Request, ensemble
+from covidmm.jobs.prediction import FolderRun, predict_members
+from covidmm.jobs.sharing import sharing
+from tests.torchrun import errors, torchrun
+
+SCRIPT = Path(__file__).with_name("in_two_processes.py")
+
+
+def in_two(tmp_path, *rounds):
+    ended = torchrun(SCRIPT, tmp_path / "found.json", json.dumps(rounds))
+    return ended, json.loads((tmp_path / "found.json").read_text()) if ended.returncode == 0 else None
+
+
+def test_one_process_maps_as_python_does():
+    with sharing("none", None, []) as mapping:
+        assert mapping is map
+
+
+def test_a_launcher_and_a_scheduler_are_one_too_many():
+    with pytest.raises(ConfigError, match="choose one of them"), sharing("pytorch", "tcp://nowhere:1", []):
+        pass
+
+
+def test_two_processes_share_jobs_and_keep_their_order(tmp_path):
+    pid = "__import__('os').getpid()"
+    ended, answer = in_two(tmp_path, [str(n) for n in range(7)], [], [pid] * 5, ["None"])
+    assert ended.returncode == 0, ended.stderr
+    first, nothing, pids, none = answer["found"]
+    assert first == list(range(7))
+    assert (nothing, none) == ([], [None])
+    assert pids[::2] == [answer["own"]] * 3
+    assert pids[1] == pids[3] != answer["own"]
+    assert ended.stdout == "hello\n"  # of the first process alone
+
+
+def test_what_fails_in_the_other_process_is_said_once(tmp_path):
+    ended, _ = in_two(tmp_path, ["1", "1 / 0", "3"])
+    assert ended.returncode == 1
+    assert errors(ended) == ["error: a job failed: division by zero"]
+
+
+def test_the_death_of_the_other_process_ends_all_with_one_line(tmp_path):
+    ended, _ = in_two(tmp_path, ["1", "__import__('os').kill(__import__('os').getpid(), 9)", "3", "4"])
+    assert ended.returncode == 1
+    # which of the two comes first: the broken connection, or torchrun's signal
+    assert errors(ended) in (
+        ["error: another process of this run has ended, and this one with it"],
+        ["stopped; the same command goes on"],
+    )
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_a_folder_predicted_by_a_cluster_one_of_whose_workers_is_killed_has_the_same_bytes(
+    random_ensemble, dask_cluster, kill_a_worker, tmp_path
+):
+    config, cases = load_ensemble(random_ensemble.config), read_cases(random_ensemble.raw)
+    predict_members(FolderRun(config, cases, tmp_path / "alone"))
+    address = dask_cluster.scheduler_address
+
+    def killing(client):
+        def mapped(function, jobs):
+            for number, result in enumerate(ClusterMapper(client, [random_ensemble.raw])(function, jobs)):
+                if number == 1:
+                    kill_a_worker(address)
+                yield result
+
+        return mapped
+
+    with connected(address) as client:
+        run = FolderRun(config, cases, tmp_path / "cluster", mapping=killing(client))
+        predict_members(run)
+    assert run.fresh == ["frcnn", "yolo"]
+    assert contents(tmp_path / "cluster") == contents(tmp_path / "alone")
+
+
+def test_the_process_that_only_helps_writes_nothing(random_ensemble, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(module, "serve", lambda: None)
+    monkeypatch.setattr("covidmm.engine.launch._check", lambda *_: None)
+    monkeypatch.setattr("covidmm.engine.launch._join", lambda *_: None)
+    monkeypatch.setattr("torch.distributed.destroy_process_group", lambda: None)
+    request = Request(
+        str(random_ensemble.config), str(random_ensemble.raw), predictions=str(tmp_path), launcher="pytorch"
+    )
+    assert ensemble(request) is None
+    assert not list(tmp_path.iterdir())
