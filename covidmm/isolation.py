@@ -93,6 +93,7 @@ class IsolatedReader:
     def _start(self) -> subprocess.Popen:
         child = subprocess.Popen(
             [sys.executable, "-m", "covidmm.isolation", str(self.memory_bytes)],
+            cwd=Path(__file__).parents[1],  # -m imports from the current folder first, which may be one of data
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # warnings of decoders may quote headers

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turn other projects' checkpoints into ones that covidmm's models load, without executing them."""
+"""Turn other projects' checkpoints into ones that covidmm loads, without executing them unless told to trust one."""
 
 import _bootstrap  # noqa: F401
 
@@ -20,6 +20,12 @@ def parser() -> argparse.ArgumentParser:
     yolov5.add_argument("--num-classes", type=int, help="leave the head out if the file has another number of classes")
     kinds.add_parser("torchvision", parents=[files], help="a ResNet or ResNeXt backbone of torchvision (.pth)")
     kinds.add_parser("timm", parents=[files], help="a ResNet or ResNeXt backbone of timm (.pth, .bin, .safetensors)")
+    plain = kinds.add_parser("plain", parents=[files], help="the tensors of any file that torch wrote, names unchanged")
+    plain.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="unpickle the file: THIS RUNS THE CODE OF WHOEVER MADE IT; for files of your own that are refused without",
+    )
     return top
 
 
@@ -29,6 +35,8 @@ def main() -> None:
 
     if arguments.kind == "yolov5":
         lines = conversion.convert_yolov5(arguments.source, arguments.out, arguments.num_classes)
+    elif arguments.kind == "plain":
+        lines = conversion.convert_plain(arguments.source, arguments.out, arguments.trust_checkpoint)
     else:
         lines = conversion.convert_resnet(arguments.source, arguments.out, arguments.kind)
     print("\n".join(lines))

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -129,16 +129,30 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 def _start_server(context: multiprocessing.context.ForkServerContext) -> None:
     """Have the processes' server import what it needs: with ctrl-C meanwhile it, or a worker, ends in a traceback.
 
-    It is held back for that half second here, and for good in the server, which inherits this.
+    It is held back for that half second here, and for good in the server, which inherits this. Python starts tracker
+    and server with ``-c``, and so would import a ``threading.py`` of the current folder, which may be one of data.
     """
-    resource_tracker.ensure_running()  # when it starts later, it lets the signal through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with _elsewhere():
+        resource_tracker.ensure_running()  # when it starts later, it lets the signal through again
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            first = context.Process(target=int)
+            first.start()
+            first.join()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _elsewhere() -> Iterator[None]:
+    """Make the folder of the package the current one; processes that are started for jobs return by themselves."""
+    here = os.open(".", os.O_RDONLY)
     try:
-        first = context.Process(target=int)
-        first.start()
-        first.join()
+        os.chdir(Path(__file__).parents[2])
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.fchdir(here)
+        os.close(here)
 
 
 def _start() -> None:

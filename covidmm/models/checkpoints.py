@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,10 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"it holds {found.group(1)}" if found else "it is damaged or holds foreign objects"
-        raise CheckpointError(f"{path}: refused, cannot be read with weights only ({what})") from error
+        raise CheckpointError(
+            f"{path}: refused, cannot be read with weights only ({what}); "
+            f"`tools/convert_checkpoint.py plain {shlex.quote(str(path))} OUT.pth` takes the tensors out"
+        ) from error
     except (RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged checkpoint ({_first_line(error)})") from error
 

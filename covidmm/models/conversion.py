@@ -15,7 +15,7 @@ from torch import Tensor
 from covidmm.atomic import write_if_changed
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.models.checkpoints import Coverage, coverage, read_checkpoint, state_of
-from covidmm.models.foreign import read_foreign_checkpoint
+from covidmm.models.foreign import RefusedError, read_foreign_checkpoint, read_trusted_checkpoint
 from covidmm.models.yolov5.conversion import convert_state, without_head
 
 
@@ -85,6 +85,34 @@ def convert_resnet(source: Path, out: Path, kind: str) -> list[str]:
         f"a matching model: {filled}",
         _write(out, backbone, source, what),
     ]
+
+
+def convert_plain(source: Path, out: Path, trusted: bool = False) -> list[str]:
+    """Take the tensors out of any checkpoint, under the names that they have.
+
+    Args:
+        source: a file that torch wrote, with a state dict or a whole model in it.
+        out: the file to write, which is read with weights only.
+        trusted: unpickle the file, and so run what its author put into it, where the reader that runs nothing refuses.
+            A warning says so first.
+
+    Returns:
+        Lines that say what was read and written.
+
+    Raises:
+        CheckpointError: as :func:`convert_yolov5`.
+    """
+    _check_out(source, out)
+    if trusted:
+        state = read_trusted_checkpoint(source)
+    else:
+        try:
+            state = read_foreign_checkpoint(source)
+        except RefusedError as error:
+            raise RefusedError(
+                f"{error}; --trust-checkpoint unpickles it all the same, and so runs what its author put into it"
+            ) from error
+    return [f"{source}: {len(state)} tensors", _write(out, state, source, "plain, unpickled" if trusted else "plain")]
 
 
 def _matching_resnet(state: Mapping[str, Tensor]) -> tuple[str, Coverage]:

@@ -6,6 +6,7 @@ file names. Here every foreign class becomes an inert stub, and whatever else th
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import sys
@@ -18,9 +19,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from covidmm.errors import CheckpointError
+
+
+class RefusedError(CheckpointError):
+    """A checkpoint that could only be read by running what it holds."""
 
 
 class _Refused(pickle.UnpicklingError):
@@ -169,23 +174,57 @@ def read_foreign_checkpoint(path: str | Path) -> dict[str, Tensor]:
         Floating-point tensors as float32, counters as they are; each with memory of its own.
 
     Raises:
-        CheckpointError: missing or damaged; naming a function or an object that is not a layer; without a model.
+        RefusedError: naming a function or an object that is not a layer.
+        CheckpointError: missing or damaged, or without a model.
         OSError: the file may not be read.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint")
-    data = path.read_bytes()
+    path, data = _content(path)
     try:
         state = _read(data)
     except _Refused as error:
-        raise CheckpointError(f"{path}: refused, {error}") from error
+        raise RefusedError(f"{path}: refused, {error}") from error
     except Exception as error:  # a damaged pickle can raise anything
         cause = (str(error).splitlines() or [""])[0]
         raise CheckpointError(f"{path}: damaged checkpoint ({type(error).__name__}: {cause})") from error
     if not state:
         raise CheckpointError(f"{path}: holds no model")
     return state
+
+
+def read_trusted_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """As :func:`read_foreign_checkpoint`, by unpickling: **this runs what whoever made the file put into it.**
+
+    It says so on stderr first, with the file's SHA-256. Nothing but ``tools/convert_checkpoint.py --trust-checkpoint``
+    calls it.
+
+    Raises:
+        CheckpointError: missing, without a model, or one that this environment cannot unpickle.
+        OSError: the file may not be read.
+    """
+    path, data = _content(path)
+    print(
+        f"warning: --trust-checkpoint: unpickling {path} (sha256 {hashlib.sha256(data).hexdigest()}) runs the code of "
+        "whoever made it, with all that you may do",
+        file=sys.stderr,
+        flush=True,
+    )
+    try:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
+    except Exception as error:
+        cause = (str(error).splitlines() or [""])[0]
+        raise CheckpointError(f"{path}: cannot be unpickled here ({type(error).__name__}: {cause})") from error
+    model = _model_in(content)
+    state = model.state_dict() if isinstance(model, nn.Module) else model
+    if not isinstance(state, Mapping) or not (found := _state_of(state)):
+        raise CheckpointError(f"{path}: holds no model")
+    return {name: _plain(value) for name, value in found.items()}
+
+
+def _content(path: str | Path) -> tuple[Path, bytes]:
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    return path, path.read_bytes()
 
 
 def _read(data: bytes) -> dict[str, Tensor]:

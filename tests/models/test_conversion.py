@@ -1,6 +1,10 @@
 """Checkpoint files in and out, and the tool as a process."""
 
 import errno
+import hashlib
+import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +18,7 @@ from mmengine.registry import init_default_scope
 
 from covidmm.errors import CheckpointError
 from covidmm.models.checkpoints import read_checkpoint
-from covidmm.models.conversion import convert_resnet, convert_yolov5
+from covidmm.models.conversion import convert_plain, convert_resnet, convert_yolov5
 
 TOOL = Path(__file__).parents[2] / "tools/convert_checkpoint.py"
 
@@ -149,3 +153,59 @@ def test_the_tool_says_one_line_and_writes_nothing_when_it_refuses(tmp_path):
     assert result.stderr.strip().endswith("not a YOLOv5 detector: no detection head at layer 24 (P5) or 33 (P6)")
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out.pth").exists()
+
+
+class Needy:
+    """Needs to be made by a call, so that nothing but unpickling gives it."""
+
+    def __reduce__(self):
+        return os.getcwd, ()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_tensors_of_any_file_are_taken_out_under_their_names(resnet, tmp_path, whole):
+    torch.save(resnet if whole else {"state_dict": resnet.state_dict(), "epoch": 3}, tmp_path / "a.pt")
+    convert_plain(tmp_path / "a.pt", tmp_path / "b.pth")
+    found = read_checkpoint(tmp_path / "b.pth")["state_dict"]
+    assert found.keys() == resnet.state_dict().keys()
+    assert all(torch.equal(found[name], value) for name, value in resnet.state_dict().items())
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_trust_unpickles_and_says_so(resnet, tmp_path, capsys, whole):
+    content = resnet if whole else {"state_dict": resnet.state_dict(), "needy": Needy()}
+    torch.save(content, tmp_path / "a.pt")
+    if not whole:
+        with pytest.raises(CheckpointError, match=r"it names posix\.getcwd; --trust-checkpoint unpickles it"):
+            convert_plain(tmp_path / "a.pt", tmp_path / "b.pth")
+        assert not (tmp_path / "b.pth").exists()
+    assert capsys.readouterr().err == ""
+    convert_plain(tmp_path / "a.pt", tmp_path / "b.pth", trusted=True)
+    digest = hashlib.sha256((tmp_path / "a.pt").read_bytes()).hexdigest()
+    warning = capsys.readouterr().err
+    assert warning.startswith(f"warning: --trust-checkpoint: unpickling {tmp_path / 'a.pt'} (sha256 {digest}) runs")
+    assert read_checkpoint(tmp_path / "b.pth")["state_dict"].keys() == resnet.state_dict().keys()
+
+
+@pytest.mark.parametrize("content", [b"", b"text", {"needy": 1}, {"model": 3}, [torch.ones(1)]])
+def test_trust_does_not_make_a_model_of_nothing(tmp_path, content):
+    if isinstance(content, bytes):
+        (tmp_path / "a.pt").write_bytes(content)
+    else:
+        torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"a\.pt: (cannot be unpickled here|holds no model)"):
+        convert_plain(tmp_path / "a.pt", tmp_path / "b.pth", trusted=True)
+
+
+def test_a_refusal_names_the_command_that_helps(resnet, tmp_path):
+    """The command as it is printed, run."""
+    torch.save(resnet, tmp_path / "a model.pt")
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(tmp_path / "a model.pt")
+    command = re.search(r"`(tools/convert_checkpoint\.py .*)`", str(caught.value))[1].replace("OUT.pth", "b.pth")
+    ended = subprocess.run(
+        [sys.executable, TOOL, *shlex.split(command)[1:]],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert read_checkpoint(tmp_path / "b.pth")["state_dict"].keys() == resnet.state_dict().keys()

@@ -1,0 +1,128 @@
+"""A checkpoint that would run something when it is unpickled, at every door that takes one: nothing runs."""
+
+import io
+import os
+import pickle
+import tarfile
+from dataclasses import replace
+
+import pytest
+import torch
+
+from covidmm.audit import attention
+from covidmm.engine.config import load_config
+from covidmm.errors import CheckpointError
+from covidmm.inference.detector import Detector
+from covidmm.inference.export import to_onnx
+from covidmm.jobs.ensemble import Request, ensemble
+from covidmm.jobs.models import evaluate, train
+from covidmm.models.conversion import convert_plain, convert_resnet, convert_yolov5
+from covidmm.models.publishing import publish
+from covidmm.reports.labels import attention_pictures
+from covidmm.studies.network import NetworkClassifier
+
+STUDY = "configs/phantom/study_r18_phantom.py"
+FRCNN = "configs/phantom/frcnn_r18_phantom.py"
+QUICK = ["train_cfg.max_epochs=1", *(f"{split}_dataloader.num_workers=0" for split in ("train", "val", "test"))]
+
+
+class Evil:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, victim):
+        self.victim = str(victim)
+
+    def __reduce__(self):
+        return os.mkdir, (self.victim,)
+
+
+def tarred(content):
+    """torch's oldest format: a tar, whose pickles torch unpacks."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in ("sys_info", "pickle", "storages", "tensors"):
+            data = pickle.dumps(content)
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def saved(zipped):
+    def write(content):
+        buffer = io.BytesIO()
+        torch.save(content, buffer, _use_new_zipfile_serialization=zipped)
+        return buffer.getvalue()
+
+    return write
+
+
+FORMATS = {"zip": saved(True), "legacy": saved(False), "pickle": pickle.dumps, "tar": tarred}
+# these read files in their own way; all others read them as one of these does
+READERS = ("load_from", "Pretrained", "publish", "convert yolov5", "convert torchvision", "convert plain")
+
+
+@pytest.fixture(autouse=True)
+def surroundings(random_ensemble, tmp_path, monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+    monkeypatch.setenv("COVIDMM_CHECKPOINTS", str(tmp_path / "store"))
+    monkeypatch.setenv("SIIM_ROOT", str(random_ensemble.prepared))
+
+
+def doors(random_ensemble, tmp_path):
+    """Every call of covidmm's that reads a checkpoint ``evil.pth``, which lies in the store and is an epoch's, too."""
+    evil, run, out = tmp_path / "store/evil.pth", tmp_path / "run", tmp_path / "out.pth"
+    member = random_ensemble.members["yolo"]
+    request = Request(
+        str(random_ensemble.config),
+        str(random_ensemble.raw),
+        predictions=str(tmp_path / "predictions"),
+        cfg_options=(f"members.yolo.checkpoint={evil}",),
+    )
+    return {
+        "load_from": lambda: train(STUDY, run, options=[*QUICK, f"load_from={evil}"]),
+        "load_from of the store": lambda: train(STUDY, run, options=[*QUICK, "load_from=covidmm://evil"]),
+        "resume": lambda: train(STUDY, tmp_path / "resumed", True, options=QUICK),
+        "resume from a file": lambda: train(STUDY, run, evil, options=QUICK),
+        "Pretrained": lambda: train(
+            STUDY, run, options=[*QUICK, "model.init_cfg.type=Pretrained", f"model.init_cfg.checkpoint={evil}"]
+        ),
+        "test": lambda: evaluate(STUDY, evil, run, options=QUICK),
+        "test of a work dir": lambda: evaluate(STUDY, tmp_path / "resumed", run, options=QUICK),
+        "export": lambda: to_onnx(FRCNN, str(evil)),
+        "publish": lambda: publish(evil, "name"),
+        "convert yolov5": lambda: convert_yolov5(evil, out),
+        "convert torchvision": lambda: convert_resnet(evil, out, "torchvision"),
+        "convert plain": lambda: convert_plain(evil, out),
+        "member": lambda: Detector(replace(member, checkpoint=str(evil)), "yolo"),
+        "member of the store": lambda: Detector(replace(member, checkpoint="covidmm://evil"), "yolo"),
+        "ensemble": lambda: ensemble(request),
+        "study classifier": lambda: NetworkClassifier(STUDY, str(evil)),
+        "pictures of attention": lambda: next(attention_pictures(load_config(STUDY), evil)),
+        "audit": lambda: attention._classifier(STUDY, str(evil)),
+    }
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.filterwarnings("ignore")
+def test_nothing_runs_at_any_door(random_ensemble, tmp_path, form):
+    victim = tmp_path / "victim"
+    data = FORMATS[form]({"state_dict": {"a": torch.ones(1)}, "meta": {"epoch": 1}, "extra": Evil(victim)})
+    for path in (tmp_path / "store/evil.pth", tmp_path / "resumed/epoch_1.pth"):
+        path.parent.mkdir()
+        path.write_bytes(data)
+    (tmp_path / "resumed/last_checkpoint").write_text(str(tmp_path / "resumed/epoch_1.pth"))
+    every = doors(random_ensemble, tmp_path)
+    for name, door in every.items() if form == "zip" else ((name, every[name]) for name in READERS):
+        with pytest.raises(CheckpointError) as caught:
+            door()
+        assert "\n" not in str(caught.value), name
+        assert not victim.exists(), name
+    assert not (tmp_path / "out.pth").exists()
+
+
+def test_the_same_file_would_have_run_it(tmp_path):
+    victim = tmp_path / "victim"
+    torch.save({"extra": Evil(victim)}, tmp_path / "evil.pth")
+    torch.load(tmp_path / "evil.pth", weights_only=False)
+    assert victim.is_dir()
