@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import stat
 import zlib
 from pathlib import Path
@@ -10,6 +12,23 @@ from pathlib import Path
 MAX_BYTES = 2**29
 
 _CHUNK = 2**20
+
+
+class BoundedFile(io.BufferedReader):
+    """A file of which no read asks for more memory than the rest of it needs.
+
+    Python makes room for as many bytes as are asked for before it reads, and a DICOM element may say that it has 4 GB.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._bytes = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next ``size`` bytes, or what there is."""
+        if size is not None and size > _CHUNK:
+            size = max(0, min(size, self._bytes - self.tell()))
+        return super().read(size)
 
 
 def require_file(path: Path) -> None:
@@ -30,7 +49,7 @@ def require_deflated_size(path: Path) -> None:
     from pydicom.filereader import _read_file_meta_info, read_preamble
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-    with path.open("rb") as file:
+    with BoundedFile(path) as file:
         read_preamble(file, force=True)
         # the very function that decides whether pydicom unpacks
         if _read_file_meta_info(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:

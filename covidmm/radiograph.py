@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.errors import RadiographError
-from covidmm.files import require_deflated_size, require_file
+from covidmm.files import BoundedFile, require_deflated_size, require_file
 from covidmm.grey import grey_of_stored, luminance, stretch, stretch_parts
 
 if TYPE_CHECKING:
@@ -221,10 +221,12 @@ def _dataset(path: Path, header_only: bool = False) -> Dataset:
     if header_only:
         options["specific_tags"] = list(_HEADER_TAGS)
     try:
-        return pydicom.dcmread(path, **options)
+        with BoundedFile(path) as file:
+            return pydicom.dcmread(file, **options)
     except InvalidDicomError:
         # Old files lack the preamble. Whatever else lacks it has no image attributes either.
-        dataset = pydicom.dcmread(path, force=True, **options)
+        with BoundedFile(path) as file:
+            dataset = pydicom.dcmread(file, force=True, **options)
         if "Rows" not in dataset or "SOPClassUID" not in dataset:
             raise ValueError("is neither DICOM nor PNG, JPEG or TIFF") from None
         dataset.ensure_file_meta()

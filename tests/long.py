@@ -58,7 +58,14 @@ def mutants_row(count: int, seed: int, keep: Path | None) -> Row:
     for name, end in tally.findings.items():
         print(f"mutants: {name}: {end}", file=sys.stderr)
     ends = tally.ends
-    shown = f"{ends['image']} images, {ends['refused']} refused, {ends['crash']} crashes, {ends['hang']} hangs"
+    words = {
+        "image": "images",
+        "refused": "refused",
+        "crash": "crashes",
+        "hang": "hangs",
+        "out of memory": "over 2 GiB",
+    }
+    shown = ", ".join(f"{ends[end]} {word}" for end, word in words.items())
     return "mutants of valid files", f"{count} tried: {shown}", not tally.findings
 
 

@@ -1,13 +1,14 @@
 """What is asked of files before they are read."""
 
 import os
+import tracemalloc
 import zlib
 
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from covidmm import files
-from covidmm.files import require_deflated_size, require_file
+from covidmm.files import BoundedFile, require_deflated_size, require_file
 from tests.corpus.valid import dataset, saved
 
 
@@ -42,3 +43,18 @@ def test_a_deflated_file_is_measured_before_it_is_unpacked(tmp_path, monkeypatch
     require_deflated_size(path)
     path.write_bytes(zlib.compress(bytes(10**6)))
     require_deflated_size(path)  # no DICOM at all: nothing would unpack it
+
+
+def test_a_read_asks_for_no_more_memory_than_the_file_needs(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(100)))
+    with BoundedFile(path) as file:
+        assert file.read(10) == bytes(range(10))
+        tracemalloc.start()
+        assert file.read(2**32 - 2) == bytes(range(10, 100))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**20
+        assert file.read(2**32 - 2) == b""
+        file.seek(90)
+        assert file.read() == bytes(range(90, 100))

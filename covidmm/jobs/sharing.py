@@ -90,7 +90,6 @@ class RankMapper:
 
 def serve() -> None:
     """Do what the first process's :class:`RankMapper` asks for, until it dismisses."""
-    import mmdet.models  # noqa: F401 - takes seconds, while the first process reads its folder
     from mmengine.dist import broadcast_object_list, gather_object
 
     asked: list[Any] = [None]

@@ -62,6 +62,7 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
 
     Raises:
         CheckpointError: missing, damaged, or holding objects that only unpickling could make.
+        OSError: the file may not be read.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -76,7 +77,9 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
             f"{path}: refused, cannot be read with weights only ({what}); "
             f"`tools/convert_checkpoint.py plain {shlex.quote(str(path))} OUT.pth` takes the tensors out"
         ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
         raise CheckpointError(f"{path}: damaged checkpoint ({_first_line(error)})") from error
 
 

@@ -15,6 +15,8 @@ from tests.corpus.valid import valid_files
 
 #: What a reader is allowed for one mutant.
 SECONDS, MEMORY_BYTES = 5.0, 2 * 2**30
+#: What the isolated reader says by itself, and what that means: each is a finding.
+_FINDINGS = {"ended its decoder": "crash", "takes longer": "hang", "does not fit into memory": "out of memory"}
 _EXTREMES = (b"\x00" * 4, b"\xff" * 4, b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\x01\x00\x00\x00")
 
 
@@ -52,7 +54,7 @@ def read_mutants(count: int, seed: int, keep: Path | None = None) -> Tally:
         for name, content in mutants(count, seed):
             end = _end(reader, name, content)
             tally.ends[end] += 1
-            if end in ("crash", "hang"):
+            if end in _FINDINGS.values():
                 tally.findings[name] = end
                 if keep is not None:
                     (keep / name).write_bytes(content)
@@ -65,13 +67,7 @@ def _end(reader: IsolatedReader, name: str, content: bytes) -> str:
     except RadiographError as error:
         # the isolated reader's own words; all else comes from covidmm.radiograph
         cause = str(error).removeprefix(f"{name}: ")
-        return (
-            "crash"
-            if cause.startswith("ended its decoder")
-            else "hang"
-            if cause.startswith("takes longer")
-            else "refused"
-        )
+        return next((end for words, end in _FINDINGS.items() if cause.startswith(words)), "refused")
     return "image"
 
 

@@ -1,5 +1,6 @@
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -170,3 +171,14 @@ def test_the_old_name_of_torchvision_s_weights_is_read_like_the_new_one():
 
     with pytest.raises(CheckpointError, match="torchvision://nothing: torchvision has no weights named 'nothing'"):
         CheckpointLoader.load_checkpoint("modelzoo://nothing")
+
+
+def test_a_key_that_the_old_format_does_not_explain_is_damage(tmp_path):
+    """Found by ``make fuzz``: PyTorch asserts here."""
+    torch.save({"state_dict": {"a": torch.ones(2)}}, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    data = (tmp_path / "a.pth").read_bytes()
+    key = re.findall(rb"\d{8,}", data)[-1]
+    place = data.rindex(key)
+    (tmp_path / "a.pth").write_bytes(data[:place] + b"1" * len(key) + data[place + len(key) :])
+    with pytest.raises(CheckpointError, match=r"a\.pth: damaged checkpoint \(storage key .* not found"):
+        read_checkpoint(tmp_path / "a.pth")
