@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of what reads files from outside: ``make fuzz``, which brings atheris.
 
-Any exception that is none of covidmm's, any attempt to start a process, open a connection, or change the disk, five seconds
-for one input, and memory over the bound are findings: libFuzzer ends there and leaves the input behind.
+Any exception that is none of covidmm's, any attempt to start a process, open a connection, or change the disk, five
+seconds for one input, and memory over the bound are findings: libFuzzer ends there and leaves the input behind.
 """
 
 from __future__ import annotations

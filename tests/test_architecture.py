@@ -11,7 +11,7 @@ PACKAGE = ROOT / "covidmm"
 ORDER = [
     {"processes", "stopping"},
     {"errors", "atomic", "ops", "spreadsheet", "__init__"},
-    {"grey", "codestreams", "files"},
+    {"grey", "codestreams", "files", "provenance"},
     {"radiograph"},
     {"findings", "isolation"},
     {"predictions", "structured_report"},

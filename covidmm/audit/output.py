@@ -13,11 +13,11 @@ from typing import Any
 
 import cv2
 
-import covidmm
 from covidmm import radiograph
 from covidmm.atomic import json_bytes, write_bytes
 from covidmm.audit.outcome import Check, Table, worst
 from covidmm.errors import DataError
+from covidmm.provenance import versions
 from covidmm.spreadsheet import csv_bytes
 
 _DIGITS = 6
@@ -43,7 +43,7 @@ def write_audit(
     """
     tables = {file_name(table): csv_bytes(table.columns, table.rows) for check in checks for table in check.tables}
     content = {
-        "covidmm": covidmm.__version__,
+        "versions": versions(),
         "data": [_identity(folder) for folder in folders],
         "level": worst([check.level for check in checks]).label,
         "checks": {

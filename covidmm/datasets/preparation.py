@@ -12,7 +12,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-import covidmm
 from covidmm.atomic import json_bytes, write_bytes, write_if_changed
 from covidmm.datasets import coco, duplicates, nih_labels, rsna_labels, siim_labels, splits
 from covidmm.datasets.coco import Image
@@ -23,6 +22,7 @@ from covidmm.datasets.samples import Issue, LabelledFolder, Sample
 from covidmm.datasets.summary import Summary
 from covidmm.datasets.workers import WorkerCrashedError, run_each
 from covidmm.errors import DataError, RadiographError
+from covidmm.provenance import versions
 
 LAYOUTS = ("siim", "rsna", "nih")
 MANIFEST = "prepared.json"
@@ -216,7 +216,7 @@ def _write_annotations(layout: str, out: Path, plan: _Plan, labels: LabelledFold
         write_if_changed(folder / f"{split}.json", data)
     manifest = {
         "layout": layout,
-        "covidmm": covidmm.__version__,
+        "versions": versions(),
         "options": {
             "max_size": options.max_size,
             "seed": options.seed,

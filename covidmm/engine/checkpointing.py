@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
@@ -17,6 +18,7 @@ from mmengine.runner import BaseLoop, Runner
 from covidmm.atomic import write_bytes
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.models.checkpoints import checkpoint_file, coverage, read_checkpoint, require_coverage, state_of
+from covidmm.provenance import manifest_digest, resolved_sha256, versions
 
 _EPOCH_FILE = re.compile(r"epoch_(\d+)\.pth")
 
@@ -88,6 +90,7 @@ class ResumableCheckpointHook(CheckpointHook):
         hub["runtime_info"] = _plain(hub["runtime_info"])
         hub["resumed_keys"] = dict(hub["resumed_keys"])
         checkpoint["meta"] = _plain(checkpoint["meta"])
+        checkpoint["meta"]["provenance"] = _origin(runner.cfg)
         checkpoint["meta"]["val_metrics"] = hub["runtime_info"].get("metrics_of_validation", {})
         checkpoint["param_schedulers"] = _plain(checkpoint.get("param_schedulers", []))
 
@@ -139,6 +142,19 @@ def trained_file(name: str | Path) -> Path:
 def stored_val_metrics(path: Path) -> dict[str, float]:
     """The validation metrics, the chosen confidence threshold among them, that a checkpoint carries."""
     return dict(read_checkpoint(path).get("meta", {}).get("val_metrics", {}))
+
+
+def _origin(cfg: Config) -> dict[str, Any]:
+    """What a training came from; the data's hash is None where its folder has no ``prepared.json``."""
+    dataset = cfg.get("train_dataloader", {}).get("dataset", {})
+    while "dataset" in dataset:  # wrapped
+        dataset = dataset.dataset
+    manifest = Path(dataset.get("data_root", "")) / "prepared.json"
+    return {
+        "data_sha256": manifest_digest(manifest) if manifest.is_file() else None,
+        "config_resolved_sha256": resolved_sha256(cfg.to_dict()),
+        "versions": versions(),
+    }
 
 
 def _validates(runner: Runner, epoch: int) -> bool:

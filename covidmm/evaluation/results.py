@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from covidmm import __version__
 from covidmm.atomic import json_bytes, write_bytes
 from covidmm.errors import DataError
+from covidmm.provenance import git_revision, manifest_digest, resolved_sha256, sha256, versions
 
-_DISTRIBUTIONS = {
-    "torch": ("torch",),
-    "torchvision": ("torchvision",),
-    "mmdet": ("onedl-mmdetection", "mmdet"),
-    "mmcv": ("onedl-mmcv", "mmcv", "mmcv-lite"),
-    "mmengine": ("onedl-mmengine", "mmengine"),
-    "pycocotools": ("pycocotools",),
-    "faster-coco-eval": ("faster-coco-eval",),
-}
 _COLUMNS = {
     "mAP@.50": "mAP_50",
     "mAP@.50:.95": "mAP",
@@ -74,11 +62,14 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     return content
 
 
-def provenance(config: str | Path, checkpoint: str | Path, annotations: str | Path) -> dict[str, Any]:
+def provenance(
+    config: str | Path, resolved: Mapping[str, Any], checkpoint: str | Path, annotations: str | Path
+) -> dict[str, Any]:
     """What a result came from: config, hashes of checkpoint and annotations, versions and machine.
 
     Args:
         config: config file.
+        resolved: what it says, with its bases and overrides.
         checkpoint: checkpoint file.
         annotations: annotation file of the evaluated split. Where ``prepared.json`` lies above it, its
             digest of the whole data set, pixels included, comes along as ``prepared_sha256``.
@@ -89,6 +80,7 @@ def provenance(config: str | Path, checkpoint: str | Path, annotations: str | Pa
     found = {
         "config": str(config),
         "config_sha256": sha256(config),
+        "config_resolved_sha256": resolved_sha256(resolved),
         "checkpoint": str(checkpoint),
         "checkpoint_sha256": sha256(checkpoint),
         "data": str(annotations),
@@ -98,17 +90,10 @@ def provenance(config: str | Path, checkpoint: str | Path, annotations: str | Pa
     }
     manifest = Path(annotations).parent.parent / "prepared.json"
     if manifest.is_file():
-        found["prepared_sha256"] = _manifest_digest(manifest)
+        found["prepared_sha256"] = manifest_digest(manifest)
     if revision := git_revision():
         found["git_revision"] = revision
     return found
-
-
-def _manifest_digest(manifest: Path) -> str:
-    try:
-        return str(json.loads(manifest.read_text())["data_sha256"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{manifest}: no JSON with a data_sha256; prepare the data set again") from error
 
 
 def machine() -> dict[str, Any]:
@@ -120,50 +105,6 @@ def machine() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-def git_revision() -> str | None:
-    """The commit of the checkout that this code runs from, with ``+changes`` where it was edited.
-
-    None for an installed package, or where git is not there.
-    """
-    here = Path(__file__).resolve().parents[2]
-    if not (here / ".git").exists():
-        return None
-    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def sha256(path: str | Path) -> str:
-    """The SHA-256 of a file, as hex digits.
-
-    Raises:
-        DataError: there is no such file.
-    """
-    digest = hashlib.sha256()  # hashlib.file_digest would need Python 3.11
-    try:
-        with Path(path).open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    return digest.hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Versions of covidmm and of what it stands on."""
-    found = {"covidmm": __version__, "python": platform.python_version()}
-    for name, candidates in _DISTRIBUTIONS.items():
-        for candidate in candidates:
-            try:
-                found[name] = importlib.metadata.version(candidate)
-                break
-            except importlib.metadata.PackageNotFoundError:
-                continue
-    return found
 
 
 def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:

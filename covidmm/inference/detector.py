@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from covidmm.ensembles.config import Backend, Member
 from covidmm.errors import CheckpointError, ConfigError
-from covidmm.evaluation.results import sha256
 from covidmm.findings import Detections
+from covidmm.provenance import sha256
 from covidmm.radiograph import Radiograph
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from covidmm.ensembles.config import Backend, Member
 from covidmm.errors import CheckpointError, DataError
 from covidmm.findings import Detections
 from covidmm.inference.detector import Detector, made_from
+from covidmm.provenance import versions
 from covidmm.radiograph import Radiograph, of_array
 
 #: The first opset whose RoiAlign samples as ``aligned=True`` does.
@@ -193,6 +194,7 @@ def _metadata(config: str, checkpoint: str, cfg: Any) -> dict[str, Any]:
     preprocessor = cfg.model.data_preprocessor
     return {
         **{key: made[key] for key in ("config", "config_sha256", "checkpoint_sha256")},
+        "versions": versions(),
         "classes": list(classes),
         **{key: preprocessor.get(key) for key in ("mean", "std", "bgr_to_rgb", "pad_value")},
     }

@@ -11,7 +11,7 @@ from mmengine.logging import MMLogger
 
 import covidmm.ensembles
 import covidmm.studies
-from covidmm.atomic import write_bytes
+from covidmm.atomic import json_bytes, write_bytes
 from covidmm.datasets.cases import read_cases
 from covidmm.datasets.workers import Mapper
 from covidmm.ensembles.config import EnsembleConfig, load_ensemble
@@ -97,6 +97,7 @@ def _ensemble(request: Request, mapping: Mapper) -> Outcome:
     out = Path(request.out) if request.out else outcome.run.folder / "submission.csv"
     with outcome.run.timed("write"):
         submit(outcome, out, *rules)
+        write_bytes(out.with_name(f"{out.name}.json"), json_bytes(outcome.origin(), indent=2))
     _report(outcome, out, time.monotonic() - started)
     if request.sr:
         _report_structured(outcome, request.sr, request.sr_threshold)

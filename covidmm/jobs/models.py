@@ -140,7 +140,7 @@ class Evaluation:
         """Add sections, the seconds and the provenance of this run to ``metrics.json``."""
         from covidmm.evaluation.results import provenance, write_metrics
 
-        origin = {name: provenance(self.config, self.weights, annotations)}
+        origin = {name: provenance(self.config, self.cfg.to_dict(), self.weights, annotations)}
         write_metrics(self.metrics, **sections, seconds={f"test_{name}": self.seconds}, provenance=origin)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from covidmm.errors import DataError
 from covidmm.jobs.fusion import ENSEMBLE, fuse_folder
 from covidmm.jobs.prediction import FolderRun, classify_studies, predict_members
 from covidmm.plugins import PluginManager
 from covidmm.predictions import Predictions
+from covidmm.provenance import sha256, versions
 
 
 @dataclass
@@ -32,6 +34,19 @@ class Outcome:
     def detectors(self) -> dict[str, Predictions]:
         """Members and ensemble by name."""
         return {**self.members, ENSEMBLE: self.fused}
+
+    def origin(self) -> dict[str, Any]:
+        """What the findings came from: config, models, data, versions; the same for the same command."""
+        config, cases = self.run.config, self.run.cases
+        return {
+            "config": str(config.path),
+            "config_sha256": sha256(config.path),
+            "strategy": dict(config.strategy),
+            "members": {name: dict(one.made_from) for name, one in self.members.items()},
+            "data": str(cases.source),
+            "data_sha256": cases.sha256,
+            "versions": versions(),
+        }
 
 
 def run_folder(run: FolderRun, manager: PluginManager) -> Outcome:

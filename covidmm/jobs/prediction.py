@@ -190,7 +190,7 @@ def _read_studies(path: Path) -> dict[str, Any] | None:
 def _named(config: Any) -> Any:
     """A plugin's config with the hash of every checkpoint that it names."""
     from covidmm.engine.checkpointing import trained_file
-    from covidmm.evaluation.results import sha256
+    from covidmm.provenance import sha256
 
     if isinstance(config, Mapping):
         named = {key: _named(value) for key, value in config.items()}

@@ -106,19 +106,13 @@ def _coco_ranking(predictions: Predictions, truth: Truth, studies: Mapping[str, 
 
 
 def provenance(outcome: Outcome) -> dict[str, Any]:
-    """What the ensemble's results came from."""
-    from covidmm.evaluation.results import git_revision, machine, sha256, versions
+    """What the ensemble's results came from, and on what machine."""
+    from covidmm.evaluation.results import machine
+    from covidmm.provenance import git_revision
 
-    config = outcome.run.config
     return {
-        "config": str(config.path),
-        "config_sha256": sha256(config.path),
-        "strategy": dict(config.strategy),
-        "members": {name: dict(one.made_from) for name, one in outcome.members.items()},
-        "data": str(outcome.run.cases.source),
-        "data_sha256": outcome.run.cases.sha256,
+        **outcome.origin(),
         "bootstrap": {"resamples": RESAMPLES, "level": LEVEL, "over": "studies"},
-        "versions": versions(),
         "machine": machine(),
         "git_revision": git_revision(),
     }

@@ -72,6 +72,7 @@ def _card(meta: dict[str, Any], checkpoint: Path, part: str, data: bytes) -> dic
         "epoch": meta.get("epoch"),
         "seed": meta.get("seed"),
         "data": sorted(set(roots)),
+        "provenance": meta.get("provenance"),
         "classes": list((meta.get("dataset_meta") or {}).get("classes", ())),
         "validation": {key: value for key, value in meta.get("val_metrics", {}).items() if math.isfinite(value)},
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -17,7 +17,7 @@ from covidmm.datasets.preparation import MANIFEST
 from covidmm.datasets.splits import SPLITS
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import corners
-from covidmm.evaluation.results import sha256
+from covidmm.provenance import sha256
 
 _REQUIRED = ("id", "file_name", "width", "height", "original_width", "original_height", "image_id", "study_id")
 

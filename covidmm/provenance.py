@@ -1,0 +1,96 @@
+"""What an output came from: hashes of data and config, and versions."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from covidmm import __version__
+from covidmm.errors import DataError
+
+_DISTRIBUTIONS = {
+    "numpy": ("numpy",),
+    "opencv": ("opencv-python-headless", "opencv-python"),
+    "pillow": ("pillow",),
+    "pydicom": ("pydicom",),
+    "torch": ("torch",),
+    "torchvision": ("torchvision",),
+    "mmdet": ("onedl-mmdetection", "mmdet"),
+    "mmcv": ("onedl-mmcv", "mmcv", "mmcv-lite"),
+    "mmengine": ("onedl-mmengine", "mmengine"),
+    "pycocotools": ("pycocotools",),
+    "faster-coco-eval": ("faster-coco-eval",),
+}
+#: What a config says of a run's place and way, not of its result.
+_PLACES = ("work_dir", "launcher", "resume", "load_from", "log_level", "visualizer", "vis_backends", "env_cfg")
+
+
+def versions() -> dict[str, str]:
+    """Versions of covidmm and of what it stands on."""
+    found = {"covidmm": __version__, "python": platform.python_version()}
+    for name, candidates in _DISTRIBUTIONS.items():
+        for candidate in candidates:
+            try:
+                found[name] = importlib.metadata.version(candidate)
+                break
+            except importlib.metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file, as hex digits.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    digest = hashlib.sha256()  # hashlib.file_digest would need Python 3.11
+    try:
+        with Path(path).open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    return digest.hexdigest()
+
+
+def resolved_sha256(config: Mapping[str, Any]) -> str:
+    """The SHA-256 of all that a config, its bases and its overrides say, whatever the order of its keys.
+
+    Where it runs, and from what checkpoint it goes on, is left out.
+    """
+    told = {name: value for name, value in config.items() if name not in _PLACES}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def manifest_digest(manifest: Path) -> str:
+    """The content hash of a data set, pixels included, as ``prepared.json`` tells it.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        return str(json.loads(manifest.read_text())["data_sha256"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{manifest}: no JSON with a data_sha256; prepare the data set again") from error
+
+
+def git_revision() -> str | None:
+    """The commit of the checkout that this code runs from, with ``+changes`` where it was edited.
+
+    None for an installed package, or where git is not there.
+    """
+    here = Path(__file__).resolve().parents[1]
+    if not (here / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,59 @@
+"""What an output came from."""
+
+import subprocess
+
+import pytest
+
+from covidmm import provenance as module
+from covidmm.errors import DataError
+from covidmm.provenance import git_revision, resolved_sha256, sha256, versions
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"gone.pth: no such file"):
+        sha256(tmp_path / "gone.pth")
+
+
+def test_versions_are_those_that_are_imported():
+    import mmcv
+    import mmdet
+    import mmengine
+
+    found = versions()
+    assert (found["mmdet"], found["mmcv"], found["mmengine"]) == (
+        mmdet.__version__,
+        mmcv.__version__,
+        mmengine.__version__,
+    )
+    assert {"covidmm", "python", "torchvision", "pycocotools"} < set(found)
+
+
+def test_the_hash_of_a_config_is_of_what_it_says():
+    config = {"model": {"type": "A", "depth": 18}, "seed": 0, "work_dir": "a"}
+    same = {"seed": 0, "work_dir": "b", "load_from": "x.pth", "model": {"depth": 18, "type": "A"}}
+    assert resolved_sha256(config) == resolved_sha256(same)
+    for change in ({"seed": 1}, {"model": {"type": "A", "depth": 34}}, {"more": None}):
+        assert resolved_sha256({**config, **change}) != resolved_sha256(config)
+
+
+def _git(folder, *arguments):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    done = subprocess.run(["git", "-C", folder, *identity, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_git_revision(tmp_path, monkeypatch):
+    code = tmp_path / "covidmm" / "provenance.py"
+    code.parent.mkdir(parents=True)
+    code.write_text("")
+    monkeypatch.setattr(module, "__file__", str(code))
+    assert git_revision() is None
+    _git(tmp_path, "init", "-q")
+    _git(tmp_path, "add", ".")
+    _git(tmp_path, "commit", "-qm", "first")
+    _git(tmp_path, "tag", "-a", "v1", "-m", "a tag must not hide the commit")
+    assert git_revision() == _git(tmp_path, "rev-parse", "HEAD")
+    code.write_text("edited")
+    assert git_revision() == _git(tmp_path, "rev-parse", "HEAD") + "+changes"
+    monkeypatch.setenv("PATH", "")
+    assert git_revision() is None
