@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-long lint docs licences audit-dependencies lock format clean
+.PHONY: setup demo test test-long fuzz lint docs licences audit-dependencies lock format clean
 
 setup: $(READY)
 
@@ -22,7 +22,7 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-# The long forms: 10,000 mutants, 2,000 uploads, 50 kills of every tool.
+# The long forms: 10,000 mutants, 2,000 uploads, 50 kills of every tool, every small config trained twice and resumed.
 test-long: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.long
 
@@ -36,6 +36,13 @@ format: $(READY)
 
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+# Coverage-guided fuzzing of what reads files, FUZZ_SECONDS for each target; findings are left in work_dirs/fuzz.
+FUZZ_SECONDS ?= 300
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)-fuzz atheris
+	for target in radiograph checkpoint; do PYTHONPATH=$(VENV)-fuzz OMP_NUM_THREADS=1 \
+		$(BIN)/python -W ignore -m tests.fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
 licences: $(READY)
 	$(BIN)/python docs/licences.py
@@ -53,4 +60,4 @@ lock:
 		--no-header --no-annotate --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) docs/_build work_dirs/demo data/demo
+	rm -rf $(VENV) $(VENV)-fuzz $(VENV)-audit docs/_build work_dirs/demo data/demo

@@ -101,6 +101,17 @@ def kills_rows(count: int, seed: int) -> list[Row]:
     ]
 
 
+def reproduced_row() -> Row:
+    """Every small config trained twice, and resumed."""
+    from tests.reproduce import run
+
+    compared, differing = run()
+    for one in differing:
+        print(f"reproduced: {one}: ends otherwise", file=sys.stderr)
+    good = compared - len(differing)
+    return "small configs, trained again and resumed", f"{good} of {compared} identical to the last bit", not differing
+
+
 @contextmanager
 def _client() -> Iterator[TestClient]:
     """The application on the smallest models with random weights, in this process."""
@@ -122,7 +133,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The long forms of the tests of bad files and faults.")
     parser.add_argument("--mutants", type=int, default=10_000, help="default %(default)s")
     parser.add_argument("--requests", type=int, default=2_000, help="default %(default)s")
-    parser.add_argument("--kills", type=int, default=50, help="of every tool (default %(default)s)")
+    parser.add_argument(
+        "--kills", type=int, default=50, help="of every tool (default %(default)s); 0 leaves trainings out, too"
+    )
     parser.add_argument("--seed", type=int, default=0, help="draws all of them (default %(default)s)")
     parser.add_argument("--keep", type=Path, help="folder for the files of mutants that crash or hang")
     args = parser.parse_args()
@@ -131,7 +144,7 @@ def main() -> int:
     started = time.monotonic()
     rows = [corpus_row(), mutants_row(args.mutants, args.seed, args.keep), requests_row(args.requests, args.seed)]
     if args.kills:
-        rows += kills_rows(args.kills, args.seed)
+        rows += [*kills_rows(args.kills, args.seed), reproduced_row()]
     print("| what | result |\n|---|---|")
     print(*(f"| {what} | {result} |" for what, result, _ in rows), sep="\n")
     print(f"{time.monotonic() - started:.0f} s")

@@ -21,6 +21,7 @@ custom_hooks = [
     dict(type="PreflightHook"),
     dict(type="EpochSeedHook"),
     dict(type="FiniteLossHook"),
+    dict(type="PositiveSamplesHook"),
     dict(type="ValidationLossHook"),
 ]
 log_processor = dict(type="LogProcessor", window_size=20, by_epoch=True)

@@ -9,8 +9,21 @@ train, test = [
     [{**t, "scale": (256, 256)} if "scale" in t else t for t in p]
     for p in (_base_.train_pipeline, _base_.test_pipeline)
 ]
-train_dataloader = dict(batch_size=4, dataset=dict(ann_file="annotations/train.json", pipeline=train, **siim))
+train_dataloader = dict(
+    batch_size=4,
+    persistent_workers=False,
+    worker_init_fn=dict(type="seed_worker"),
+    dataset=dict(ann_file="annotations/train.json", pipeline=train, **siim),
+)
 val_dataloader = dict(dataset=dict(ann_file="annotations/val.json", pipeline=test, **siim))
 test_dataloader = dict(dataset=dict(ann_file="annotations/test.json", pipeline=test, **siim))
 val_evaluator = dict(_delete_=True, type="DetectionMetric", ann_file=f"{root}/annotations/val.json")
 test_evaluator = dict(_delete_=True, type="DetectionMetric", ann_file=f"{root}/annotations/test.json")
+
+# what configs/_base_/default_runtime.py gives the others: checks, seeds, and checkpoints from which a run goes on exactly
+randomness = dict(seed=0)
+default_hooks = dict(checkpoint=dict(type="ResumableCheckpointHook"))
+custom_hooks = [
+    dict(type=name)
+    for name in ("PreflightHook", "EpochSeedHook", "FiniteLossHook", "PositiveSamplesHook", "ValidationLossHook")
+]

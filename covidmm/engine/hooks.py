@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,9 +61,41 @@ class FiniteLossHook(Hook):
             )
 
 
+@HOOKS.register_module()
+class PositiveSamplesHook(Hook):
+    """Says so when a training epoch showed the model no positive sample: no box, or no class that is present.
+
+    An augmentation, or a limit on the epoch, can do that to a data set that has some; the loss of such an epoch falls.
+    """
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Begin to count."""
+        self._samples = self._positives = 0
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Count the samples of a batch."""
+        for sample in _samples_of(data_batch):
+            self._samples += 1
+            self._positives += len(sample.gt_instances) if "gt_instances" in sample else int(sample.target.sum())
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Warn."""
+        if self._samples and not self._positives:
+            runner.logger.warning(
+                "NOT ONE POSITIVE SAMPLE in epoch %d: no box and no finding in %d images as the model saw them",
+                runner.epoch + 1,
+                self._samples,
+            )
+
+
+def _samples_of(data_batch: Any) -> Sequence[Any]:
+    return data_batch.get("data_samples", ()) if isinstance(data_batch, dict) else ()
+
+
 def _files_of(data_batch: Any) -> list[str]:
-    samples = data_batch.get("data_samples", ()) if isinstance(data_batch, dict) else ()
-    return [str(getattr(sample, "img_path", "?")) for sample in samples] or ["of unknown files"]
+    return [str(getattr(sample, "img_path", "?")) for sample in _samples_of(data_batch)] or ["of unknown files"]
 
 
 @FUNCTIONS.register_module()

@@ -43,8 +43,9 @@ def score_labels(targets: Array, scores: Array, classes: Sequence[str], multi_la
         multi_label: whether several classes, or none, can be right.
 
     Returns:
-        ``accuracy``, ``precision``, ``recall``, ``f1``, ``mAP``, ``auroc``, and ``per_class`` with ``count``,
-        ``precision``, ``recall``, ``f1``, ``auroc`` and ``ap`` of each, None where undefined.
+        ``accuracy``; ``precision``, ``recall``, ``f1``, ``mAP`` and ``auroc``, means over the classes that occur;
+        ``absent``, the others; and ``per_class`` with ``count``, ``precision``, ``recall``, ``f1``, ``auroc`` and
+        ``ap`` of each, None where undefined.
 
     Raises:
         ValueError: shapes that do not agree, or nothing to score.
@@ -74,6 +75,7 @@ def score_labels(targets: Array, scores: Array, classes: Sequence[str], multi_la
         "accuracy": float((targets == decisions).all(1).mean()),
         **{name: _mean(found, name) for name in ("precision", "recall", "f1", "auroc")},
         "mAP": _mean(found, "ap"),
+        "absent": [name for name, one in per_class.items() if not one["count"]],
         "per_class": per_class,
     }
 

@@ -100,6 +100,9 @@ class LabelMetric(BaseMetric):
             content = {"classes": list(self.classes), **found, "predictions": predictions}
             write_bytes(self.outfile, json_bytes(content, indent=2))
         self._log(found["per_class"])
+        if found["absent"]:
+            text = "%s: NO CASE of %s: the means are over the other classes"
+            MMLogger.get_current_instance().warning(text, self.prefix, ", ".join(found["absent"]))
         return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
     def _log(self, per_class: dict[str, dict[str, Any]]) -> None:

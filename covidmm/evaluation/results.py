@@ -136,6 +136,8 @@ def format_labels(details: Mapping[str, Any]) -> str:
     means = [details[key] for key in ("precision", "recall", "f1", "auroc", "mAP")]
     cells = [" " * 5, *(_cell(value, size) for value, size in zip(means, list(columns.values())[1:], strict=True))]
     lines.append("  ".join(["macro mean".ljust(width), *cells]))
+    if absent := details.get("absent"):
+        lines.append(f"the means are over {len(details['per_class']) - len(absent)} classes: no {', no '.join(absent)}")
     lines.append(f"accuracy {details['accuracy']:.3f}")
     if "confusion" in details:
         lines[-1] += f", calibration error {details['ece']:.3f} at temperature {details['temperature']:.2f}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import pickletools
 import sys
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
@@ -126,9 +127,14 @@ _GUARDED = {*sys.stdlib_module_names, "torch", "numpy"}
 class _Unpickler(pickle.Unpickler):
     """Imports nothing."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, file: Any, **kwargs: Any) -> None:
+        super().__init__(file, **kwargs)
+        self._file = file
         self._stubs: dict[str, type] = {}
+
+    def load(self) -> Any:
+        _require_small_memo(self._file)
+        return super().load()
 
     def __setattr__(self, name: str, value: Any) -> None:
         # torch sets its own; the one of its old format compares the source of each layer with what is installed
@@ -147,6 +153,15 @@ class _Unpickler(pickle.Unpickler):
             base = _Stub if foreign else _Ignored
             self._stubs[full] = type(name.rpartition(".")[2], (base,), {"__module__": module, "__qualname__": name})
         return self._stubs[full]
+
+
+def _require_small_memo(file: Any) -> None:
+    """Refuse a pickle that gives an object a number so high that Python would make gigabytes of room for the others."""
+    start = file.tell()
+    for opcode, argument, place in pickletools.genops(file):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > place:
+            raise _Refused("it numbers more objects than it has bytes")
+    file.seek(start)
 
 
 def _without_source(resolve: Any) -> Any:

@@ -1,14 +1,17 @@
+import logging
 import random
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from mmdet.structures import DetDataSample
 from mmengine.logging import MessageHub
 from mmengine.model import BaseDataPreprocessor, BaseModel
+from mmengine.structures import InstanceData
 from torch.utils.data import DataLoader, Dataset
 
-from covidmm.engine.hooks import EpochSeedHook, FiniteLossHook, ValidationLossHook, seed_worker
+from covidmm.engine.hooks import EpochSeedHook, FiniteLossHook, PositiveSamplesHook, ValidationLossHook, seed_worker
 from covidmm.errors import TrainingError
 
 
@@ -89,3 +92,34 @@ def test_a_loss_that_is_no_number_stops_and_names_the_batch(wrong):
     hook.after_train_iter(runner, 6, batch, {"loss": torch.tensor(1.5), "acc": 0.5})
     with pytest.raises(TrainingError, match=r"epoch 3, iteration 7: loss_cls, loss is .* for the batch a\.png, b\.png"):
         hook.after_train_iter(runner, 6, batch, {"loss_cls": torch.tensor(wrong), "loss": wrong, "acc": 0.5})
+
+
+def sample(boxes=None, labels=None):
+    made = DetDataSample()
+    if boxes is not None:
+        made.gt_instances = InstanceData(bboxes=torch.zeros(boxes, 4))
+    else:
+        made.target = torch.tensor(labels)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("batches", "said"),
+    [
+        ([[sample(boxes=0)] * 2, [sample(boxes=0)]], "in epoch 5: no box and no finding in 3 images"),
+        ([[sample(boxes=0)], [sample(boxes=1)]], None),
+        ([[sample(labels=[0.0, 0.0])]], "in epoch 5: no box and no finding in 1 images"),
+        ([[sample(labels=[0.0, 1.0])]], None),
+        ([], None),
+    ],
+)
+def test_an_epoch_without_a_positive_sample_is_said(batches, said, caplog):
+    runner = SimpleNamespace(epoch=4, logger=logging.getLogger("positives"))
+    hook = PositiveSamplesHook()
+    for _ in range(2):  # each epoch counts anew
+        hook.before_train_epoch(runner)
+        for index, samples in enumerate(batches):
+            hook.after_train_iter(runner, index, {"data_samples": samples})
+        hook.after_train_epoch(runner)
+    assert len(caplog.messages) == (2 if said else 0)
+    assert all(said in message for message in caplog.messages)

@@ -50,6 +50,7 @@ def test_multi_label_metrics_are_scikit_learns(case):
         values = function(targets, decisions, average=None, zero_division=0)
         assert found[name] == (pytest.approx(values[occurring].mean(), abs=1e-6) if occurring else None)
     aps = [average_precision_score(targets[:, i], scores[:, i]) for i in occurring]
+    assert found["absent"] == [name for name, one in found["per_class"].items() if not one["count"]]
     assert found["mAP"] == (pytest.approx(np.mean(aps), abs=1e-6) if aps else None)
     both = [i for i in occurring if not targets[:, i].all()]
     aurocs = [roc_auc_score(targets[:, i], scores[:, i]) for i in both]

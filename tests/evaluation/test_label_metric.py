@@ -3,11 +3,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score
 
 from covidmm.errors import ConfigError
 from covidmm.evaluation.label_metric import LabelMetric
+from covidmm.evaluation.results import format_labels
 
 CLASSES = ("negative", "typical", "indeterminate", "atypical")
 
@@ -84,3 +86,16 @@ def test_an_image_that_a_sampler_repeats_counts_once(samples):
 def test_an_unknown_way_to_aggregate_is_refused():
     with pytest.raises(ConfigError, match="median"):
         LabelMetric(CLASSES, aggregate="median")
+
+
+def test_a_class_without_a_case_is_said_not_averaged_away(samples, tmp_path, caplog):
+    MMLogger.get_current_instance().addHandler(caplog.handler)
+    kept = [one for one in samples if not one["target"][2]]
+    found = measure(kept, aggregate="mean", temperature=1.0, outfile=str(tmp_path / "out.json"))
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written["absent"] == [CLASSES[2]]
+    assert found["study/mAP"] == pytest.approx(
+        np.mean([one["ap"] for name, one in written["per_class"].items() if name != CLASSES[2]])
+    )
+    assert f"NO CASE of {CLASSES[2]}" in caplog.text
+    assert f"the means are over 3 classes: no {CLASSES[2]}" in format_labels(written)

@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import re
+import resource
 import subprocess
 import sys
 import tarfile
@@ -366,3 +367,14 @@ def test_a_torchscript_program_is_refused(tmp_path, stored):
                 file.writestr(name, data)
     with pytest.raises(CheckpointError, match=r"program\.pt: refused, .*TorchScript program"):
         read_foreign_checkpoint(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_an_object_s_number_asks_for_no_memory(tmp_path, zipped):
+    """Found by ``make fuzz``: 3 GB for a file of 1 kB."""
+    code = b"\x80\x02}r" + (2**28).to_bytes(4, "little") + b"."
+    (tmp_path / "a.pt").write_bytes(archive(code) if zipped else old_format(code))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match=r"a\.pt: refused, it numbers more objects than it has bytes"):
+        read_foreign_checkpoint(tmp_path / "a.pt")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # kB
