@@ -83,6 +83,15 @@ class ResumableCheckpointHook(CheckpointHook):
         if runner.epoch and due:
             self._save_checkpoint_with_step(runner, runner.epoch, {"epoch": runner.epoch, "iter": runner.iter})
 
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
+        lacking = [name for name in getattr(self, "key_indicators", ()) if name not in (*metrics, "auto")]
+        if lacking:
+            runner.logger.warning(
+                "%s is not defined on this validation set: no best checkpoint is kept, only the last ones", lacking[0]
+            )
+        else:
+            super()._save_best_checkpoint(runner, metrics)
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Reduce the checkpoint to tensors and plain values."""
         hub = checkpoint["message_hub"]

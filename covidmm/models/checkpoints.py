@@ -67,6 +67,7 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
+    path.open("rb").close()
     try:
         with torch.serialization.safe_globals(_harmless_types()):
             return torch.load(path, map_location=map_location, weights_only=True)
@@ -77,9 +78,7 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
             f"{path}: refused, cannot be read with weights only ({what}); "
             f"`tools/convert_checkpoint.py plain {shlex.quote(str(path))} OUT.pth` takes the tensors out"
         ) from error
-    except OSError:
-        raise
-    except Exception as error:  # a damaged pickle can raise anything
+    except Exception as error:  # a damaged pickle can raise anything, an OSError too
         raise CheckpointError(f"{path}: damaged checkpoint ({_first_line(error)})") from error
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import get_file_backend
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
@@ -51,7 +52,7 @@ class Killed(Exception):
     pass
 
 
-def run(work_dir, epochs, *, resume=False, stop_in_validation_of=None):
+def run(work_dir, epochs, *, resume=False, stop_in_validation_of=None, best="detection/mAP_50"):
     torch.manual_seed(0)
     loader = {
         "batch_size": 2,
@@ -75,7 +76,7 @@ def run(work_dir, epochs, *, resume=False, stop_in_validation_of=None):
                 "type": "ResumableCheckpointHook",
                 "interval": 1,
                 "max_keep_ckpts": 2,
-                "save_best": "detection/mAP_50",
+                "save_best": best,
                 "rule": "greater",
             }
         },
@@ -185,3 +186,12 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path, monkeypatch):
         backend.put(b"new", str(target))
     assert target.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_a_best_that_the_validation_does_not_define_is_said_and_costs_nothing(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(MMLogger, "warning", lambda self, text, *values: said.append(text % values))
+    run(tmp_path, 1, best="findings/auroc")
+    assert any("findings/auroc is not defined on this validation set" in text for text in said)
+    assert (tmp_path / "epoch_1.pth").is_file()
+    assert not list(tmp_path.glob("best_*"))
