@@ -24,7 +24,7 @@ CONFIGS = {
     "yolov5n_rsna": (),
     "yolov5n_rsna_siim": (),
     "r18_nih": (),
-    "study_r18_siim": ("pretrained=nih",),
+    "study_r18_siim": ("pretrained=none",),
 }
 EPOCHS = 2
 

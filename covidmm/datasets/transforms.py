@@ -7,11 +7,28 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
+from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmdet.datasets.transforms import MixUp
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import autocast_box_type
 from mmengine.structures import BaseDataElement
+
+
+@TRANSFORMS.register_module()
+class LoadGreyImage(LoadImageFromFile):
+    """MMCV's ``LoadImageFromFile`` for the grey images that ``tools/prepare.py`` writes: the same (H, W, 3) uint8.
+
+    Decoding one channel and repeating it takes two thirds of the time of decoding three; a mosaic decodes eight images.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(color_type="grayscale", **settings)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Load one image."""
+        results = super().transform(results)
+        results["img"] = cv2.cvtColor(results["img"], cv2.COLOR_GRAY2BGR)
+        return results
 
 
 @TRANSFORMS.register_module()

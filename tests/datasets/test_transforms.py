@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -134,3 +135,14 @@ def test_a_label_vector_is_packed_with_its_image():
     assert packed["data_samples"].target.tolist() == [0, 1, 0]
     assert packed["data_samples"].study_id == "s"
     assert "img_id" not in packed["data_samples"]
+
+
+def test_a_grey_image_is_loaded_as_mmcv_loads_it(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30), np.uint8)
+    path = str(tmp_path / "grey.png")
+    cv2.imwrite(path, pixels)
+    found, wanted = (
+        TRANSFORMS.build({"type": name})({"img_path": path}) for name in ("LoadGreyImage", "LoadImageFromFile")
+    )
+    np.testing.assert_array_equal(found.pop("img"), wanted.pop("img"))
+    assert found == wanted

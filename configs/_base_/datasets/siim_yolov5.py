@@ -6,7 +6,7 @@ _base_ = "./siim_detection.py"
 
 size = 512
 
-load_pipeline = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations", with_bbox=True)]
+load_pipeline = [dict(type="LoadGreyImage"), dict(type="LoadAnnotations", with_bbox=True)]
 train_pipeline = [
     dict(type="Mosaic", img_scale=(size, size), pad_val=114.0, prob=1.0),  # code
     dict(
