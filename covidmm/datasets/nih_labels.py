@@ -65,6 +65,9 @@ def read_entries(path: Path) -> Table[Entry]:
         unknown = [finding for finding in findings if finding not in FINDINGS]
         if not name:
             table.refuse(name, line, "Image Index", "is empty")
+        elif name.startswith("_"):
+            # images are stored below the part before "_"; an empty one would make the path absolute
+            table.refuse(name, line, "Image Index", "begins with '_', expected <patient>_<number>.png")
         elif name in table.rows or name in table.refused:
             table.refuse(name, line, "Image Index", "a second row for this image, neither is used")
         elif unknown:

@@ -49,6 +49,7 @@ def test_reads_both_editions(tmp_path, make, age, years):
     ("row", "field", "cause"),
     [
         (["", "Mass", 0, 1, 5, "F"], "Image Index", "is empty"),
+        (["_b.png", "Mass", 0, 1, 5, "F"], "Image Index", "begins with '_'"),
         (["a.png", "Mass", 0, 1, 5, "F"], "Image Index", "a second row"),
         (["b.png", "Mass|ConsolidationEdema", 0, 1, 5, "F"], "Finding Labels", "'ConsolidationEdema'"),
         (["b.png", "", 0, 1, 5, "F"], "Finding Labels", "unknown finding ''"),
@@ -69,6 +70,20 @@ def test_joins_several_image_folders(tmp_path, make):
     assert folder.skipped == ()
     assert folder.samples[0].extra == {"labels": ["Hernia"], "age": 58, "sex": "F", "view": "PA"}
     assert {sample.official for sample in folder.samples} == {None}
+
+
+@pytest.mark.parametrize("name", ["_x.png", "__x.png", "_.png"])
+def test_no_name_leads_out_of_the_output_folder(tmp_path, make, name):
+    raw = make.nih(tmp_path, patients=1)
+    image = next(raw.rglob("*.png"))
+    image.with_name(name).write_bytes(image.read_bytes())
+    with (raw / "Data_Entry_2017.csv").open("a") as table:
+        table.write(f"{name},No Finding,0,1,58,F\n")
+    folder = read_folder(raw)
+    images = tmp_path / "out/images"
+    assert folder.samples
+    assert all((images / sample.file_name).resolve().is_relative_to(images) for sample in folder.samples)
+    assert [name in issue.field for issue in folder.skipped] == [True]
 
 
 def test_reads_a_gzipped_table(tmp_path, make):
