@@ -11,7 +11,7 @@ from typing import Any
 
 from covidmm.atomic import json_bytes, write_bytes
 from covidmm.errors import DataError
-from covidmm.provenance import git_revision, manifest_digest, resolved_sha256, sha256, versions
+from covidmm.provenance import git_revision, manifest_digest, sha256, versions
 
 _COLUMNS = {
     "mAP@.50": "mAP_50",
@@ -62,14 +62,12 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     return content
 
 
-def provenance(
-    config: str | Path, resolved: Mapping[str, Any], checkpoint: str | Path, annotations: str | Path
-) -> dict[str, Any]:
+def provenance(config: str | Path, resolved: str, checkpoint: str | Path, annotations: str | Path) -> dict[str, Any]:
     """What a result came from: config, hashes of checkpoint and annotations, versions and machine.
 
     Args:
         config: config file.
-        resolved: what it says, with its bases and overrides.
+        resolved: :func:`covidmm.provenance.resolved_sha256` of it.
         checkpoint: checkpoint file.
         annotations: annotation file of the evaluated split. Where ``prepared.json`` lies above it, its
             digest of the whole data set, pixels included, comes along as ``prepared_sha256``.
@@ -80,7 +78,7 @@ def provenance(
     found = {
         "config": str(config),
         "config_sha256": sha256(config),
-        "config_resolved_sha256": resolved_sha256(resolved),
+        "config_resolved_sha256": resolved,
         "checkpoint": str(checkpoint),
         "checkpoint_sha256": sha256(checkpoint),
         "data": str(annotations),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from covidmm.errors import CheckpointError, ClusterError
 from covidmm.processes import is_first
+from covidmm.provenance import resolved_sha256
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -102,7 +103,8 @@ def evaluate(
     cfg = _load(config, work_dir, options, launcher)
     weights = trained_file(checkpoint)
     stored = stored_val_metrics(weights)
-    run = Evaluation(cfg, str(config), weights, Path(out) if out else Path(cfg.work_dir) / "predictions.json")
+    predictions = Path(out) if out else Path(cfg.work_dir) / "predictions.json"
+    run = Evaluation(cfg, str(config), weights, predictions, resolved_sha256(cfg.to_dict()))
     labels = cfg.test_evaluator.type == "LabelMetric"
     (_prepare_labels if labels else _prepare_boxes)(run, stored)
     cfg.load_from = str(weights)
@@ -129,6 +131,7 @@ class Evaluation:
     config: str
     weights: Path
     predictions: Path
+    resolved: str
     seconds: float = 0.0
 
     @property
@@ -140,7 +143,7 @@ class Evaluation:
         """Add sections, the seconds and the provenance of this run to ``metrics.json``."""
         from covidmm.evaluation.results import provenance, write_metrics
 
-        origin = {name: provenance(self.config, self.cfg.to_dict(), self.weights, annotations)}
+        origin = {name: provenance(self.config, self.resolved, self.weights, annotations)}
         write_metrics(self.metrics, **sections, seconds={f"test_{name}": self.seconds}, provenance=origin)
 
 

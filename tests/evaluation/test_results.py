@@ -84,7 +84,7 @@ def job(tmp_path):
 
 
 def origin(config, checkpoint, annotations):
-    return provenance(config, {"model": {}}, checkpoint, annotations)
+    return provenance(config, "abc", checkpoint, annotations)
 
 
 def test_provenance(job):
