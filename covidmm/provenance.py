@@ -28,7 +28,7 @@ _DISTRIBUTIONS = {
     "faster-coco-eval": ("faster-coco-eval",),
 }
 #: What a config says of a run's place and way, not of its result.
-_PLACES = ("work_dir", "launcher", "resume", "load_from", "log_level", "visualizer", "vis_backends", "env_cfg")
+_PLACES = ("work_dir", "launcher", "resume", "log_level", "visualizer", "vis_backends", "env_cfg")
 
 
 def versions() -> dict[str, str]:
@@ -63,10 +63,34 @@ def sha256(path: str | Path) -> str:
 def resolved_sha256(config: Mapping[str, Any]) -> str:
     """The SHA-256 of all that a config, its bases and its overrides say, whatever the order of its keys.
 
-    Where it runs, and from what checkpoint it goes on, is left out.
+    Where it runs, where its data lie, and from what checkpoint it is resumed, is left out: data have a hash of their
+    own. Weights that a training starts from are told by their name alone.
     """
     told = {name: value for name, value in config.items() if name not in _PLACES}
+    if config.get("resume"):
+        told["load_from"] = None
+    told = _placeless(told, tuple(sorted(_data_roots(told), key=len, reverse=True)))
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def _data_roots(value: Any) -> set[str]:
+    """Every folder that a part of a config calls its ``data_root``, without a slash at the end."""
+    if isinstance(value, Mapping):
+        own = {str(value["data_root"]).rstrip("/")} if value.get("data_root") else set()
+        return own.union(*map(_data_roots, value.values()))
+    return set().union(*map(_data_roots, value)) if isinstance(value, list | tuple) else set()
+
+
+def _placeless(value: Any, roots: tuple[str, ...]) -> Any:
+    """A config's value with the folders of its data cut off its paths."""
+    if isinstance(value, Mapping):
+        return {str(name): _placeless(own, roots) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_placeless(own, roots) for own in value]
+    if isinstance(value, str):
+        inside = (root for root in roots if root and (value.rstrip("/") == root or value.startswith(f"{root}/")))
+        return value.removeprefix(next(inside, ""))
+    return value
 
 
 def manifest_digest(manifest: Path) -> str:

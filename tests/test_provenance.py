@@ -1,12 +1,16 @@
 """What an output came from."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from covidmm import provenance as module
+from covidmm.engine.config import load_config
 from covidmm.errors import DataError
 from covidmm.provenance import git_revision, resolved_sha256, sha256, versions
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -30,10 +34,22 @@ def test_versions_are_those_that_are_imported():
 
 def test_the_hash_of_a_config_is_of_what_it_says():
     config = {"model": {"type": "A", "depth": 18}, "seed": 0, "work_dir": "a"}
-    same = {"seed": 0, "work_dir": "b", "load_from": "x.pth", "model": {"depth": 18, "type": "A"}}
+    same = {"seed": 0, "work_dir": "b", "launcher": "pytorch", "model": {"depth": 18, "type": "A"}}
     assert resolved_sha256(config) == resolved_sha256(same)
-    for change in ({"seed": 1}, {"model": {"type": "A", "depth": 34}}, {"more": None}):
+    for change in ({"seed": 1}, {"model": {"type": "A", "depth": 34}}, {"more": None}, {"load_from": "x.pth"}):
         assert resolved_sha256({**config, **change}) != resolved_sha256(config)
+
+
+def test_a_config_is_the_same_wherever_its_data_lie_and_when_it_is_resumed():
+    def config(root, **more):
+        dataset = {"dataset": {"type": "A", "data_root": root, "prefix": "images/"}}
+        return {"train": [dataset], "root": root, "metric": {"ann_file": f"{root}/annotations/val.json"}, **more}
+
+    same = config("data/siim", load_from=None)
+    assert resolved_sha256(same) == resolved_sha256(config("/mnt/disk/siim", load_from=None))
+    assert resolved_sha256(same) == resolved_sha256(config("x", load_from="epoch_1.pth", resume=True))
+    other = config("data/siim", load_from=None) | {"metric": {"ann_file": "data/siim2/annotations/val.json"}}
+    assert resolved_sha256(same) != resolved_sha256(other)
 
 
 def _git(folder, *arguments):
@@ -57,3 +73,12 @@ def test_git_revision(tmp_path, monkeypatch):
     assert git_revision() == _git(tmp_path, "rev-parse", "HEAD") + "+changes"
     monkeypatch.setenv("PATH", "")
     assert git_revision() is None
+
+
+@pytest.mark.parametrize("name", ["frcnn_r18_siim", "yolov5n_rsna_siim", "retinanet_r18_siim"])
+def test_the_hash_of_a_config_of_ours_survives_another_data_folder(name, monkeypatch):
+    hashes = set()
+    for root in ("data/siim", "/elsewhere/data"):
+        monkeypatch.setenv("SIIM_ROOT", root)
+        hashes.add(resolved_sha256(load_config(ROOT / f"configs/small/{name}.py").to_dict()))
+    assert len(hashes) == 1

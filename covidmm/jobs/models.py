@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from covidmm.errors import CheckpointError, ClusterError
 from covidmm.processes import is_first
-from covidmm.provenance import resolved_sha256
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -99,12 +98,15 @@ def evaluate(
     """
     from covidmm.engine.checkpointing import stored_val_metrics, trained_file
     from covidmm.engine.launch import launched
+    from covidmm.provenance import resolved_sha256
 
     cfg = _load(config, work_dir, options, launcher)
+    # before this run's files and the checkpoint's threshold go into it: as its training wrote into the checkpoint
+    resolved = resolved_sha256(cfg.to_dict())
     weights = trained_file(checkpoint)
     stored = stored_val_metrics(weights)
     predictions = Path(out) if out else Path(cfg.work_dir) / "predictions.json"
-    run = Evaluation(cfg, str(config), weights, predictions, resolved_sha256(cfg.to_dict()))
+    run = Evaluation(cfg, str(config), resolved, weights, predictions)
     labels = cfg.test_evaluator.type == "LabelMetric"
     (_prepare_labels if labels else _prepare_boxes)(run, stored)
     cfg.load_from = str(weights)
@@ -129,9 +131,9 @@ class Evaluation:
 
     cfg: Config
     config: str
+    resolved: str
     weights: Path
     predictions: Path
-    resolved: str
     seconds: float = 0.0
 
     @property

@@ -84,7 +84,7 @@ def job(tmp_path):
 
 
 def origin(config, checkpoint, annotations):
-    return provenance(config, "abc", checkpoint, annotations)
+    return provenance(config, "ab" * 32, checkpoint, annotations)
 
 
 def test_provenance(job):
