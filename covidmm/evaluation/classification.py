@@ -89,10 +89,10 @@ def voc_average_precision(truth: NDArray, scores: Array) -> float:
 
 
 def confusion(targets: Array, scores: Array) -> dict[str, list]:
-    """Confusion matrix of a single-label task, rows true: ``counts``, and ``shares`` of each row (0 if empty)."""
+    """Confusion matrix of a single-label task, rows true: ``counts``, and ``shares`` of each row (None if empty)."""
     counts = confusion_matrix(targets.argmax(1), scores.argmax(1), labels=range(scores.shape[1]))
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    return {"counts": counts.tolist(), "shares": shares.tolist()}
+    shares = [(row / row.sum()).tolist() if row.any() else [None] * len(row) for row in counts]
+    return {"counts": counts.tolist(), "shares": shares}
 
 
 def calibration(targets: Array, scores: Array, bins: int = 15) -> dict[str, Any]:

@@ -89,9 +89,17 @@ class DetectionMetric(BaseMetric):
             self.outfile.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(self.outfile, json_bytes(predictions))
         try:
-            return score_detections(truth, predictions, self.threshold)
+            found = score_detections(truth, predictions, self.threshold)
         except DataError as error:
             raise DataError(f"{self.ann_file}: {error}") from error
+        boxed = {annotation["category_id"] for annotation in truth["annotations"]}
+        absent = [category["name"] for category in truth["categories"] if category["id"] not in boxed]
+        if absent:
+            logger.warning("NO BOX of %s in %d images: means are over other classes", ", ".join(absent), len(scored))
+        if predictions and not any(one["score"] >= found["threshold"] for one in predictions):
+            text = "NOT ONE of %d predictions reaches the threshold %.3f: precision, recall and F1 are 0"
+            logger.warning(text, len(predictions), found["threshold"])
+        return found
 
     def _read_truth(self) -> dict[str, Any]:
         try:

@@ -24,14 +24,15 @@ def score_studies(truth: Mapping[str, str], probabilities: Mapping[str, Sequence
 
     Returns:
         As :func:`covidmm.evaluation.classification.score_labels`, with ``confusion``, ``calibration``, ``ece``,
-        ``classes``, ``cases`` and, for accuracy, precision, recall, F1 and mAP,
-        ``..._interval``.
+        ``classes``, ``cases``, ``unclassified``, how many nobody could classify, and, for accuracy, precision, recall,
+        F1 and mAP, ``..._interval``.
     """
     targets = np.eye(len(STUDY_CLASSES))[[STUDY_CLASSES.index(name) for name in truth.values()]]
     scores = np.array([probabilities.get(study, (1.0, 0.0, 0.0, 0.0)) for study in truth], np.float64)
     found = score_labels(targets, scores, STUDY_CLASSES, multi_label=False)
     found |= {"confusion": confusion(targets, scores), "calibration": calibration(targets, scores)}
     found |= {"ece": found["calibration"]["ece"], "classes": list(STUDY_CLASSES), "cases": len(truth)}
+    found["unclassified"] = sum(study not in probabilities for study in truth)
     ends = intervals(_statistic(targets, scores), len(truth))
     return found | {f"{name}_interval": list(pair) for name, pair in ends.items()}
 

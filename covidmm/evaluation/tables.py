@@ -25,15 +25,28 @@ def format_comparison(found: Mapping[str, Mapping[str, Any]], studies: int) -> s
         lines.append("".join([title.ljust(16), *cells]))
     cells = [f"{metrics['threshold']:.3f}".rjust(width) for metrics in detectors.values()]
     lines.append("".join(["threshold".ljust(16), *cells]))
+    unreadable = max(metrics.get("unreadable", 0) for metrics in detectors.values())
+    if unreadable:
+        lines.append(f"{unreadable} images that cannot be read count as without a box found")
     if "study" in found:
         cells = [
             f"{title} {_with_interval(found['study'], key)}" for title, key in _STUDY.items() if key in found["study"]
         ]
-        lines.append(f"studies: {', '.join(cells)}")
+        lines.append(f"studies: {', '.join(cells)}{_left_out(found['study'])}")
     if "competition" in found:
         lines.append(_competition(found["competition"]))
     lines.append(f"in brackets: 95 % bootstrap intervals over {studies} studies; thresholds were chosen on validation")
     return "\n".join(lines)
+
+
+def _left_out(study: Mapping[str, Any]) -> str:
+    """What the study metrics count by convention, and what they do not count."""
+    notes = []
+    if absent := study.get("absent"):
+        notes.append(f"means without {', '.join(absent)}, which no label has")
+    if unclassified := study.get("unclassified"):
+        notes.append(f"{unclassified} studies that nobody could classify count as negative")
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
 def _competition(found: Mapping[str, Any]) -> str:

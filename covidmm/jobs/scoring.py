@@ -56,6 +56,7 @@ def score_outcome(
     detectors = score_each(outcome.detectors, truth, thresholds)
     for name, ends in detector_intervals(outcome.detectors, truth, thresholds).items():
         detectors[name] |= {f"{key}_interval": list(pair) for key, pair in ends.items()}
+        detectors[name]["unreadable"] = sum(bool(image.error) for image in outcome.detectors[name].images)
     found: dict[str, Any] = {"detectors": detectors}
     study_of = {case.image_id: case.study_id for case in run.cases.cases}
     if truth.studies:

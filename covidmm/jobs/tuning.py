@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from covidmm.inference.detector import select
 from covidmm.jobs.fusion import joined
 from covidmm.jobs.truth import Truth
 from covidmm.predictions import Predictions
+from covidmm.spreadsheet import csv_bytes
 
 SWEEP_TABLE, SWEEP_PICTURE, LEARNED = "sweep.csv", "sweep.png", "learned.json"
 _SHOWN = 5
@@ -113,12 +112,8 @@ def _flat(row: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]], names: list[str]) -> bytes:
-    text = io.StringIO()
     flat = [_flat(row, names) for row in rows]
-    writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue().encode()
+    return csv_bytes(list(flat[0]), (row.values() for row in flat))
 
 
 def _shown(rows: list[dict[str, Any]], names: list[str]) -> str:

@@ -35,14 +35,16 @@ def draw_labels(folder: Path, details: Mapping[str, Any], cfg: Any, weights: Pat
 
 
 def confusion_figure(classes: list[str], confusion: Mapping[str, list], titled: bool = True) -> Figure:
-    """Counts, coloured by the share of their row; without title and note for a page that has both."""
+    """Counts, coloured by the share of their row, a dash where it is empty; without title and note for a page."""
     figure = Figure(figsize=(6, 5.4), layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(confusion["shares"], vmin=0, vmax=1, cmap="Blues")
+    # a class without a case has no shares: its row stays without colour
+    image = axes.imshow(np.array(confusion["shares"], np.float64), vmin=0, vmax=1, cmap="Blues")
     for row, (counts, shares) in enumerate(zip(confusion["counts"], confusion["shares"], strict=True)):
         for column, (count, share) in enumerate(zip(counts, shares, strict=True)):
-            colour = "white" if share > 0.5 else "black"
-            axes.text(column, row, f"{count}\n{share:.0%}", ha="center", va="center", color=colour)
+            colour = "white" if share is not None and share > 0.5 else "black"
+            text = "-" if share is None else f"{count}\n{share:.0%}"
+            axes.text(column, row, text, ha="center", va="center", color=colour)
     axes.set_xticks(range(len(classes)), classes, rotation=30)
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="predicted", ylabel="true")

@@ -98,7 +98,7 @@ def test_confusion_counts_rows_by_truth():
     scores = np.eye(4)[[0, 1, 1, 0]]
     found = confusion(targets, scores)
     assert found["counts"] == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
-    assert found["shares"] == [[0.5, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
+    assert found["shares"] == [[0.5, 0.5, 0, 0], [0, 1, 0, 0], [None] * 4, [1, 0, 0, 0]]
 
 
 def test_calibration_by_hand():

@@ -126,6 +126,20 @@ def test_no_prediction_is_loud(file, log):
     assert log == ["NOT A SINGLE BOX was predicted in 4 images: every metric is 0"]
 
 
+def test_a_threshold_that_nothing_reaches_is_loud(file, log):
+    metrics = evaluate(file, shifted(0), threshold=0.95)
+    assert metrics["detection/precision"] == 0
+    assert log == ["NOT ONE of 4 predictions reaches the threshold 0.950: precision, recall and F1 are 0"]
+
+
+def test_a_class_without_a_box_is_said_not_averaged_away(file, document, log):
+    alone = evaluate(file, shifted(0))
+    document["categories"].append({"id": 2, "name": "nodule"})
+    file.write_text(json.dumps(document))
+    assert evaluate(file, shifted(0))["detection/mAP_50"] == alone["detection/mAP_50"]
+    assert log == ["NO BOX of nodule in 4 images: means are over other classes"]
+
+
 def test_results_can_be_sent_between_processes(file):
     metric = METRICS.build({"type": "DetectionMetric", "ann_file": str(file)})
     metric.process(None, [sample(1, TRUTHS[1]).to_dict()])

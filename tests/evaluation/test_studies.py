@@ -36,9 +36,9 @@ def test_a_study_that_nobody_classified_counts_as_negative():
     truth, kinds, scores = draw()
     answered = {f"s{k}": row for k, row in enumerate(scores) if k}
     first = np.array([1.0, 0, 0, 0])
-    assert score_studies(truth, answered)["accuracy"] == accuracy_score(
-        kinds, np.concatenate([[first], scores[1:]]).argmax(1)
-    )
+    found = score_studies(truth, answered)
+    assert found["accuracy"] == accuracy_score(kinds, np.concatenate([[first], scores[1:]]).argmax(1))
+    assert found["unclassified"] == 1
 
 
 def test_at_weights_of_one_the_statistic_is_the_metric():

@@ -16,6 +16,14 @@ def test_detectors_stand_side_by_side_with_intervals():
     assert len({len(line) for line in lines[:5]}) == 1
 
 
+def test_what_counts_by_convention_is_said():
+    study = {"accuracy": 0.5, "absent": ["atypical"], "unclassified": 2}
+    text = format_comparison({"detectors": {"a": {**ONE, "unreadable": 3}}, "study": study}, 30)
+    assert "3 images that cannot be read count as without a box found" in text
+    assert "(means without atypical, which no label has; 2 studies that nobody could classify count as neg" in text
+    assert "count as" not in format_comparison({"detectors": {"a": {**ONE, "unreadable": 0}}}, 30)
+
+
 def test_studies_and_the_competition_follow_where_they_were_scored():
     found = {
         "detectors": {"a": ONE},

@@ -22,6 +22,11 @@ def test_the_matrix_shows_every_count_and_share():
     assert [label.get_text() for label in axes.get_xticklabels()] == CLASSES
 
 
+def test_a_class_without_a_case_is_a_row_of_dashes():
+    axes = confusion_figure(CLASSES, confusion(TARGETS[:4], SCORES[:4])).axes[0]
+    assert [text.get_text() for text in axes.texts][12:] == ["-"] * 4
+
+
 def test_reliability_is_drawn_per_bin():
     found = calibration(TARGETS, SCORES)
     above, below = reliability_figure(found).axes
