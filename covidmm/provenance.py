@@ -19,6 +19,9 @@ _DISTRIBUTIONS = {
     "opencv": ("opencv-python-headless", "opencv-python"),
     "pillow": ("pillow",),
     "pydicom": ("pydicom",),
+    "highdicom": ("highdicom",),
+    "onnxruntime": ("onnxruntime",),
+    "openvino": ("openvino",),
     "torch": ("torch",),
     "torchvision": ("torchvision",),
     "mmdet": ("onedl-mmdetection", "mmdet"),
@@ -29,6 +32,8 @@ _DISTRIBUTIONS = {
 }
 #: What a config says of a run's place and way, not of its result.
 _PLACES = ("work_dir", "launcher", "resume", "log_level", "visualizer", "vis_backends", "env_cfg")
+#: Keys of files that have a hash of their own, or are told in full elsewhere: their folder does not count.
+_FILES = ("load_from", "checkpoint", "config", "file", "parameters")
 
 
 def versions() -> dict[str, str]:
@@ -64,7 +69,7 @@ def resolved_sha256(config: Mapping[str, Any]) -> str:
     """The SHA-256 of all that a config, its bases and its overrides say, whatever the order of its keys.
 
     Where it runs, where its data lie, and from what checkpoint it is resumed, is left out: data have a hash of their
-    own. Weights that a training starts from are told by their name alone.
+    own. Checkpoints and other files that it names count by their name alone.
     """
     told = {name: value for name, value in config.items() if name not in _PLACES}
     if config.get("resume"):
@@ -84,13 +89,27 @@ def _data_roots(value: Any) -> set[str]:
 def _placeless(value: Any, roots: tuple[str, ...]) -> Any:
     """A config's value with the folders of its data cut off its paths."""
     if isinstance(value, Mapping):
-        return {str(name): _placeless(own, roots) for name, own in value.items()}
+        return {
+            str(name): Path(own).name if name in _FILES and isinstance(own, str) else _placeless(own, roots)
+            for name, own in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_placeless(own, roots) for own in value]
     if isinstance(value, str):
         inside = (root for root in roots if root and (value.rstrip("/") == root or value.startswith(f"{root}/")))
         return value.removeprefix(next(inside, ""))
     return value
+
+
+def hash_lines(origin: Mapping[str, Any]) -> list[str]:
+    """The hashes of an ensemble's config and models, a line each.
+
+    Args:
+        origin: with ``config_resolved_sha256``, ``members`` by name and ``study_checkpoints_sha256``.
+    """
+    lines = [f"config sha256: {origin['config_resolved_sha256']}"]
+    lines += [f"{name} checkpoint sha256: {one['checkpoint_sha256']}" for name, one in origin["members"].items()]
+    return lines + [f"study checkpoint sha256: {digest}" for digest in origin["study_checkpoints_sha256"]]
 
 
 def manifest_digest(manifest: Path) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import covidmm
 from covidmm.errors import CovidmmError, RadiographError
 from covidmm.findings import STUDY_CLASSES, ImageFindings, StudyFindings
+from covidmm.provenance import versions
 
 if TYPE_CHECKING:
     from highdicom.sr import AlgorithmIdentification
@@ -49,7 +50,9 @@ def available() -> bool:
     return find_spec("highdicom") is not None
 
 
-def study_report(findings: StudyFindings, sources: Sequence[Dataset], threshold: float, model: str) -> Dataset:
+def study_report(
+    findings: StudyFindings, sources: Sequence[Dataset], threshold: float, model: str, made_from: Sequence[str] = ()
+) -> Dataset:
     """The Structured Report of one study.
 
     Regions are closed polylines in pixels of the source image, (0, 0) at the corner of its first pixel. Confidences
@@ -61,6 +64,7 @@ def study_report(findings: StudyFindings, sources: Sequence[Dataset], threshold:
         sources: the headers of its images, pixels not needed.
         threshold: boxes of lower confidence are left out.
         model: what found them, for the reader.
+        made_from: hashes of the model, as :func:`covidmm.provenance.hash_lines` tells them.
 
     Returns:
         The report, to be written with ``save_as(path, enforce_file_format=True)``.
@@ -81,9 +85,10 @@ def study_report(findings: StudyFindings, sources: Sequence[Dataset], threshold:
     for image in findings.images:
         if image.error is None and image.image_id not in by_uid:
             raise RadiographError(f"study {findings.study_id}: no source image has the UID {image.image_id}")
-    seed = _seed(findings, sorted(by_uid), threshold, model)
+    stack = [f"{name} {version}" for name, version in versions().items()]
+    seed = _seed(findings, sorted(by_uid), threshold, [model, *made_from, *stack])
     replaced = any(one.SOPInstanceUID != uid for uid, one in by_uid.items())
-    algorithm = _algorithm(threshold, model, replaced)
+    algorithm = _algorithm(threshold, [f"model: {model}", *made_from], replaced)
     groups: list[Any] = []
     if findings.probabilities is not None:
         groups += _classes(findings, evidence, algorithm, seed)
@@ -105,7 +110,7 @@ def study_report(findings: StudyFindings, sources: Sequence[Dataset], threshold:
         instance_number=1,
         manufacturer="covidmm",
         manufacturer_model_name=model[:64],
-        software_versions=covidmm.__version__,
+        software_versions=tuple(stack),
         series_description=f"covidmm. {DISCLAIMER}",
         is_complete=True,
         is_final=False,
@@ -150,8 +155,8 @@ def _valid_uid(value: str) -> str:
     return value if UID(value, validation_mode=0).is_valid else _uid([value], "replaced")
 
 
-def _seed(findings: StudyFindings, uids: Sequence[str], threshold: float, model: str) -> list[str]:
-    parts = [*uids, f"{threshold:.6f}", model, covidmm.__version__]
+def _seed(findings: StudyFindings, uids: Sequence[str], threshold: float, made_from: Sequence[str]) -> list[str]:
+    parts = [*uids, f"{threshold:.6f}", *made_from]
     for image in findings.images:
         parts += [image.image_id, str(image.fused.boxes.tolist()), str(image.fused.scores.tolist())]
     return [*parts, "" if findings.probabilities is None else str(findings.probabilities.tolist())]
@@ -175,10 +180,10 @@ def _observer(model: str) -> Any:
     return ObservationContext(observer_device_context=ObserverContext(codes.DCM.Device, device))
 
 
-def _algorithm(threshold: float, model: str, replaced: bool) -> AlgorithmIdentification:
+def _algorithm(threshold: float, model: Sequence[str], replaced: bool) -> AlgorithmIdentification:
     from highdicom.sr import AlgorithmIdentification
 
-    parameters = [f"model: {model}", f"least confidence: {threshold:g}", DISCLAIMER]
+    parameters = [*model, f"least confidence: {threshold:g}", DISCLAIMER]
     if replaced:
         parameters.append("the images' identifiers are no UIDs, and were replaced by UIDs made of them")
     return AlgorithmIdentification("covidmm", covidmm.__version__, parameters)

@@ -8,7 +8,7 @@ import pytest
 from covidmm import provenance as module
 from covidmm.engine.config import load_config
 from covidmm.errors import DataError
-from covidmm.provenance import git_revision, resolved_sha256, sha256, versions
+from covidmm.provenance import git_revision, hash_lines, resolved_sha256, sha256, versions
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,8 +48,22 @@ def test_a_config_is_the_same_wherever_its_data_lie_and_when_it_is_resumed():
     same = config("data/siim", load_from=None)
     assert resolved_sha256(same) == resolved_sha256(config("/mnt/disk/siim", load_from=None))
     assert resolved_sha256(same) == resolved_sha256(config("x", load_from="epoch_1.pth", resume=True))
+    started = config("x", load_from="a/backbone.pth")
+    assert resolved_sha256(started) == resolved_sha256({**started, "load_from": "/b/backbone.pth"})
+    assert resolved_sha256(started) != resolved_sha256({**started, "load_from": "a/other.pth"})
     other = config("data/siim", load_from=None) | {"metric": {"ann_file": "data/siim2/annotations/val.json"}}
     assert resolved_sha256(same) != resolved_sha256(other)
+
+
+def test_the_hashes_of_an_ensemble_are_told_line_by_line():
+    members = {"yolo": {"config": "y.py", "checkpoint_sha256": "b"}}
+    origin = {"config_resolved_sha256": "a", "members": members, "study_checkpoints_sha256": ["c", "d"]}
+    assert hash_lines(origin) == [
+        "config sha256: a",
+        "yolo checkpoint sha256: b",
+        "study checkpoint sha256: c",
+        "study checkpoint sha256: d",
+    ]
 
 
 def _git(folder, *arguments):

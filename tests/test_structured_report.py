@@ -7,8 +7,10 @@ import subprocess
 import numpy as np
 import pydicom
 import pytest
+import torch
 from pydicom.uid import generate_uid
 
+import covidmm
 from covidmm.errors import RadiographError
 from covidmm.findings import Detections, ImageFindings, StudyFindings
 from covidmm.structured_report import DISCLAIMER, study_report
@@ -86,6 +88,18 @@ def test_it_says_what_it_is_and_is_no_final_word(content):
     assert DISCLAIMER.encode() in content.partition(b"Intended use")[2]
     assert (report.PreliminaryFlag, report.VerificationFlag) == ("PRELIMINARY", "UNVERIFIED")
     assert report.ManufacturerModelName == "ensemble.py: wbf"
+
+
+def test_it_says_what_it_was_made_by(sources):
+    def made(*hashes):
+        return study_report(findings(*sources), sources, 0.3, "m", hashes)
+
+    report = made("config sha256: ab")
+    assert f"covidmm {covidmm.__version__}" in report.SoftwareVersions
+    assert f"highdicom {highdicom.__version__}" in report.SoftwareVersions
+    assert f"torch {torch.__version__.partition('+')[0]}" in report.SoftwareVersions
+    assert b"config sha256: ab" in saved(report)
+    assert report.SOPInstanceUID != made("config sha256: cd").SOPInstanceUID
 
 
 def test_of_the_patient_it_repeats_the_id_alone(content):

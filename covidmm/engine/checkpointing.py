@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mmengine.runner import BaseLoop, Runner
 from covidmm.atomic import write_bytes
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.models.checkpoints import checkpoint_file, coverage, read_checkpoint, require_coverage, state_of
-from covidmm.provenance import manifest_digest, resolved_sha256, versions
+from covidmm.provenance import manifest_digest, resolved_sha256, sha256, versions
 
 _EPOCH_FILE = re.compile(r"epoch_(\d+)\.pth")
 
@@ -146,6 +147,21 @@ def trained_file(name: str | Path) -> Path:
     """
     path = checkpoint_file(str(name))
     return best_checkpoint(path) if path.is_dir() else path
+
+
+def checkpoint_hashes(config: Any) -> list[str]:
+    """The SHA-256 of every checkpoint that a plugin's config names, at any depth, in its order.
+
+    Raises:
+        DataError: one is missing.
+    """
+    if isinstance(config, Mapping):
+        own = config.get("checkpoint")
+        first = [sha256(trained_file(own))] if isinstance(own, str) else []
+        return first + [digest for value in config.values() for digest in checkpoint_hashes(value)]
+    if isinstance(config, list | tuple):
+        return [digest for value in config for digest in checkpoint_hashes(value)]
+    return []
 
 
 def stored_val_metrics(path: Path) -> dict[str, float]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from covidmm.errors import ConfigError, did_you_mean
+from covidmm.provenance import resolved_sha256
 
 _TOP_LEVEL = ("members", "strategy", "study", "none", "rerank", "max_size", "batch_size", "custom_imports")
 
@@ -100,6 +101,11 @@ class EnsembleConfig:
     rerank: Mapping[str, Any] | None
     max_size: int
     batch_size: int
+
+    @property
+    def sha256(self) -> str:
+        """Of all that the file, its bases and the overrides say, as :func:`covidmm.provenance.resolved_sha256`."""
+        return resolved_sha256({name: value for name, value in asdict(self).items() if name != "path"})
 
 
 def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConfig:

@@ -37,12 +37,17 @@ class Outcome:
 
     def origin(self) -> dict[str, Any]:
         """What the findings came from: config, models, data, versions; the same for the same command."""
+        from covidmm.engine.checkpointing import checkpoint_hashes
+
         config, cases = self.run.config, self.run.cases
         return {
             "config": str(config.path),
             "config_sha256": sha256(config.path),
+            "config_resolved_sha256": config.sha256,
             "strategy": dict(config.strategy),
             "members": {name: dict(one.made_from) for name, one in self.members.items()},
+            "study": config.study,
+            "study_checkpoints_sha256": checkpoint_hashes(config.study),
             "data": str(cases.source),
             "data_sha256": cases.sha256,
             "versions": versions(),

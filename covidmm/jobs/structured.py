@@ -17,6 +17,7 @@ from covidmm.errors import DataError, RadiographError
 from covidmm.findings import Detections, ImageFindings, StudyFindings
 from covidmm.jobs.outcome import Outcome
 from covidmm.predictions import ImageEntry
+from covidmm.provenance import hash_lines
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -44,6 +45,7 @@ def write_reports(outcome: Outcome, folder: str | Path, threshold: float) -> tup
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model = f"{outcome.run.config.path.name}: {outcome.run.config.strategy['type']}"
+    made_from = hash_lines(outcome.origin())
     found = iter(outcome.fused)
     written, skipped = 0, []
     for study_id, cases in outcome.run.cases.studies():
@@ -53,7 +55,8 @@ def write_reports(outcome: Outcome, folder: str | Path, threshold: float) -> tup
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what pydicom says of odd values was said when the pixels were read
                 findings, headers = _study(study_id, cases, images, outcome)
-                study_report(findings, headers, threshold, model).save_as(content, enforce_file_format=True)
+                report = study_report(findings, headers, threshold, model, made_from)
+                report.save_as(content, enforce_file_format=True)
         except RadiographError as error:
             skipped.append(f"{study_id}: {error}")
             continue

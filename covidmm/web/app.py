@@ -172,6 +172,7 @@ def _add_information(app: FastAPI, desk: Desk, settings: Settings) -> None:
             structured_report=service.reports,
             max_upload_bytes=settings.limits.request_bytes,
             max_files=settings.limits.files,
+            provenance=service.provenance(service.predictor.config),
         )
 
     @app.get("/api/v1/sample", summary="A phantom radiograph", tags=["models"], response_class=Response)

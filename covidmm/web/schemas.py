@@ -51,6 +51,15 @@ class Row(BaseModel):
     prediction: str
 
 
+class Provenance(BaseModel):
+    """What the answers come from; the same for the same config, checkpoints and versions."""
+
+    config_resolved_sha256: str = Field(description="Of the config with its bases and overrides.")
+    members: dict[str, dict[str, str | bool]] = Field(description="Hashes of each detector's config and checkpoint.")
+    study_checkpoints_sha256: list[str] = Field(description="Of the study classifier's checkpoints.")
+    versions: dict[str, str]
+
+
 class Prediction(BaseModel):
     """What was found in one study."""
 
@@ -63,6 +72,7 @@ class Prediction(BaseModel):
     study: StudyClasses | None = Field(description="None where the config has no study classifier.")
     submission: list[Row] = Field(description="The study is called 'study', its images 'image1', 'image2', ...")
     seconds: float = Field(description="From the decoded images to this answer, waiting not counted.")
+    provenance: Provenance
 
 
 class Choice(BaseModel):
@@ -85,6 +95,7 @@ class Models(BaseModel):
     structured_report: bool = Field(description="Whether DICOM Structured Reports can be asked for.")
     max_upload_bytes: int
     max_files: int
+    provenance: Provenance
 
 
 class Health(BaseModel):

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 
 import covidmm
 from covidmm import structured_report
+from covidmm.engine.checkpointing import checkpoint_hashes
+from covidmm.ensembles.config import EnsembleConfig
 from covidmm.errors import CovidmmError, RadiographError
 from covidmm.findings import STUDY_CLASSES, Detections, ImageFindings, StudyFindings
 from covidmm.inference.attention import Explainer, explainable
-from covidmm.inference.detector import select
+from covidmm.inference.detector import made_from, select
 from covidmm.inference.predictor import Predictor
 from covidmm.isolation import IsolatedReader
+from covidmm.provenance import hash_lines, versions
 from covidmm.radiograph import Radiograph
 from covidmm.submission import NoneRule, Rerank, prediction_string, ranked_row, study_row
 from covidmm.web import schemas
@@ -66,6 +69,9 @@ class Service:
         network = explainable(predictor.classifier)
         self.explainer = Explainer(network) if network else None
         self.strategies = predictor.strategies
+        # read once: what is served are the files as they were at the start
+        self._made_from = {name: made_from(member) for name, member in predictor.config.members.items()}
+        self._study, self._versions = checkpoint_hashes(predictor.config.study), versions()
         self._variants = {
             (detector, strategy): predictor.variant(
                 None if detector == ENSEMBLE else detector, {"type": strategy} if strategy else None
@@ -83,6 +89,15 @@ class Service:
     def reports(self) -> bool:
         """Whether Structured Reports can be written here."""
         return structured_report.available()
+
+    def provenance(self, config: EnsembleConfig) -> schemas.Provenance:
+        """What answers with a config of these members come from."""
+        return schemas.Provenance(
+            config_resolved_sha256=config.sha256,
+            members={name: self._made_from[name] for name in config.members},
+            study_checkpoints_sha256=self._study,
+            versions=self._versions,
+        )
 
     def decode(self, uploads: Sequence[Upload]) -> list[Radiograph]:
         """Decode files as the images of one study, shrunk as the config says.
@@ -137,6 +152,7 @@ class Service:
             study=_classes(study),
             submission=self._submission(study),
             seconds=round(time.monotonic() - start, 4),
+            provenance=self.provenance(variant.config),
         )
 
     def report(
@@ -156,7 +172,11 @@ class Service:
         uid = str(headers[0].get("StudyInstanceUID", _STUDY))
         model = f"{variant.config.path.name}: {question.detector}"
         dataset = structured_report.study_report(
-            StudyFindings(uid, named, study.probabilities), headers, threshold, model
+            StudyFindings(uid, named, study.probabilities),
+            headers,
+            threshold,
+            model,
+            hash_lines(self.provenance(variant.config).model_dump()),
         )
         file = io.BytesIO()
         dataset.save_as(file, enforce_file_format=True)

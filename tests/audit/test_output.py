@@ -3,6 +3,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from covidmm.audit.outcome import Check, Level, Table
 from covidmm.audit.output import summary_text, write_audit
@@ -52,6 +53,7 @@ def test_the_page_holds_its_pictures_and_runs_nothing_of_the_data(tmp_path, chec
     assert "<i>one" not in page
     assert "http" not in page
     assert "not a medical device" in page
+    assert f"torch {torch.__version__.partition('+')[0]}" in page
 
 
 def test_the_summary_has_a_line_per_check_and_explains_what_is_not_ok(checks):

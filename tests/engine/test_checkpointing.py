@@ -1,6 +1,7 @@
 """The checkpoint hook in a real, tiny MMEngine run."""
 
 import errno
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 import covidmm.registration  # noqa: F401 - registers the hooks
-from covidmm.engine.checkpointing import best_checkpoint, latest_checkpoint, stored_val_metrics
+from covidmm.engine.checkpointing import best_checkpoint, checkpoint_hashes, latest_checkpoint, stored_val_metrics
 from covidmm.errors import CheckpointError
 
 
@@ -195,3 +196,13 @@ def test_a_best_that_the_validation_does_not_define_is_said_and_costs_nothing(tm
     assert any("findings/auroc is not defined on this validation set" in text for text in said)
     assert (tmp_path / "epoch_1.pth").is_file()
     assert not list(tmp_path.glob("best_*"))
+
+
+def test_the_checkpoints_of_a_plugin_are_found_at_any_depth(tmp_path):
+    names = ("a", "b")
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    wanted = [hashlib.sha256(name.encode()).hexdigest() for name in names]
+    inner = [{"type": "x", "checkpoint": str(tmp_path / "b")}, {"type": "y", "checkpoint": None}]
+    assert checkpoint_hashes({"checkpoint": str(tmp_path / "a"), "parts": inner}) == wanted
+    assert checkpoint_hashes(None) == checkpoint_hashes({"type": "z"}) == []

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_a_grandchild_adds_to_the_type_that_its_parent_chose(tmp_path):
     text = "strategy = dict(sigma=0.2)"
     config = load_ensemble(child(tmp_path, text, CONFIGS / "ensemble_soft_nms_siim.py"))
     assert config.strategy == {"type": "soft_nms", "iou_thr": 0.5, "sigma": 0.2}
+
+
+def test_the_hash_is_of_what_it_says_not_of_where_it_lies(tmp_path):
+    base = load_ensemble(CONFIGS / "ensemble_wbf_siim.py")
+    shutil.copytree(CONFIGS, tmp_path / "configs")
+    assert load_ensemble(tmp_path / "configs/ensemble_wbf_siim.py").sha256 == base.sha256
+    same = load_ensemble(CONFIGS / "ensemble_wbf_siim.py", ["members.yolo.checkpoint=/x/yolov5l_siim"])
+    assert Path(base.members["yolo"].checkpoint).name == "yolov5l_siim"
+    assert same.sha256 == base.sha256
+    for option in ("members.yolo.weight=2", "strategy.iou_thr=0.4", "study=None", "max_size=64"):
+        assert load_ensemble(CONFIGS / "ensemble_wbf_siim.py", [option]).sha256 != base.sha256
 
 
 def test_options_override(tmp_path):

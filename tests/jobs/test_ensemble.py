@@ -59,6 +59,9 @@ def test_metrics_have_the_contract_s_keys_and_thresholds_are_validation_s(scored
     provenance = metrics["provenance"]["ensemble"]
     assert provenance["members"]["yolo"]["checkpoint_sha256"]
     assert provenance["data_sha256"]
+    assert provenance["config_resolved_sha256"] != provenance["config_sha256"]
+    assert len(provenance["study_checkpoints_sha256"]) == 1
+    assert [found["unreadable"] for found in metrics["detectors"].values()] == [0, 0, 0]
 
 
 def test_the_sweep_leaves_a_table_a_picture_and_a_learned_fusion_of_the_validation_split(scored):

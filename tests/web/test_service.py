@@ -2,6 +2,7 @@ import pytest
 
 from covidmm.errors import CovidmmError, RadiographError
 from covidmm.inference import Predictor
+from covidmm.provenance import sha256, versions
 from covidmm.submission import Prediction, read_submission
 from covidmm.web.service import Question, Service
 from covidmm.web.uploads import Upload
@@ -39,6 +40,22 @@ def test_the_submission_is_what_the_folder_tool_would_write(service, files, tmp_
         product *= 1 - box.score
     assert none.score == pytest.approx((product + found.study.probabilities["negative"]) / 2, abs=1e-4)
     assert isinstance(none, Prediction)
+
+
+def test_every_answer_says_what_it_comes_from(service, files, random_ensemble):
+    config = service.predictor.config
+    radiographs = service.decode([Upload("a", files[0])])
+    found = service.predict(Question(), radiographs).provenance
+    assert found == service.provenance(config)
+    assert found.config_resolved_sha256 == config.sha256
+    checkpoints = {name: sha256(member.checkpoint) for name, member in config.members.items()}
+    assert {name: one["checkpoint_sha256"] for name, one in found.members.items()} == checkpoints
+    assert found.study_checkpoints_sha256 == [sha256(config.study["checkpoint"])]
+    assert found.versions == versions()
+    assert str(random_ensemble.config.parent) not in found.model_dump_json()  # no path of the server
+    alone = service.predict(Question(detector="yolo"), radiographs).provenance
+    assert list(alone.members) == ["yolo"]
+    assert alone.config_resolved_sha256 != found.config_resolved_sha256
 
 
 def test_attention_comes_only_when_it_is_asked_for(service, files):
