@@ -59,7 +59,7 @@ class CaseList:
         source: the folder.
         split: the split, or None where the folder has none.
         annotations: the COCO file with the truth, where the folder is a prepared one.
-        sha256: changes whenever an image or its name does.
+        sha256: of a prepared folder's annotations and grey values; of a raw one's names, sizes and times of change.
     """
 
     cases: tuple[Case, ...]

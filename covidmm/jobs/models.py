@@ -142,11 +142,13 @@ class Evaluation:
         return Path(self.cfg.work_dir) / "metrics.json"
 
     def write(self, name: str, annotations: Path, **sections: Any) -> None:
-        """Add sections, the seconds and the provenance of this run to ``metrics.json``."""
+        """Add sections, the seconds and the provenance of this run to ``metrics.json``; the last beside predictions."""
+        from covidmm.atomic import json_bytes, write_bytes
         from covidmm.evaluation.results import provenance, write_metrics
 
-        origin = {name: provenance(self.config, self.resolved, self.weights, annotations)}
-        write_metrics(self.metrics, **sections, seconds={f"test_{name}": self.seconds}, provenance=origin)
+        origin = provenance(self.config, self.resolved, self.weights, annotations)
+        write_bytes(self.predictions.with_suffix(".provenance.json"), json_bytes(origin, indent=2))
+        write_metrics(self.metrics, **sections, seconds={f"test_{name}": self.seconds}, provenance={name: origin})
 
 
 def _prepare_boxes(run: Evaluation, stored: dict[str, float]) -> None:

@@ -13,6 +13,10 @@ from covidmm.plugins import PluginManager
 from covidmm.predictions import Predictions
 from covidmm.provenance import sha256, versions
 
+#: What a hash of a folder is of. The bytes of a raw one would have to be read a second time.
+_PREPARED = "annotations of the split, and grey values"
+_FILES_AS_LISTED = "names, sizes and times of change of the files"
+
 
 @dataclass
 class Outcome:
@@ -50,6 +54,7 @@ class Outcome:
             "study_checkpoints_sha256": checkpoint_hashes(config.study),
             "data": str(cases.source),
             "data_sha256": cases.sha256,
+            "data_sha256_covers": _FILES_AS_LISTED if cases.annotations is None else _PREPARED,
             "versions": versions(),
         }
 

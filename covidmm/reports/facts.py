@@ -139,6 +139,8 @@ def _origin(origin: Mapping[str, Any]) -> list[tuple[str, str]]:
         if key in origin:
             digest = origin.get(f"{key}_sha256")
             facts.append((label, f"{origin[key]}" + (f", sha256 {digest}" if digest else "")))
+    if "data_sha256_covers" in origin:
+        facts.append(("the data's hash is of", origin["data_sha256_covers"]))
     if "config_resolved_sha256" in origin:
         facts.append(("config with its bases and overrides", f"sha256 {origin['config_resolved_sha256']}"))
     if "prepared_sha256" in origin:

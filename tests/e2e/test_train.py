@@ -150,6 +150,11 @@ def test_the_test_tool_prints_the_table_and_leaves_metrics_predictions_and_pictu
     assert {"mAP_50", "mAP", "f1", "precision", "recall", "threshold"} <= set(found)
     assert len(metrics["provenance"]["frcnn"]["checkpoint_sha256"]) == 64
 
+    assert json.loads((tmp_path / "predictions.provenance.json").read_text()) == metrics["provenance"]["frcnn"]
+    origin = torch.load(undisturbed[0] / "epoch_2.pth", weights_only=True)["meta"]["provenance"]
+    assert origin["data_sha256"] == metrics["provenance"]["frcnn"]["prepared_sha256"]
+    assert origin["versions"] == metrics["provenance"]["frcnn"]["versions"]
+
     truth = json.loads((phantoms / "annotations/test.json").read_text())
     predictions = json.loads(out.read_text())
     assert predictions

@@ -222,10 +222,10 @@ def file_results(out: Path) -> dict[str, str]:
 
 def _undated(path: Path) -> bytes:
     data = path.read_bytes()
-    if path.name == "metrics.json":
+    if path.name == "metrics.json" or path.name.endswith(".provenance.json"):
         content = json.loads(data)
         content.pop("seconds", None)
-        for origin in content["provenance"].values():
+        for origin in content.get("provenance", {"": content}).values():
             origin.pop("git_revision", None)  # somebody may commit while a long run is under way
         return json.dumps(content, sort_keys=True).encode()
     if path.suffix == ".html":

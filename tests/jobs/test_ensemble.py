@@ -59,6 +59,7 @@ def test_metrics_have_the_contract_s_keys_and_thresholds_are_validation_s(scored
     provenance = metrics["provenance"]["ensemble"]
     assert provenance["members"]["yolo"]["checkpoint_sha256"]
     assert provenance["data_sha256"]
+    assert provenance["data_sha256_covers"] == "annotations of the split, and grey values"
     assert provenance["config_resolved_sha256"] != provenance["config_sha256"]
     assert len(provenance["study_checkpoints_sha256"]) == 1
     assert [found["unreadable"] for found in metrics["detectors"].values()] == [0, 0, 0]
