@@ -10,7 +10,7 @@ PACKAGE = ROOT / "covidmm"
 # docs/architecture.md: a room may import what stands before it, and its own kind
 ORDER = [
     {"processes", "stopping"},
-    {"errors", "atomic", "ops", "spreadsheet", "__init__"},
+    {"errors", "atomic", "ops", "deferred", "spreadsheet", "__init__"},
     {"grey", "codestreams", "files", "provenance"},
     {"radiograph"},
     {"findings", "isolation"},

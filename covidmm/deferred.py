@@ -1,0 +1,105 @@
+"""Slow imports of MMDetection's, put off until somebody uses them.
+
+``import mmdet`` imports every part of MMDetection, and a few of those import what nothing here needs: imgaug for lanes,
+scikit-learn for tracks, pyplot for pictures of tracks, together a quarter of the time in which a training starts.
+:func:`install` has stand-ins serve these parts, and only these, while they are imported. What a part takes from a
+stand-in becomes the real thing at its first use; everybody else imports the real module as ever.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+#: Part of MMDetection -> the modules that it imports and that are put off, each after the package that holds it.
+PUT_OFF = {
+    "mmdet.datasets.transforms.generate_line": (
+        "imgaug",
+        "imgaug.augmenters",
+        "imgaug.augmentables",
+        "imgaug.augmentables.lines",
+        "imgaug.augmentables.segmaps",
+    ),
+    "mmdet.models.dense_heads.clr_head.clr_head": ("matplotlib.pyplot",),
+    "mmdet.models.dense_heads.paa_head": ("sklearn", "sklearn.mixture"),
+    "mmdet.models.task_modules.tracking.interpolation": (
+        "sklearn",
+        "sklearn.gaussian_process",
+        "sklearn.gaussian_process.kernels",
+    ),
+    "mmdet.utils.mot_error_visualize": ("matplotlib.pyplot",),
+    "mmdet.visualization.local_visualizer": ("matplotlib.pyplot",),
+}
+
+
+def install() -> None:
+    """Put these imports off from now on. Safe to call again."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(MetaPathFinder):
+    """Finds the parts where they are, and has them executed among stand-ins."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(fullname, path, target) if fullname in PUT_OFF else None
+        if spec and spec.loader:
+            spec.loader = _Loader(spec.loader, PUT_OFF[fullname])
+        return spec
+
+
+class _Loader(Loader):
+    def __init__(self, own: Loader, put_off: Sequence[str]) -> None:
+        self._own = own
+        self._put_off = put_off
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._own.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        # what is there already costs nothing; what is not installed must fail as it does without stand-ins
+        stand_ins = {
+            name: _StandIn(name) for name in self._put_off if name not in sys.modules and find_spec(name.split(".")[0])
+        }
+        sys.modules.update(stand_ins)
+        try:
+            self._own.exec_module(module)
+        finally:
+            for name in stand_ins:
+                del sys.modules[name]
+
+
+class _StandIn(ModuleType):
+    """Serves names for later while it stands in for a module, and the module's own names from then on."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            return sys.modules.get(f"{self.__name__}.{name}") or _Later(self.__name__, name)
+        return getattr(import_module(self.__name__), name)
+
+
+class _Later:
+    """A class or function of a module, imported when it is called or asked for something."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._place = module, name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._found()(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._found(), name)
+
+    def _found(self) -> Any:
+        module, name = self._place
+        return getattr(import_module(module), name)

@@ -1,0 +1,84 @@
+"""What MMDetection imports for lanes and tracks is imported when it is used, and then works as without covidmm."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+SLOW = ("imgaug", "sklearn", "matplotlib.pyplot")
+
+
+def run(code):
+    """What a program prints in a process of its own: this one has imported everything long ago."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_training_s_imports_leave_them_out_and_others_get_the_real_ones():
+    *_, before, after = run(
+        f"""
+        import sys
+        import covidmm.registration
+        print([name for name in {SLOW} if name in sys.modules])
+        import imgaug.augmenters, matplotlib.pyplot, sklearn.base
+        print(imgaug.__file__ is not None, callable(matplotlib.pyplot.figure), type(sklearn.base.BaseEstimator))
+        """
+    )
+    assert before == "[]"
+    assert after == "True True <class 'type'>"
+
+
+LANES = """
+    import numpy as np
+    {first}
+    from mmdet.datasets.transforms.generate_line import ImageAug
+    flip = ImageAug([
+        dict(name='Resize', parameters=dict(size=dict(height=8, width=16)), p=1.0),
+        dict(name='HorizontalFlip', parameters=dict(p=1.0), p=1.0),
+    ])
+    image = np.arange(8 * 16 * 3, dtype=np.uint8).reshape(8, 16, 3)
+    lane = dict(img=image, instances=[dict(line=[(2, 1), (3, 6)])], gt_seg_map=np.eye(8, 16, dtype=np.int32))
+    flipped = flip(lane)
+    lines = [[list(map(float, point)) for point in line] for line in flipped['lines']]
+    print(int(flipped['img'].sum()), lines, flipped['gt_seg_map'].tolist())
+"""
+TRACKS = """
+    import numpy as np
+    {first}
+    from mmdet.models.task_modules.tracking.interpolation import InterpolateTracklets
+    track = np.array([[frame, 1, frame, frame, frame + 9, frame + 9, 0.9] for frame in (0, 1, 2, 3, 6, 7, 8)], float)
+    print(InterpolateTracklets(min_num_frames=3, use_gsi=True).forward(track).round(3).tolist())
+"""
+MIXTURES = """
+    import numpy as np
+    {first}
+    from mmdet.models.dense_heads import paa_head
+    found = paa_head.skm.GaussianMixture(2, random_state=0).fit(np.array([[0.0], [0.1], [5.0], [5.1]]))
+    print(sorted(found.means_.round(2).ravel().tolist()))
+"""
+
+
+@pytest.mark.parametrize("part", [LANES, TRACKS, MIXTURES])
+def test_a_part_works_as_with_its_imports_made_at_once(part):
+    at_once = "import imgaug.augmenters, sklearn.mixture, sklearn.gaussian_process, matplotlib.pyplot, covidmm"
+    found, expected = (run(part.format(first=first))[-1] for first in ("import covidmm", at_once))
+    assert found == expected
+
+
+def test_what_is_not_installed_fails_as_ever():
+    assert (
+        run(
+            """
+        import importlib.util, sys
+        import covidmm
+        sys.modules['sklearn'] = None
+        from mmdet.models.task_modules.tracking import interpolation
+        print(interpolation.HAS_SKIKIT_LEARN)
+        """
+        )[-1]
+        == "False"
+    )
