@@ -82,3 +82,21 @@ def test_what_is_not_installed_fails_as_ever():
         )[-1]
         == "False"
     )
+
+
+def test_imports_that_stay_are_no_garbage_and_later_ones_are_collected_as_ever():
+    lines = run(
+        """
+        import gc
+        from covidmm.deferred import imports_that_stay
+        with imports_that_stay():
+            import covidmm.registration
+            print(gc.isenabled())
+        print(gc.isenabled(), gc.get_freeze_count() > 100_000)  # half a million
+        frozen = gc.get_freeze_count()
+        with imports_that_stay():
+            print(gc.isenabled())
+        print(gc.get_freeze_count() <= frozen)
+        """
+    )
+    assert lines[-4:] == ["False", "True True", "True", "True"]

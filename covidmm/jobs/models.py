@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from covidmm.deferred import imports_that_stay
 from covidmm.errors import CheckpointError, ClusterError
 from covidmm.processes import is_first
 
@@ -45,10 +46,10 @@ def train(
         CovidmmError: a bad config, data that does not agree with it, or a checkpoint that does not fit.
         KeyboardInterrupt: ctrl-C or SIGTERM, with how to go on; the last finished epoch is on disk.
     """
+    cfg = _load(config, work_dir, options, launcher)
     from covidmm.engine.checkpointing import latest_checkpoint
     from covidmm.engine.launch import launched, wait_for_all
 
-    cfg = _load(config, work_dir, options, launcher)
     folder = Path(cfg.work_dir)
     if amp:
         cfg.optim_wrapper.type = "MixedPrecisionOptimWrapper"
@@ -96,11 +97,11 @@ def evaluate(
     Raises:
         CovidmmError: a bad config or data, or a checkpoint that is missing, unsafe or does not fit.
     """
+    cfg = _load(config, work_dir, options, launcher)
     from covidmm.engine.checkpointing import stored_val_metrics, trained_file
     from covidmm.engine.launch import launched
     from covidmm.provenance import resolved_sha256
 
-    cfg = _load(config, work_dir, options, launcher)
     # before this run's files and the checkpoint's threshold go into it: as its training wrote into the checkpoint
     resolved = resolved_sha256(cfg.to_dict())
     weights = trained_file(checkpoint)
@@ -197,10 +198,11 @@ def _report_labels(run: Evaluation, found: dict[str, Any], show_dir: str | Path 
 
 
 def _load(config: str | Path, work_dir: Any, options: Sequence[str], launcher: str) -> Config:
-    """Load the config of a job."""
-    from covidmm.engine.config import load_config
+    """Load the config of a job, and with it PyTorch and MMDetection."""
+    with imports_that_stay():
+        from covidmm.engine.config import load_config
 
-    cfg = load_config(config, options)
+        cfg = load_config(config, options)
     cfg.launcher = launcher
     cfg.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(config).stem)
     return cfg
