@@ -4,7 +4,9 @@
 import _bootstrap  # noqa: F401
 
 import argparse
+import json
 import sys
+from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -111,7 +113,7 @@ SUBJECTS: dict[str, tuple[str, str, tuple[tuple[str, dict[str, Any]], ...]]] = {
     "fusion": (
         "the ensemble strategies on two members, against plain calls of ensemble_boxes",
         "a strategy differs by more than 1e-6 on more than one image of a hundred",
-        (number("--images", 1263, "how many"), number("--boxes", 100, "of each member"), REPEATS),
+        (number("--images", 600, "how many; SIIM has 1263 to test"), number("--boxes", 100, "of each member"), REPEATS),
     ),
     "serve": (
         "how long clients of tools/serve.py wait for one radiograph, and the growth of its memory",
@@ -127,7 +129,7 @@ SUBJECTS: dict[str, tuple[str, str, tuple[tuple[str, dict[str, Any]], ...]]] = {
     "scaling": (
         "two processes of one thread each against one: training, prepare and the ensemble of a folder",
         "",
-        (number("--images", 160, "of each folder"), number("--repeats", 2, "runs of each, of which the median")),
+        (number("--images", 120, "of each folder"), number("--repeats", 2, "runs of each, of which the median")),
     ),
     "startup": (
         "seconds of `--help` and until the first training iteration",
@@ -145,7 +147,13 @@ def parser() -> argparse.ArgumentParser:
         subject = subjects.add_parser(name, help=measured, description=f"Measure {measured}.", epilog=epilog)
         for flag, settings in options:
             subject.add_argument(flag, **settings)
-        subject.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+        subject.add_argument(
+            "--json",
+            nargs="?",
+            const="-",
+            metavar="FILE",
+            help="write the figures here too; without FILE, print them instead",
+        )
     page = subjects.add_parser("page", help="put the tables of written figures into a Markdown page")
     page.add_argument("--page", type=Path, required=True, metavar="FILE.md")
     page.add_argument("--folder", type=Path, required=True, metavar="DIR", help="of NAME.json, as --json wrote them")
@@ -159,13 +167,18 @@ def main() -> int:
 
         print(f"{arguments['page']}: {', '.join(update_page(arguments['page'], arguments['folder']))}")
         return 0
-    subject, out = arguments.pop("subject"), arguments.pop("json")
+    subject, wanted = arguments.pop("subject"), arguments.pop("json")
+    out = Path(wanted) if wanted not in (None, "-") else None
     if out is not None and (out.is_dir() or not out.parent.is_dir()):  # said before measuring, not after
         raise DataError(f"--json {out}: not a file in a folder that exists")
     module = import_module(f"covidmm.benchmarks.{subject}")
-    report = module.benchmark(**{name: value for name, value in arguments.items() if value is not None})
-    print(module.format_report(report))
-    print(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
+    with redirect_stdout(sys.stderr):  # what models and data sets say of themselves
+        report = module.benchmark(**{name: value for name, value in arguments.items() if value is not None})
+    if wanted == "-":
+        print(json.dumps(report, indent=2))
+    else:
+        print(module.format_report(report))
+        print(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
     if out is not None:
         from covidmm.atomic import json_bytes, write_bytes
 

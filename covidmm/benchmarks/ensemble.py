@@ -119,11 +119,14 @@ def format_report(report: dict[str, Any]) -> str:
 def with_weights(members: Mapping[str, Member], augmented: bool, folder: Path) -> tuple[dict[str, Member], list[str]]:
     """Members with checkpoints that exist, new ones in a folder, and the names of those whose weights are random."""
     import torch
+    from mmengine.logging import MMLogger
     from mmengine.registry import init_default_scope
 
     from covidmm.engine.checkpointing import trained_file
     from covidmm.engine.config import load_config
 
+    if not MMLogger.check_instance_created("covidmm"):
+        MMLogger.get_instance("covidmm", log_level="WARNING")  # models tell how each of their parameters was drawn
     found, random = {}, []
     for name, member in members.items():
         cfg = load_config(member.config)

@@ -38,7 +38,7 @@ class FusionTiming:
     differing: int | None
 
 
-def benchmark(images: int = 1263, boxes: int = 100, repeats: int = 5) -> dict[str, Any]:
+def benchmark(images: int = 600, boxes: int = 100, repeats: int = 5) -> dict[str, Any]:
     """Time every built-in strategy that needs no fitting on ``images`` images of two members with ``boxes`` boxes.
 
     covidmm's way is :meth:`fuse`, from boxes in pixels to boxes in pixels, with all checks. The plain way calls

@@ -1,4 +1,4 @@
-"""How fast one loading process feeds each training, against how fast its model consumes."""
+"""How fast one loading process feeds each training, how fast its model consumes, and how long it waits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ CONFIGS = tuple(
     )
 )
 #: Two of each five are held out.
-STUDIES = 20
+STUDIES = 24
 #: Longer side of the prepared images, pixels: what `make demo` prepares, and the default of prepare.
 SMALL, REPORT = 512, 1024
 #: Images of a training step: a large batch consumes no faster per image on a CPU, and would not fit into memory.
@@ -44,16 +44,21 @@ BATCH = 2
 
 @dataclass(frozen=True)
 class Feed:
-    """One config. ``ratio``: one loading process feeds so many times what the training step consumes."""
+    """One config. ``ratio``: one loading process feeds so many times what the training step consumes.
+
+    ``waiting`` is the share of its iterations in which a training with that process beside it waits for data, after
+    the first iteration.
+    """
 
     config: str
     ratio: float
     images_per_second: float
     step_images_per_second: float
+    waiting: float
 
 
 def benchmark(configs: Sequence[str] = CONFIGS, images: int = 20, repeats: int = 5) -> dict[str, Any]:
-    """Time each training pipeline in one process, and the training step that it feeds.
+    """Time each training pipeline in one process, the training step that it feeds, and both at once.
 
     Phantoms of 1024 pixels, of 512 for the configs in ``small/``, stand for every data set. The step is that of the
     config: preprocessor, forward pass, losses, backward pass, optimizer, in float32 with all threads, on random
@@ -62,7 +67,7 @@ def benchmark(configs: Sequence[str] = CONFIGS, images: int = 20, repeats: int =
     Args:
         configs: of detectors or classifiers.
         images: loaded one after the other in each timed run.
-        repeats: timed runs, of which the median, after one to warm up; of a step half as many.
+        repeats: timed runs, of which the median, after one to warm up; of a step alone half as many.
 
     Returns:
         The figures and the machine, ready for JSON; ``feeds`` holds :class:`Feed` as dicts.
@@ -82,8 +87,8 @@ def benchmark(configs: Sequence[str] = CONFIGS, images: int = 20, repeats: int =
         for path in map(Path, configs):
             with found_by_configs(prepared[SMALL if path.parent.name == "small" else REPORT]):
                 cfg = load_config(path)
-            loading, step = _seconds(cfg, images, repeats)
-            feeds.append(Feed(path.stem, step / loading, 1 / loading, 1 / step))
+            loading, step, waiting = _seconds(cfg, images, repeats)
+            feeds.append(Feed(path.stem, step / loading, 1 / loading, 1 / step, waiting))
     return {
         "benchmark": "pipeline",
         "images": images,
@@ -96,20 +101,21 @@ def benchmark(configs: Sequence[str] = CONFIGS, images: int = 20, repeats: int =
 
 def format_report(report: dict[str, Any]) -> str:
     """A table for people, ratio first."""
-    lines = [f"{'ratio':>7} {'loaded/s':>9} {'trained/s':>10} config"]
+    lines = [f"{'ratio':>7} {'loaded/s':>9} {'trained/s':>10} {'waiting':>8} config"]
     for one in report["feeds"]:
-        figures = f"{one['images_per_second']:>9.1f} {one['step_images_per_second']:>10.2f}"
+        figures = f"{one['images_per_second']:>9.1f} {one['step_images_per_second']:>10.2f} {one['waiting']:>8.1%}"
         lines.append(f"{one['ratio']:>7.1f} {figures} {one['config']}")
-    return "\n".join([*lines, f"images; one loading process against training with {report['threads']} threads"])
+    return "\n".join([*lines, f"images; one loading process beside training with {report['threads']} threads"])
 
 
-def _seconds(cfg: Config, images: int, repeats: int) -> tuple[float, float]:
-    """Seconds per image of the pipeline and of the training step."""
+def _seconds(cfg: Config, images: int, repeats: int) -> tuple[float, float, float]:
+    """Seconds per image of the pipeline and of the training step, and the share of waiting of the two together."""
     import torch
     from mmengine.dataset import COLLATE_FUNCTIONS, pseudo_collate
     from mmengine.logging import MessageHub
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import DATASETS, MODELS, init_default_scope
+    from torch.utils.data import DataLoader
 
     init_default_scope(cfg.get("default_scope", "mmdet"))
     torch.manual_seed(0)
@@ -123,7 +129,23 @@ def _seconds(cfg: Config, images: int, repeats: int) -> tuple[float, float]:
     batch = collate([dataset[index] for index in range(BATCH)])
     # a preprocessor may change what it is given
     step = _median(lambda: model.train_step(copy.deepcopy(batch), optimizer), max(1, repeats // 2)) / BATCH
-    return loading, step
+    loader = DataLoader(dataset, BATCH, num_workers=1, collate_fn=collate, shuffle=True, drop_last=True)
+    return loading, step, _waiting(loader, lambda data: model.train_step(data, optimizer), repeats)
+
+
+def _waiting(loader: Iterable[Any], step: Callable[[Any], Any], repeats: int) -> float:
+    """The share of some iterations that passes before their data are there; the first one is not counted."""
+    batches = iter(loader)
+    step(next(batches))
+    waited = total = 0.0
+    for _ in range(repeats):
+        start = time.perf_counter()
+        data = next(batches)
+        arrived = time.perf_counter()
+        step(data)
+        waited += arrived - start
+        total += time.perf_counter() - start
+    return waited / total
 
 
 def _median(call: Callable[[], Any], repeats: int) -> float:
