@@ -18,9 +18,11 @@ from contextlib import contextmanager
 from covidmm.processes import is_first, rank
 from covidmm.stopping import Terminated, stoppable
 
-# What an operating system refuses that a user can mend: a full, broken, read-only or foreign disk, too many open files.
+# What an operating system refuses that a user can mend: a full, broken, read-only or foreign disk, too many open files,
+# a file where a folder belongs, or a folder where a file does.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_REFUSALS = (*_FULL, errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EMFILE)
+_MISPLACED = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_REFUSALS = (*_FULL, *_MISPLACED, errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE)
 
 # Seconds that the other processes of a run wait for the first one's words; chosen here, starts differ by less.
 _LET_SPEAK = 5.0
