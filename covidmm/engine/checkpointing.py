@@ -105,7 +105,13 @@ class ResumableCheckpointHook(CheckpointHook):
         checkpoint["param_schedulers"] = _plain(checkpoint.get("param_schedulers", []))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Check the fit, and bring the log history back into the form that MMEngine resumes from."""
+        """Check the fit, and bring the log history back into the form that MMEngine resumes from.
+
+        Raises:
+            CheckpointError: it does not fit the model, or a training is to be resumed and it holds weights alone.
+        """
+        if runner._resume:
+            _require_training(checkpoint, str(runner._load_from))
         model = getattr(runner.model, "module", runner.model)
         found = coverage(model.state_dict(), state_of(checkpoint))
         trains = isinstance(runner._train_loop, BaseLoop) and not runner._resume
@@ -180,6 +186,18 @@ def _origin(cfg: Config) -> dict[str, Any]:
         "config_resolved_sha256": resolved_sha256(cfg.to_dict()),
         "versions": versions(),
     }
+
+
+def _require_training(checkpoint: Mapping[str, Any], source: str) -> None:
+    """Refuse to resume from what is no checkpoint of a training."""
+    meta = checkpoint.get("meta") or {}
+    lacking = [key for key in ("epoch", "iter") if not isinstance(meta.get(key), int)]
+    lacking += [key for key in ("optimizer", "message_hub") if not isinstance(checkpoint.get(key), Mapping)]
+    if lacking:
+        raise CheckpointError(
+            f"{source}: cannot be resumed, it holds no {', '.join(lacking)} of a training; "
+            f"to start from its weights: --cfg-options load_from={source}"
+        )
 
 
 def _validates(runner: Runner, epoch: int) -> bool:

@@ -121,6 +121,24 @@ def test_nothing_runs_at_any_door(random_ensemble, tmp_path, form):
     assert not (tmp_path / "out.pth").exists()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_program_in_a_checkpoint_is_not_run_where_a_training_is_resumed(tmp_path):
+    run = train(STUDY, tmp_path / "run", options=QUICK)
+    content = torch.load(run / "epoch_1.pth", weights_only=True)
+    # MMEngine's Runner.resume reads it by Config.fromstring, which executes it
+    content["meta"]["config"] = f"import os\nos.mkdir({str(tmp_path / 'victim')!r})\n"
+    torch.save(content, tmp_path / "mailed.pth")
+    train(STUDY, tmp_path / "other", tmp_path / "mailed.pth", options=QUICK)
+    assert not (tmp_path / "victim").exists()
+
+
+def test_weights_alone_cannot_be_resumed(random_ensemble, tmp_path):
+    checkpoint = random_ensemble.members["yolo"].checkpoint
+    options = ["train_cfg.max_epochs=1", "train_dataloader.num_workers=0"]
+    with pytest.raises(CheckpointError, match="cannot be resumed, it holds no epoch, iter, optimizer, message_hub"):
+        train("configs/phantom/yolov5n_phantom.py", tmp_path / "run", checkpoint, options=options)
+
+
 def test_the_same_file_would_have_run_it(tmp_path):
     victim = tmp_path / "victim"
     torch.save({"extra": Evil(victim)}, tmp_path / "evil.pth")
