@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and the JSON in them."""
 
 from __future__ import annotations
 
@@ -84,6 +84,18 @@ def json_bytes(value: Any, indent: int | None = None) -> bytes:
     separators = (",", ":") if indent is None else None
     text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False)
     return (text + "\n").encode()
+
+
+def json_value(text: str | bytes) -> Any:
+    """What a JSON text says, of whoever wrote it.
+
+    Raises:
+        ValueError: it is none, or nested so deeply that Python gives up.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def write_if_changed(path: Path, data: bytes) -> None:

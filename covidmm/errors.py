@@ -116,7 +116,7 @@ def _threads_say_refusals() -> Iterator[None]:
 
 
 def _refusal(error: OSError) -> str:
-    return f"{error.filename or 'output'}: {error.strerror}"
+    return f"{error.filename2 or error.filename or 'output'}: {error.strerror}"
 
 
 def _one_line(error: CovidmmError) -> str:

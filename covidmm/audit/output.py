@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import Any
 import cv2
 
 from covidmm import radiograph
-from covidmm.atomic import json_bytes, write_bytes
+from covidmm.atomic import json_bytes, json_value, write_bytes
 from covidmm.audit.outcome import Check, Table, worst
 from covidmm.errors import DataError
 from covidmm.provenance import versions
@@ -100,7 +99,7 @@ def _plain(value: Any) -> Any:
 def _identity(folder: Path) -> dict[str, Any]:
     """Name and content hash of a prepared folder; the hash is None where the manifest is gone."""
     try:
-        digest = json.loads((folder / "prepared.json").read_text())["data_sha256"]
+        digest = json_value((folder / "prepared.json").read_text())["data_sha256"]
     except (OSError, ValueError, TypeError, KeyError):
         digest = None
     return {"folder": folder.resolve().name, "data_sha256": digest}
@@ -109,7 +108,7 @@ def _identity(folder: Path) -> dict[str, Any]:
 def _written_before(out: Path) -> set[str]:
     """Tables of the audit that this one replaces."""
     try:
-        checks = json.loads((out / "audit.json").read_text())["checks"].values()
+        checks = json_value((out / "audit.json").read_text())["checks"].values()
         named = {str(name) for check in checks for name in check["files"]}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return set()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.atomic import json_value
 from covidmm.errors import DataError
 
 #: YOLOv5's anchors (width, height) at 640 px, fitted to COCO: the default of its P5 models.
@@ -37,7 +37,7 @@ def box_sides(annotations: Path, size: int) -> NDArray[np.float64]:
         DataError: not a COCO file, or without a box.
     """
     try:
-        coco = json.loads(Path(annotations).read_text())
+        coco = json_value(Path(annotations).read_text())
         scales = {image["id"]: size / max(image["width"], image["height"]) for image in coco["images"]}
         sides = [[side * scales[one["image_id"]] for side in one["bbox"][2:]] for one in coco["annotations"]]
     except OSError as error:

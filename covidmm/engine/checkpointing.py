@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 
 from covidmm.atomic import write_bytes
-from covidmm.errors import CheckpointError, ConfigError
+from covidmm.errors import CheckpointError, ConfigError, CovidmmError
 from covidmm.models.checkpoints import checkpoint_file, coverage, read_checkpoint, require_coverage, state_of
 from covidmm.provenance import manifest_digest, resolved_sha256, sha256, versions
 
@@ -123,6 +124,39 @@ class ResumableCheckpointHook(CheckpointHook):
                 )
 
 
+class CheckedRunner(Runner):
+    """MMEngine's runner; a checkpoint that its hooks, optimizer or schedulers cannot take is named."""
+
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
+        """Load weights; see MMEngine.
+
+        Raises:
+            CheckpointError: they are of something else.
+        """
+        with _naming(filename, "loaded"):
+            return super().load_checkpoint(filename, *args, **kwargs)
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Go on with a training; see MMEngine.
+
+        Raises:
+            CheckpointError: the checkpoint is of something else.
+        """
+        with _naming(filename, "resumed"):
+            super().resume(filename, *args, **kwargs)
+
+
+@contextmanager
+def _naming(filename: str, verb: str) -> Iterator[None]:
+    try:
+        yield
+    except (CovidmmError, OSError):
+        raise
+    except Exception as error:  # whoever made the file wrote its content
+        cause = (str(error).splitlines() or [""])[0]
+        raise CheckpointError(f"{filename}: cannot be {verb} ({type(error).__name__}: {cause})") from error
+
+
 def latest_checkpoint(work_dir: Path) -> Path:
     """The checkpoint of the last finished epoch in a work dir.
 
@@ -191,7 +225,7 @@ def _origin(cfg: Config) -> dict[str, Any]:
 def _require_training(checkpoint: Mapping[str, Any], source: str) -> None:
     """Refuse to resume from what is no checkpoint of a training."""
     meta = checkpoint.get("meta") or {}
-    lacking = [key for key in ("epoch", "iter") if not isinstance(meta.get(key), int)]
+    lacking = [key for key in ("epoch", "iter") if not isinstance(meta.get(key), int) or meta[key] < 0]
     lacking += [key for key in ("optimizer", "message_hub") if not isinstance(checkpoint.get(key), Mapping)]
     if lacking:
         raise CheckpointError(

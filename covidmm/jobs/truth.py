@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.datasets.annotations import read_annotations
 from covidmm.datasets.cases import CaseList
 from covidmm.datasets.siim_labels import IMAGE_CSV, STUDY_CSV, read_images, read_studies
 from covidmm.errors import DataError
@@ -36,7 +36,7 @@ def read_truth(cases: CaseList) -> Truth:
         DataError: the folder has no labels, or not those of all its images.
     """
     if cases.annotations is not None:
-        return _of_annotations(json.loads(cases.annotations.read_text()))
+        return _of_annotations(read_annotations(cases.annotations))
     tables = cases.source / IMAGE_CSV, cases.source / STUDY_CSV
     if cases.split != "train" or not all(path.is_file() for path in tables):
         raise DataError(f"{cases.source}: cannot be scored, it is not prepared and has no {IMAGE_CSV} of its images")

@@ -89,13 +89,13 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
 @CheckpointLoader.register_scheme(prefixes="", force=True)
 def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     """MMEngine's loader of plain paths, without its fall-back to unsafe unpickling."""
-    return read_checkpoint(filename, map_location)
+    return _with_state(read_checkpoint(filename, map_location))
 
 
 @CheckpointLoader.register_scheme(prefixes=STORE_SCHEME, force=True)
 def load_from_store(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Loader of ``covidmm://NAME``: ``NAME.pth`` in the checkpoint store."""
-    return read_checkpoint(checkpoint_file(filename), map_location)
+    return _with_state(read_checkpoint(checkpoint_file(filename), map_location))
 
 
 @CheckpointLoader.register_scheme(prefixes=("http://", "https://"), force=True)
@@ -105,7 +105,7 @@ def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
         content = torch.hub.load_state_dict_from_url(filename, map_location=map_location, weights_only=True)
     except Exception as error:  # as above, and whatever a server may answer
         raise CheckpointError(f"{filename}: {_first_line(error)}") from error
-    return _inert(content, filename)
+    return _with_state(_inert(content, filename))
 
 
 @CheckpointLoader.register_scheme(prefixes="torchvision://", force=True)
@@ -260,6 +260,11 @@ class CheckedPretrainedInit:
         module.load_state_dict({k: v for k, v in state.items() if k not in dropped}, strict=False)
         if hasattr(module, "_params_init_info"):
             update_init_info(module, init_info=f"Pretrained: load from {self.checkpoint}")
+
+
+def _with_state(content: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint with its weights where MMEngine's hooks look for them; a bare state dict has them elsewhere."""
+    return content if "state_dict" in content else {"state_dict": state_of(content)}
 
 
 def _inert(content: Any, source: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from covidmm.reports.detections import of_run
 from covidmm.reports.facts import find_file, parse_config
 from covidmm.reports.measured import Measured, measured_boxes, measured_labels
 from covidmm.reports.page import render
-from covidmm.reports.runs import Run, find_runs, read_json
+from covidmm.reports.runs import DAMAGES, Run, find_runs, read_json
 from covidmm.reports.truth import Prepared, read_prepared
 
 LIMITS = (
@@ -61,7 +61,11 @@ def write_card(target: str, folders: Sequence[Path], data: Sequence[Path], out: 
     Raises:
         DataError: there is no such checkpoint or work dir, or ``out`` cannot be written.
     """
-    card = make_card(target, folders, data)
+    try:
+        card = make_card(target, folders, data)
+    except DAMAGES as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise DataError(f"{target}: its files are not as covidmm writes them ({cause})") from error
     paths = [out / f"{card.name}.md", out / f"{card.name}.html"]
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -87,7 +87,7 @@ def test_the_store_is_found_by_its_variable(tmp_path, monkeypatch):
     torch.save(net.state_dict(), tmp_path / "mine.pth")
     monkeypatch.setenv("COVIDMM_CHECKPOINTS", str(tmp_path))
     loaded = CheckpointLoader.load_checkpoint("covidmm://mine")
-    assert torch.equal(loaded["stem.weight"], net.stem.weight)
+    assert torch.equal(loaded["state_dict"]["stem.weight"], net.stem.weight)
 
 
 def test_a_name_that_the_store_lacks_says_where_it_looked_and_what_to_do(tmp_path, monkeypatch):

@@ -125,3 +125,10 @@ def test_the_tool_writes_the_card_and_names_it(store, tmp_path):
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [f"card: {tmp_path}/card/frcnn_small.{kind}" for kind in ("md", "html")]
+
+
+def test_a_card_of_odd_content_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("COVIDMM_CHECKPOINTS", str(tmp_path))
+    (tmp_path / "odd.json").write_text('{"data": 5}')
+    with pytest.raises(DataError, match="odd: its files are not as covidmm writes them"):
+        write_card("odd", [], [], tmp_path / "out")
