@@ -221,6 +221,7 @@ def _results(number: int, found: Detections) -> list[dict[str, Any]]:
 
 def _results_by_image(path: Path) -> Iterator[tuple[int, list[Mapping[str, Any]]]]:
     """Image number and results, a line at a time."""
+    text = b""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             text = line.strip().rstrip(b",")
@@ -234,6 +235,8 @@ def _results_by_image(path: Path) -> Iterator[tuple[int, list[Mapping[str, Any]]
             if len(images) != 1:
                 raise DataError(f"{path}: line {number} holds the results of {len(images)} images, expected one")
             yield images.pop(), results
+    if not text.endswith(b"]"):
+        raise DataError(f"{path}: ends in the middle; remove the file to predict again")
 
 
 def _detections(path: Path, image: ImageEntry, results: Sequence[Mapping[str, Any]]) -> Detections:
