@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from covidmm.atomic import json_value
 from covidmm.datasets import splits
+from covidmm.datasets.annotations import require_entries
 from covidmm.datasets.nih_labels import NO_FINDING
 from covidmm.errors import DataError
 
@@ -148,8 +149,7 @@ def _read_split(path: Path, root: Path, name: str) -> list[Entry]:
         for image in content["images"]:
             if missing := [key for key in _REQUIRED if key not in image]:
                 raise DataError(f"{path}: image {image['id']} has no {missing[0]}; prepare the data set again")
-            if not isinstance(image["file_name"], str):
-                raise TypeError(f"{image['file_name']!r} is no file name")
+        require_entries(path, content["images"], content["annotations"])
         return [
             Entry(name, root, path.stem, image, np.array(boxes[image["id"]], np.float64).reshape(-1, 4))
             for image in sorted(content["images"], key=lambda image: image["id"])

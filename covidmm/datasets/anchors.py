@@ -42,9 +42,9 @@ def box_sides(annotations: Path, size: int) -> NDArray[np.float64]:
         sides = [[side * scales[one["image_id"]] for side in one["bbox"][2:]] for one in coco["annotations"]]
     except OSError as error:
         raise DataError(f"{annotations}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+        positive = np.array([pair for pair in sides if min(pair) > 0], np.float64)
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise DataError(f"{annotations}: not a COCO annotation file ({type(error).__name__}: {error})") from error
-    positive = np.array([pair for pair in sides if min(pair) > 0])
     if not len(positive):
         raise DataError(f"{annotations}: holds no box")
     return positive

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,11 @@ _PARTS = ("images", "annotations", "categories")
 _FARTHEST = 1e9
 
 
-def read_annotations(path: str | Path, empty: bool = False) -> dict[str, Any]:
+def read_annotations(path: str | Path) -> dict[str, Any]:
     """Read a COCO file.
 
-    Args:
-        path: the file.
-        empty: whether it may list no image.
-
     Raises:
-        DataError: it is not JSON, or not a COCO file; it lists no image, one without a number, a file or a size, one
-            number twice, a box of no image, or what is no box.
+        DataError: it is not JSON, or not a COCO file; it lists no image, or as :func:`require_entries`.
     """
     try:
         content = json_value(Path(path).read_bytes().decode())  # MMDetection takes no byte order mark
@@ -37,21 +32,32 @@ def read_annotations(path: str | Path, empty: bool = False) -> dict[str, Any]:
     for part in _PARTS:
         if not isinstance(content[part], list) or not all(isinstance(one, dict) for one in content[part]):
             raise DataError(f"{path}: is no COCO file, its {part} are no list of objects")
-    if not content["images"] and not empty:
+    if not content["images"]:
         raise DataError(f"{path}: lists no image")
+    require_entries(path, content["images"], content["annotations"])
+    return content
+
+
+def require_entries(
+    path: str | Path, images: Sequence[Mapping[str, Any]], annotations: Sequence[Mapping[str, Any]]
+) -> None:
+    """Refuse entries whose values are of another kind than everything that reads them takes for granted.
+
+    Raises:
+        DataError: an image without a number, a file or a size, one number twice, a box of no image, or what is no box.
+    """
     numbers: set[int] = set()
-    for image in content["images"]:
+    for image in images:
         _require_image(path, image)
         if image["id"] in numbers:
             raise DataError(f"{path}: image {image['id']} is listed twice")
         numbers.add(image["id"])
-    for annotation in content["annotations"]:
+    for annotation in annotations:
         number, box = annotation.get("image_id"), annotation.get("bbox")
         if not isinstance(number, int) or number not in numbers:
             raise DataError(f"{path}: a box belongs to image {number!r}, which it does not have")
         if not _is_box(box):
             raise DataError(f"{path}: image {number}: {box!r} is no box")
-    return content
 
 
 def _require_image(path: str | Path, image: Mapping[str, Any]) -> None:
@@ -60,9 +66,13 @@ def _require_image(path: str | Path, image: Mapping[str, Any]) -> None:
     name = image.get("file_name")
     if not isinstance(name, str) or not name or "\0" in name:
         raise DataError(f"{path}: image {image['id']}: {name!r} is no file name")
-    for side in ("width", "height"):
-        if not isinstance(image.get(side), int) or image[side] < 1:
-            raise DataError(f"{path}: image {image['id']}: {side} is {image.get(side)!r}, not a number of pixels")
+    for side in ("width", "height", "original_width", "original_height"):
+        value = image.get(side, 1 if side.startswith("original") else None)
+        if not isinstance(value, int) or value < 1:
+            raise DataError(f"{path}: image {image['id']}: {side} is {value!r}, not a number of pixels")
+    for key in ("image_id", "study_id", "study_class"):
+        if not isinstance(image.get(key), str | None):
+            raise DataError(f"{path}: image {image['id']}: {key} is {image[key]!r}, not a text")
 
 
 def _is_box(value: Any) -> bool:
@@ -71,5 +81,4 @@ def _is_box(value: Any) -> bool:
         and len(value) == 4
         # a NaN is below nothing
         and all(isinstance(number, int | float) and abs(number) < _FARTHEST for number in value)
-        and min(value[2:]) >= 0
     )

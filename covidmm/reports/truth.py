@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.atomic import json_value
+from covidmm.datasets.annotations import require_entries
 from covidmm.datasets.preparation import MANIFEST
 from covidmm.datasets.splits import SPLITS
 from covidmm.errors import DataError
@@ -112,6 +113,7 @@ def read_split(path: Path) -> Split:
         for image in images:
             if missing := [key for key in _REQUIRED if key not in image]:
                 raise DataError(f"{path}: image {image['id']} has no {missing[0]}; prepare the data set again")
+        require_entries(path, images, content["annotations"])
         for annotation in content["annotations"]:
             grouped[annotation["image_id"]].append(annotation["bbox"])
         return Split(path, images, [corners(grouped[image["id"]]) for image in images])
