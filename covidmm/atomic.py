@@ -76,14 +76,14 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def json_bytes(value: Any, indent: int | None = None) -> bytes:
-    """``value`` as JSON, the same bytes each time.
+    """``value`` as JSON, the same bytes each time; a file name that is no UTF-8 is read back as it was.
 
     Raises:
         ValueError: it holds a NaN or an infinity, which JSON does not have.
     """
     separators = (",", ":") if indent is None else None
     text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False)
-    return (text + "\n").encode()
+    return (text + "\n").encode(errors="backslashreplace")  # \udcff is how JSON spells half a character
 
 
 def json_value(text: str | bytes) -> Any:

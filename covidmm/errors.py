@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import io
 import signal
 import sys
 import threading
@@ -71,6 +72,8 @@ def run_tool(main: Callable[[], int | None], go_on: str = "the same command begi
         The exit code: what ``main`` returned (None counts as 0), 1 after a :class:`CovidmmError` or an
         operating-system error such as a full disk, 130 after ctrl-C, 143 after SIGTERM.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file name may be no UTF-8
     try:
         with stoppable(), _threads_say_refusals():
             return main() or 0

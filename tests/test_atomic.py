@@ -89,6 +89,11 @@ def test_json_is_read_back_and_refuses_nan():
         json_bytes(float("nan"))
 
 
+def test_a_name_that_is_no_utf8_is_read_back():
+    name = b"\xff\xfe.png".decode(errors="surrogateescape")
+    assert json_value(json_bytes([name])) == [name]
+
+
 @pytest.mark.parametrize("text", ["[" * 200_000, b"\xff", "{"])
 def test_no_text_makes_reading_json_fail_in_another_way(text):
     with pytest.raises(ValueError, match=r".") as caught:

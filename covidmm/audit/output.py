@@ -125,7 +125,7 @@ def _page(checks: Sequence[Check], content: dict[str, Any], pictures: Sequence[t
     ]
     return template.render(
         checks=checks, content=content, pairs=shown, pair_count=len(pictures), rows=_ROWS_SHOWN, file_name=file_name
-    ).encode()
+    ).encode(errors="replace")
 
 
 def _data_uri(path: Path) -> str:

@@ -40,9 +40,9 @@ def box_sides(annotations: Path, size: int) -> NDArray[np.float64]:
         coco = json_value(Path(annotations).read_text())
         scales = {image["id"]: size / max(image["width"], image["height"]) for image in coco["images"]}
         sides = [[side * scales[one["image_id"]] for side in one["bbox"][2:]] for one in coco["annotations"]]
+        positive = np.array([pair for pair in sides if min(pair) > 0], np.float64)
     except OSError as error:
         raise DataError(f"{annotations}: {error.strerror}") from error
-        positive = np.array([pair for pair in sides if min(pair) > 0], np.float64)
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise DataError(f"{annotations}: not a COCO annotation file ({type(error).__name__}: {error})") from error
     if not len(positive):

@@ -115,7 +115,11 @@ def render(template: str, **values: Any) -> bytes:
         loader=FunctionLoader(lambda name: folder.joinpath(name).read_text()),
     )
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    return environment.get_template(template).render(version=covidmm.__version__, made=made, **values).encode()
+    return (
+        environment.get_template(template)
+        .render(version=covidmm.__version__, made=made, **values)
+        .encode(errors="replace")
+    )
 
 
 def _collect(found: Found, data: Sequence[Path]) -> Page:
