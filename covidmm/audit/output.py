@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,11 @@ _PICTURE = 192
 
 
 def write_audit(
-    out: Path, folders: Sequence[Path], checks: Sequence[Check], pictures: Sequence[tuple[str, Path, str, Path]] = ()
+    out: Path,
+    folders: Sequence[Path],
+    checks: Sequence[Check],
+    pictures: Sequence[tuple[str, Path, str, Path]] = (),
+    asked: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the audit; files of an earlier one that are not replaced are removed.
 
@@ -36,6 +40,7 @@ def write_audit(
         folders: the prepared folders.
         checks: their results.
         pictures: caption and file of the first image of a pair, and of the second.
+        asked: hashes of the predictions and the classifier that were audited.
 
     Raises:
         DataError: ``out`` cannot be written.
@@ -44,6 +49,7 @@ def write_audit(
     content = {
         "versions": versions(),
         "data": [_identity(folder) for folder in folders],
+        **(asked or {}),
         "level": worst([check.level for check in checks]).label,
         "checks": {
             check.name: {
@@ -56,7 +62,7 @@ def write_audit(
             for check in checks
         },
     }
-    page = _page(checks, content, pictures)
+    page = _page(checks, content, pictures, asked or {})
     try:
         out.mkdir(parents=True, exist_ok=True)
         old = _written_before(out)
@@ -115,7 +121,12 @@ def _written_before(out: Path) -> set[str]:
     return {name for name in named if re.fullmatch(r"[\w.-]+\.csv", name)}
 
 
-def _page(checks: Sequence[Check], content: dict[str, Any], pictures: Sequence[tuple[str, Path, str, Path]]) -> bytes:
+def _page(
+    checks: Sequence[Check],
+    content: dict[str, Any],
+    pictures: Sequence[tuple[str, Path, str, Path]],
+    asked: Mapping[str, Any],
+) -> bytes:
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -124,7 +135,13 @@ def _page(checks: Sequence[Check], content: dict[str, Any], pictures: Sequence[t
         ((one, _data_uri(first)), (other, _data_uri(second))) for one, first, other, second in pictures[:_PAIRS_SHOWN]
     ]
     return template.render(
-        checks=checks, content=content, pairs=shown, pair_count=len(pictures), rows=_ROWS_SHOWN, file_name=file_name
+        asked=asked,
+        checks=checks,
+        content=content,
+        pairs=shown,
+        pair_count=len(pictures),
+        rows=_ROWS_SHOWN,
+        file_name=file_name,
     ).encode(errors="replace")
 
 

@@ -146,10 +146,15 @@ def score_each(
     Raises:
         DataError: no image has a box, or a file of predictions is damaged.
     """
-    return {
-        name: score_detections(ground_truth(one, truth), json_value(one.path.read_text()), thresholds[name])
-        for name, one in predictions.items()
-    }
+    return {name: _score(one, truth, thresholds[name]) for name, one in predictions.items()}
+
+
+def _score(predictions: Predictions, truth: Truth, threshold: float | None) -> dict[str, Any]:
+    try:
+        found = json_value(predictions.path.read_text())
+        return score_detections(ground_truth(predictions, truth), found, threshold)
+    except (ValueError, DataError) as error:
+        raise DataError(f"{predictions.path}: {error}") from error
 
 
 def choose_thresholds(path: Path, predictions: Mapping[str, Predictions], truth: Truth) -> dict[str, float]:
