@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and the JSON in them."""
 
 from __future__ import annotations
 
@@ -76,14 +76,26 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def json_bytes(value: Any, indent: int | None = None) -> bytes:
-    """``value`` as JSON, the same bytes each time.
+    """``value`` as JSON, the same bytes each time; a file name that is no UTF-8 is read back as it was.
 
     Raises:
         ValueError: it holds a NaN or an infinity, which JSON does not have.
     """
     separators = (",", ":") if indent is None else None
     text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False)
-    return (text + "\n").encode()
+    return (text + "\n").encode(errors="backslashreplace")  # \udcff is how JSON spells half a character
+
+
+def json_value(text: str | bytes) -> Any:
+    """What a JSON text says, of whoever wrote it.
+
+    Raises:
+        ValueError: it is none, or nested so deeply that Python gives up.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def write_if_changed(path: Path, data: bytes) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import io
 import signal
 import sys
 import threading
@@ -18,9 +19,11 @@ from contextlib import contextmanager
 from covidmm.processes import is_first, rank
 from covidmm.stopping import Terminated, stoppable
 
-# What an operating system refuses that a user can mend: a full, broken, read-only or foreign disk, too many open files.
+# What an operating system refuses that a user can mend: a full, broken, read-only or foreign disk, too many open files,
+# a file where a folder belongs, or a folder where a file does.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_REFUSALS = (*_FULL, errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EMFILE)
+_MISPLACED = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_REFUSALS = (*_FULL, *_MISPLACED, errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE)
 
 # Seconds that the other processes of a run wait for the first one's words; chosen here, starts differ by less.
 _LET_SPEAK = 5.0
@@ -69,6 +72,8 @@ def run_tool(main: Callable[[], int | None], go_on: str = "the same command begi
         The exit code: what ``main`` returned (None counts as 0), 1 after a :class:`CovidmmError` or an
         operating-system error such as a full disk, 130 after ctrl-C, 143 after SIGTERM.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file name may be no UTF-8
     try:
         with stoppable(), _threads_say_refusals():
             return main() or 0
@@ -114,7 +119,7 @@ def _threads_say_refusals() -> Iterator[None]:
 
 
 def _refusal(error: OSError) -> str:
-    return f"{error.filename or 'output'}: {error.strerror}"
+    return f"{error.filename2 or error.filename or 'output'}: {error.strerror}"
 
 
 def _one_line(error: CovidmmError) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from covidmm.atomic import append, json_bytes, naming, whole_file, write_bytes
+from covidmm.atomic import append, json_bytes, json_value, naming, whole_file, write_bytes
 from covidmm.errors import DataError
 from covidmm.findings import Detections
 
@@ -81,7 +81,7 @@ def read_predictions(folder: Path, name: str) -> Predictions | None:
     header = folder / f"{name}.header.json"
     path = folder / f"{name}.json"
     try:
-        content = json.loads(header.read_text())
+        content = json_value(header.read_text())
         images = [ImageEntry(**image) for image in content["images"]]
         seen: set[str] = set()
         for image in images:
@@ -147,7 +147,7 @@ class BatchJournal:
         with self.path.open("rb") as lines:
             next(lines)
             for line in lines:
-                yield from json.loads(line)
+                yield from json_value(line)
 
     def _whole_lines(self) -> int:
         """Count what an earlier run of the same kind finished; returns where it ends."""
@@ -155,7 +155,7 @@ class BatchJournal:
         end = 0
         for line in self._file.readlines():
             try:
-                content = json.loads(line)
+                content = json_value(line)
                 if not line.endswith(b"\n") or (not end and content["made_from"] != self.made_from):
                     break
             except (ValueError, KeyError, TypeError):
@@ -221,19 +221,22 @@ def _results(number: int, found: Detections) -> list[dict[str, Any]]:
 
 def _results_by_image(path: Path) -> Iterator[tuple[int, list[Mapping[str, Any]]]]:
     """Image number and results, a line at a time."""
-    with path.open() as file:
+    text = b""
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            text = line.strip().rstrip(",")
-            if text in ("[", "]", "[]"):
+            text = line.strip().rstrip(b",")
+            if text in (b"[", b"]", b"[]"):
                 continue
             try:
-                results = json.loads(f"[{text}]")
+                results = json_value(b"[" + text + b"]")
                 images = {result["image_id"] for result in results}
             except (ValueError, TypeError, KeyError) as error:
                 raise DataError(f"{path}: line {number} is damaged; remove the file to predict again") from error
             if len(images) != 1:
                 raise DataError(f"{path}: line {number} holds the results of {len(images)} images, expected one")
             yield images.pop(), results
+    if not text.endswith(b"]"):
+        raise DataError(f"{path}: ends in the middle; remove the file to predict again")
 
 
 def _detections(path: Path, image: ImageEntry, results: Sequence[Mapping[str, Any]]) -> Detections:
@@ -245,7 +248,7 @@ def _detections(path: Path, image: ImageEntry, results: Sequence[Mapping[str, An
             np.array([result["score"] for result in results], np.float32),
             np.array([result["category_id"] - 1 for result in results], np.int64),
         )
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise DataError(f"{path}: image '{image.image_id}': {' '.join(str(error).split())}") from error
     limits = np.array([image.width, image.height, image.width, image.height])
     outside = (found.boxes < -TOLERANCE) | (found.boxes > limits + TOLERANCE)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from covidmm import __version__
+from covidmm.atomic import json_value
 from covidmm.errors import DataError
 
 _DISTRIBUTIONS = {
@@ -119,7 +120,7 @@ def manifest_digest(manifest: Path) -> str:
         DataError: it is damaged.
     """
     try:
-        return str(json.loads(manifest.read_text())["data_sha256"])
+        return str(json_value(manifest.read_text())["data_sha256"])
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{manifest}: no JSON with a data_sha256; prepare the data set again") from error
 

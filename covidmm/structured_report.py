@@ -71,10 +71,21 @@ def study_report(
 
     Raises:
         CovidmmError: highdicom is not installed.
-        RadiographError: a source lacks a UID, or sources are of several studies, or an image has no source.
+        RadiographError: a source lacks a UID, or sources are of several studies, or an image has no source, or a report
+            cannot refer to a source, such as one of a private class.
     """
     if not available():
         raise CovidmmError("Structured Reports need highdicom: pip install 'covidmm[dicom]'")
+    try:
+        return _document(findings, sources, threshold, model, made_from)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:  # of headers that anybody may have written
+        cause = " ".join(str(error).split())
+        raise RadiographError(f"study {findings.study_id}: no report can refer to its images ({cause})") from error
+
+
+def _document(
+    findings: StudyFindings, sources: Sequence[Dataset], threshold: float, model: str, made_from: Sequence[str]
+) -> Dataset:
     from highdicom.sr import ComprehensiveSR, MeasurementReport
     from pydicom.sr.codedict import Code, codes
 

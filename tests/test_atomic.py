@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from covidmm.atomic import append, json_bytes, naming, whole_file, write_bytes, write_if_changed
+from covidmm.atomic import append, json_bytes, json_value, naming, whole_file, write_bytes, write_if_changed
 
 
 def test_replaces_in_one_step(tmp_path):
@@ -87,3 +87,15 @@ def test_json_is_read_back_and_refuses_nan():
     assert data == json_bytes(json.loads(data))
     with pytest.raises(ValueError, match="Out of range"):
         json_bytes(float("nan"))
+
+
+def test_a_name_that_is_no_utf8_is_read_back():
+    name = b"\xff\xfe.png".decode(errors="surrogateescape")
+    assert json_value(json_bytes([name])) == [name]
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, b"\xff", "{"])
+def test_no_text_makes_reading_json_fail_in_another_way(text):
+    with pytest.raises(ValueError, match=r".") as caught:
+        json_value(text)
+    assert not isinstance(caught.value, RecursionError)

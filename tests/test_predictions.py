@@ -143,6 +143,15 @@ def test_faults_of_results_are_named(tmp_path, change, message):
         list(read_predictions(tmp_path, "frcnn"))
 
 
+@pytest.mark.parametrize("content", [b"", b"[\n", b"\xff\n]\n"])
+def test_a_file_without_its_end_is_not_taken_for_one_without_boxes(tmp_path, content):
+    # as a power cut leaves one that was renamed seconds before
+    write(tmp_path, [boxes(1)] * 5)
+    (tmp_path / "frcnn.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"frcnn\.json: (ends in the middle|line 1 is damaged)"):
+        list(read_predictions(tmp_path, "frcnn"))
+
+
 def test_faults_of_headers_are_named(tmp_path):
     write(tmp_path, [boxes(1)] * 5)
     damage(tmp_path, lambda content: content["images"].append(content["images"][0]), "frcnn.header.json")

@@ -164,3 +164,10 @@ def test_dicom3tools_finds_no_error(content, tmp_path):
     said = (done.stdout + done.stderr).splitlines()
     assert "ComprehensiveSR" in said
     assert [line for line in said if line.startswith("Error")] == []
+
+
+def test_an_image_of_a_private_class_has_no_report_and_that_is_said():
+    one = source()
+    one.SOPClassUID = "1.2.3.4.5"
+    with pytest.raises(RadiographError, match=r"study s: no report can refer to its images \(.*1\.2\.3\.4\.5"):
+        study_report(findings(one), [one], 0.3, "m")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.atomic import json_value
 from covidmm.datasets import splits
+from covidmm.datasets.annotations import require_entries
 from covidmm.datasets.nih_labels import NO_FINDING
 from covidmm.errors import DataError
 
@@ -138,7 +139,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 def _read_split(path: Path, root: Path, name: str) -> list[Entry]:
     try:
-        content = json.loads(path.read_text())
+        content = json_value(path.read_text())
         boxes: dict[int, list[list[float]]] = defaultdict(list)
         known = {image["id"] for image in content["images"]}
         for annotation in content["annotations"]:
@@ -148,6 +149,7 @@ def _read_split(path: Path, root: Path, name: str) -> list[Entry]:
         for image in content["images"]:
             if missing := [key for key in _REQUIRED if key not in image]:
                 raise DataError(f"{path}: image {image['id']} has no {missing[0]}; prepare the data set again")
+        require_entries(path, content["images"], content["annotations"])
         return [
             Entry(name, root, path.stem, image, np.array(boxes[image["id"]], np.float64).reshape(-1, 4))
             for image in sorted(content["images"], key=lambda image: image["id"])

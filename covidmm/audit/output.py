@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import cv2
 
 from covidmm import radiograph
-from covidmm.atomic import json_bytes, write_bytes
+from covidmm.atomic import json_bytes, json_value, write_bytes
 from covidmm.audit.outcome import Check, Table, worst
 from covidmm.errors import DataError
 from covidmm.provenance import versions
@@ -28,7 +27,11 @@ _PICTURE = 192
 
 
 def write_audit(
-    out: Path, folders: Sequence[Path], checks: Sequence[Check], pictures: Sequence[tuple[str, Path, str, Path]] = ()
+    out: Path,
+    folders: Sequence[Path],
+    checks: Sequence[Check],
+    pictures: Sequence[tuple[str, Path, str, Path]] = (),
+    asked: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the audit; files of an earlier one that are not replaced are removed.
 
@@ -37,6 +40,7 @@ def write_audit(
         folders: the prepared folders.
         checks: their results.
         pictures: caption and file of the first image of a pair, and of the second.
+        asked: hashes of the predictions and the classifier that were audited.
 
     Raises:
         DataError: ``out`` cannot be written.
@@ -45,6 +49,7 @@ def write_audit(
     content = {
         "versions": versions(),
         "data": [_identity(folder) for folder in folders],
+        **(asked or {}),
         "level": worst([check.level for check in checks]).label,
         "checks": {
             check.name: {
@@ -57,7 +62,7 @@ def write_audit(
             for check in checks
         },
     }
-    page = _page(checks, content, pictures)
+    page = _page(checks, content, pictures, asked or {})
     try:
         out.mkdir(parents=True, exist_ok=True)
         old = _written_before(out)
@@ -100,7 +105,7 @@ def _plain(value: Any) -> Any:
 def _identity(folder: Path) -> dict[str, Any]:
     """Name and content hash of a prepared folder; the hash is None where the manifest is gone."""
     try:
-        digest = json.loads((folder / "prepared.json").read_text())["data_sha256"]
+        digest = json_value((folder / "prepared.json").read_text())["data_sha256"]
     except (OSError, ValueError, TypeError, KeyError):
         digest = None
     return {"folder": folder.resolve().name, "data_sha256": digest}
@@ -109,14 +114,19 @@ def _identity(folder: Path) -> dict[str, Any]:
 def _written_before(out: Path) -> set[str]:
     """Tables of the audit that this one replaces."""
     try:
-        checks = json.loads((out / "audit.json").read_text())["checks"].values()
+        checks = json_value((out / "audit.json").read_text())["checks"].values()
         named = {str(name) for check in checks for name in check["files"]}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return set()
     return {name for name in named if re.fullmatch(r"[\w.-]+\.csv", name)}
 
 
-def _page(checks: Sequence[Check], content: dict[str, Any], pictures: Sequence[tuple[str, Path, str, Path]]) -> bytes:
+def _page(
+    checks: Sequence[Check],
+    content: dict[str, Any],
+    pictures: Sequence[tuple[str, Path, str, Path]],
+    asked: Mapping[str, Any],
+) -> bytes:
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -125,8 +135,14 @@ def _page(checks: Sequence[Check], content: dict[str, Any], pictures: Sequence[t
         ((one, _data_uri(first)), (other, _data_uri(second))) for one, first, other, second in pictures[:_PAIRS_SHOWN]
     ]
     return template.render(
-        checks=checks, content=content, pairs=shown, pair_count=len(pictures), rows=_ROWS_SHOWN, file_name=file_name
-    ).encode()
+        asked=asked,
+        checks=checks,
+        content=content,
+        pairs=shown,
+        pair_count=len(pictures),
+        rows=_ROWS_SHOWN,
+        file_name=file_name,
+    ).encode(errors="replace")
 
 
 def _data_uri(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from covidmm.audit.conflicts import check_conflicts
 from covidmm.audit.duplicates import Pair, check_duplicates, find_pairs
@@ -15,6 +16,7 @@ from covidmm.audit.outcome import Check, Level, Table
 from covidmm.audit.output import write_audit
 from covidmm.audit.shortcuts import check_blur, check_border, check_markers, check_sources
 from covidmm.errors import ConfigError, DataError
+from covidmm.provenance import resolved_sha256, sha256
 
 
 def audit(
@@ -69,8 +71,26 @@ def audit(
         *detector,
         *_check_classifier(readable, classifier),
     ]
-    write_audit(out, folders, checks, _pictures(readable, pairs))
+    write_audit(out, folders, checks, _pictures(readable, pairs), _asked(predictions, classifier))
     return checks
+
+
+def _asked(predictions: Path | None, classifier: tuple[str, str] | None) -> dict[str, Any]:
+    """The hashes of what the audit was made of, beside the data."""
+    asked: dict[str, Any] = {}
+    if predictions is not None:
+        asked["predictions"] = {"file": predictions.name, "sha256": sha256(predictions)}
+    if classifier is not None:
+        from covidmm.engine.checkpointing import trained_file
+        from covidmm.engine.config import load_config
+
+        config, checkpoint = classifier
+        asked["classifier"] = {
+            "config": Path(config).name,
+            "config_resolved_sha256": resolved_sha256(load_config(config).to_dict()),
+            "checkpoint_sha256": sha256(trained_file(checkpoint)),
+        }
+    return asked
 
 
 def _check_detector(entries: Sequence[Entry], predictions: Path, threshold: float | None) -> list[Check]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.atomic import json_value
 from covidmm.audit.folder import Entry
 from covidmm.audit.outcome import Check, Level, Table
 from covidmm.errors import DataError
@@ -55,7 +55,7 @@ def read_predictions(path: Path) -> list[dict[str, Any]]:
         DataError: the file is missing, is no such list, is empty, or has a box or score that is not finite.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json_value(path.read_text())
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:

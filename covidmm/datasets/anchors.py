@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.atomic import json_value
 from covidmm.errors import DataError
 
 #: YOLOv5's anchors (width, height) at 640 px, fitted to COCO: the default of its P5 models.
@@ -37,14 +37,14 @@ def box_sides(annotations: Path, size: int) -> NDArray[np.float64]:
         DataError: not a COCO file, or without a box.
     """
     try:
-        coco = json.loads(Path(annotations).read_text())
+        coco = json_value(Path(annotations).read_text())
         scales = {image["id"]: size / max(image["width"], image["height"]) for image in coco["images"]}
         sides = [[side * scales[one["image_id"]] for side in one["bbox"][2:]] for one in coco["annotations"]]
+        positive = np.array([pair for pair in sides if min(pair) > 0], np.float64)
     except OSError as error:
         raise DataError(f"{annotations}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise DataError(f"{annotations}: not a COCO annotation file ({type(error).__name__}: {error})") from error
-    positive = np.array([pair for pair in sides if min(pair) > 0])
     if not len(positive):
         raise DataError(f"{annotations}: holds no box")
     return positive

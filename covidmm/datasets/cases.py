@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -13,8 +12,10 @@ from itertools import groupby
 from pathlib import Path
 
 from covidmm import radiograph
+from covidmm.datasets.annotations import read_annotations
 from covidmm.datasets.preparation import MANIFEST
 from covidmm.errors import DataError, RadiographError
+from covidmm.provenance import manifest_digest
 from covidmm.radiograph import Radiograph
 
 #: What a folder in no known layout is searched for; files without a suffix may be DICOM.
@@ -22,6 +23,8 @@ SUFFIXES = ("", ".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 #: What a submission may call a study or an image: a cell that begins with = + - @ is a formula to a spreadsheet, and a
 #: path, a quote or a line break has no place in an id.
 SAFE_ID = re.compile(r"\w([\w. ~-]*[\w.~-])?")
+#: What a prepared folder calls an image and its study.
+_IDS = ("image_id", "study_id")
 #: The most characters of one, since files and pictures are named by it. Chosen here.
 _LONGEST_ID = 128
 
@@ -126,7 +129,9 @@ def _prepared(folder: Path, split: str) -> CaseList:
     annotations = folder / "annotations" / f"{split}.json"
     try:
         content = annotations.read_bytes()
-        images = json.loads(content)["images"]
+        images = read_annotations(annotations)["images"]
+        if strange := [one for one in images for key in _IDS if not isinstance(one[key], str) or not one[key]]:
+            raise DataError(f"{annotations}: image {strange[0]['id']} has no {' or '.join(_IDS)}")
         cases = _unique(
             Case(
                 image_id=image["image_id"],
@@ -137,13 +142,11 @@ def _prepared(folder: Path, split: str) -> CaseList:
             )
             for image in images
         )
-        pixels = json.loads((folder / MANIFEST).read_text())["data_sha256"]
+        pixels = manifest_digest(folder / MANIFEST)
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: no such file; make it with `tools/prepare.py siim RAW {folder}`") from None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{annotations}: damaged ({error!r}); prepare the data set again") from error
-    if not cases:
-        raise DataError(f"{annotations}: lists no image")
     digest = hashlib.sha256(content + pixels.encode()).hexdigest()
     return CaseList(cases, folder, split, annotations, digest)
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from mmdet.datasets import CocoDataset
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import load
 from mmengine.logging import print_log
 
+from covidmm.datasets.annotations import read_annotations
 from covidmm.errors import DataError
 
 
@@ -35,22 +35,6 @@ def prepared_file(data_root: str | None, ann_file: str, layout: str) -> Path:
             f"or let {variable} point at a prepared folder"
         )
     return path
-
-
-def load_annotations(path: str) -> dict[str, Any]:
-    """Read an annotation file.
-
-    Raises:
-        DataError: it is not JSON, or not a COCO file.
-    """
-    try:
-        content = load(path)
-    except ValueError as error:
-        raise DataError(f"{path}: is not JSON ({error}); prepare the data set again") from error
-    missing = {"images", "annotations", "categories"} - set(content)
-    if missing:
-        raise DataError(f"{path}: is no COCO file, has no {', '.join(sorted(missing))}")
-    return content
 
 
 class OpacityDataset(CocoDataset):
@@ -96,7 +80,7 @@ class OpacityDataset(CocoDataset):
 
     def load_data_list(self) -> list[dict]:
         """Read the annotation file; see mmdet."""
-        names = [category["name"] for category in load_annotations(self.ann_file)["categories"]]
+        names = [category.get("name") for category in read_annotations(self.ann_file)["categories"]]
         unknown = sorted(set(self.metainfo["classes"]) - set(names))
         if unknown:
             raise DataError(f"{self.ann_file}: has the categories {names}, not {unknown[0]!r}")
@@ -160,7 +144,7 @@ class LabelDataset(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """Read the annotation file."""
-        data_list = [self._sample(image) for image in load_annotations(self.ann_file)["images"]]
+        data_list = [self._sample(image) for image in read_annotations(self.ann_file)["images"]]
         print_log(f"{type(self).__name__} {self.ann_file}: {len(data_list)} images", logger="current")
         return data_list
 

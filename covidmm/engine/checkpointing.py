@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 
 from covidmm.atomic import write_bytes
-from covidmm.errors import CheckpointError, ConfigError
+from covidmm.errors import CheckpointError, ConfigError, CovidmmError
 from covidmm.models.checkpoints import checkpoint_file, coverage, read_checkpoint, require_coverage, state_of
 from covidmm.provenance import manifest_digest, resolved_sha256, sha256, versions
 
@@ -105,7 +106,13 @@ class ResumableCheckpointHook(CheckpointHook):
         checkpoint["param_schedulers"] = _plain(checkpoint.get("param_schedulers", []))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Check the fit, and bring the log history back into the form that MMEngine resumes from."""
+        """Check the fit, and bring the log history back into the form that MMEngine resumes from.
+
+        Raises:
+            CheckpointError: it does not fit the model, or a training is to be resumed and it holds weights alone.
+        """
+        if runner._resume:
+            _require_training(checkpoint, str(runner._load_from))
         model = getattr(runner.model, "module", runner.model)
         found = coverage(model.state_dict(), state_of(checkpoint))
         trains = isinstance(runner._train_loop, BaseLoop) and not runner._resume
@@ -115,6 +122,39 @@ class ResumableCheckpointHook(CheckpointHook):
                 checkpoint["message_hub"]["log_scalars"][name] = HistoryBuffer(
                     history["values"].tolist(), history["counts"].tolist(), history["max_length"]
                 )
+
+
+class CheckedRunner(Runner):
+    """MMEngine's runner; a checkpoint that its hooks, optimizer or schedulers cannot take is named."""
+
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
+        """Load weights; see MMEngine.
+
+        Raises:
+            CheckpointError: they are of something else.
+        """
+        with _naming(filename, "loaded"):
+            return super().load_checkpoint(filename, *args, **kwargs)
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Go on with a training; see MMEngine.
+
+        Raises:
+            CheckpointError: the checkpoint is of something else.
+        """
+        with _naming(filename, "resumed"):
+            super().resume(filename, *args, **kwargs)
+
+
+@contextmanager
+def _naming(filename: str, verb: str) -> Iterator[None]:
+    try:
+        yield
+    except (CovidmmError, OSError):
+        raise
+    except Exception as error:  # whoever made the file wrote its content
+        cause = (str(error).splitlines() or [""])[0]
+        raise CheckpointError(f"{filename}: cannot be {verb} ({type(error).__name__}: {cause})") from error
 
 
 def latest_checkpoint(work_dir: Path) -> Path:
@@ -180,6 +220,18 @@ def _origin(cfg: Config) -> dict[str, Any]:
         "config_resolved_sha256": resolved_sha256(cfg.to_dict()),
         "versions": versions(),
     }
+
+
+def _require_training(checkpoint: Mapping[str, Any], source: str) -> None:
+    """Refuse to resume from what is no checkpoint of a training."""
+    meta = checkpoint.get("meta") or {}
+    lacking = [key for key in ("epoch", "iter") if not isinstance(meta.get(key), int) or meta[key] < 0]
+    lacking += [key for key in ("optimizer", "message_hub") if not isinstance(checkpoint.get(key), Mapping)]
+    if lacking:
+        raise CheckpointError(
+            f"{source}: cannot be resumed, it holds no {', '.join(lacking)} of a training; "
+            f"to start from its weights: --cfg-options load_from={source}"
+        )
 
 
 def _validates(runner: Runner, epoch: int) -> bool:

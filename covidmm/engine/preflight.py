@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from covidmm.atomic import json_value
 from covidmm.errors import ConfigError, DataError
 
 
@@ -205,7 +205,7 @@ def _listed(dataset: Any) -> int:
     path = getattr(dataset, "ann_file", None)
     if not path or not Path(path).is_file():
         return len(dataset)
-    return len(json.loads(Path(path).read_text())["images"])
+    return len(json_value(Path(path).read_text())["images"])
 
 
 def _leaves(dataset: Any) -> Iterator[Any]:

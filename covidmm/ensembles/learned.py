@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.atomic import json_bytes, write_bytes
+from covidmm.atomic import json_bytes, json_value, write_bytes
 from covidmm.ensembles.pool import NormBoxes, Pool, pooled, require_unit, require_weights
 from covidmm.ensembles.wbf import WeightedBoxesFusion
 from covidmm.errors import ConfigError
@@ -99,7 +98,7 @@ class LearnedParameters:
         """
         path = Path(path)
         try:
-            content = json.loads(path.read_bytes())
+            content = json_value(path.read_bytes())
         except OSError as error:
             raise ConfigError(f"{path}: no parameters of a learned fusion: {error.strerror}") from error
         except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from covidmm.atomic import json_bytes, write_bytes
+from covidmm.datasets.annotations import read_annotations
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.detection import require_finite, score_detections
 
@@ -70,7 +70,7 @@ class DetectionMetric(BaseMetric):
             ConfigError: a predicted label has no category.
         """
         logger = MMLogger.get_current_instance()
-        whole = self._read_truth()
+        whole = read_annotations(self.ann_file)
         # keyed by image, for an image that a sampler repeats is scored once
         by_image = {result["image_id"]: result for result in results}
         truth = _cut(whole, set(by_image))
@@ -100,18 +100,6 @@ class DetectionMetric(BaseMetric):
             text = "NOT ONE of %d predictions reaches the threshold %.3f: precision, recall and F1 are 0"
             logger.warning(text, len(predictions), found["threshold"])
         return found
-
-    def _read_truth(self) -> dict[str, Any]:
-        try:
-            truth = json.loads(self.ann_file.read_text())
-        except FileNotFoundError:
-            raise DataError(f"{self.ann_file}: no such annotation file") from None
-        except ValueError as error:
-            raise DataError(f"{self.ann_file}: is not JSON ({error}); prepare the data set again") from error
-        missing = {"images", "annotations", "categories"} - set(truth)
-        if missing:
-            raise DataError(f"{self.ann_file}: is no COCO file, has no {', '.join(sorted(missing))}")
-        return truth
 
     def _require_shapes(self, images: Sequence[dict[str, Any]], by_image: dict[int, dict[str, Any]]) -> None:
         """Boxes can only be compared in one and the same pixel grid."""

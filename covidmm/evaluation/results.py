@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from covidmm.atomic import json_bytes, write_bytes
+from covidmm.atomic import json_bytes, json_value, write_bytes
 from covidmm.errors import DataError
 from covidmm.provenance import git_revision, manifest_digest, sha256, versions
 
@@ -52,7 +51,7 @@ def write_metrics(path: str | Path, **sections: Mapping[str, Any]) -> dict[str, 
 
 def _read_metrics(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json_value(path.read_text())
     except FileNotFoundError:
         return {}
     except ValueError as error:

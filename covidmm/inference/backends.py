@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from covidmm.atomic import json_value
 from covidmm.errors import CheckpointError, ConfigError
 
 #: The key of the ONNX metadata that holds all that covidmm writes there, as JSON.
@@ -41,7 +41,7 @@ def read_metadata(content: str | Path | bytes) -> dict[str, Any]:
         raise CheckpointError(f"{where}: damaged or no ONNX file") from error
     if METADATA_KEY not in found:
         raise CheckpointError(f"{where}: was not exported by covidmm's tools/export.py")
-    return json.loads(found[METADATA_KEY])
+    return json_value(found[METADATA_KEY])
 
 
 def open_session(engine: str, content: str | Path | bytes, precision: str = "float32") -> Session:

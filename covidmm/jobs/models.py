@@ -210,12 +210,11 @@ def _load(config: str | Path, work_dir: Any, options: Sequence[str], launcher: s
 
 def _runner(cfg: Config, trains: bool) -> Runner:
     """MMEngine's runner for the processes that have joined."""
-    from mmengine.runner import Runner
-
+    from covidmm.engine.checkpointing import CheckedRunner
     from covidmm.engine.launch import share_out
 
     share_out(cfg, trains)
-    return Runner.from_cfg(cfg)
+    return CheckedRunner.from_cfg(cfg)
 
 
 def _how_to_go_on(folder: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from covidmm.atomic import json_bytes, write_bytes
+from covidmm.atomic import json_bytes, json_value, write_bytes
 from covidmm.datasets.cases import CaseList
 from covidmm.datasets.workers import Mapper
 from covidmm.ensembles.config import EnsembleConfig
@@ -153,6 +153,7 @@ def classify_studies(
     path = run.folder / f"{STUDY_FILE}.json"
     known = _read_studies(path)
     if known is not None and known["made_from"] == json.loads(json.dumps(made)):
+        _require_whole(path, known["studies"], fused)
         return known["studies"]
     if known is not None:
         print(f"{path}: out of date, classifying again")
@@ -179,12 +180,26 @@ def _classify(run: FolderRun, work: Classifying, fused: Predictions, journal: Ba
 
 def _read_studies(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text())
+        content = json_value(path.read_text())
         return {"made_from": content["made_from"], "studies": content["studies"]}
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: damaged ({error!r}); remove it to classify again") from error
+
+
+def _require_whole(path: Path, studies: Any, fused: Predictions) -> None:
+    readable = {image.study_id for image in fused.images if not image.error}
+    if not isinstance(studies, dict) or studies.keys() != readable or not all(map(_is_answer, studies.values())):
+        raise DataError(f"{path}: damaged (not four probabilities of every study); remove it to classify again")
+
+
+def _is_answer(values: Any) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == 4
+        and all(isinstance(v, int | float) and 0 <= v <= 1 for v in values)
+    )
 
 
 def _named(config: Any) -> Any:

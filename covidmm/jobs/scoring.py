@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from covidmm.atomic import json_bytes, write_bytes
+from covidmm.atomic import json_bytes, json_value, write_bytes
 from covidmm.datasets.cases import read_cases
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import LEVEL, RESAMPLES, intervals
@@ -98,7 +98,7 @@ def _ranking(predictions: Predictions, truth: Truth, studies: Mapping[str, int])
 
 def _coco_ranking(predictions: Predictions, truth: Truth, studies: Mapping[str, int]) -> Ranking:
     """The predictions as COCOeval matches and ranks them, so that the interval is that of the number in the table."""
-    found = coco_matches(ground_truth(predictions, truth), json.loads(predictions.path.read_text()), IOU_THRESHOLD)
+    found = coco_matches(ground_truth(predictions, truth), json_value(predictions.path.read_text()), IOU_THRESHOLD)
     nothing = np.zeros(0), np.zeros(0, bool)
     scores, hits = zip(*(found.get(k, nothing) for k in range(1, len(predictions.images) + 1)), strict=True)
     truths = [len(truth.boxes[image.image_id]) for image in predictions.images]
@@ -146,10 +146,15 @@ def score_each(
     Raises:
         DataError: no image has a box, or a file of predictions is damaged.
     """
-    return {
-        name: score_detections(ground_truth(one, truth), json.loads(one.path.read_text()), thresholds[name])
-        for name, one in predictions.items()
-    }
+    return {name: _score(one, truth, thresholds[name]) for name, one in predictions.items()}
+
+
+def _score(predictions: Predictions, truth: Truth, threshold: float | None) -> dict[str, Any]:
+    try:
+        found = json_value(predictions.path.read_text())
+        return score_detections(ground_truth(predictions, truth), found, threshold)
+    except (ValueError, DataError) as error:
+        raise DataError(f"{predictions.path}: {error}") from error
 
 
 def choose_thresholds(path: Path, predictions: Mapping[str, Predictions], truth: Truth) -> dict[str, float]:
@@ -171,7 +176,7 @@ def stored_thresholds(path: Path, predictions: Mapping[str, Predictions]) -> dic
     """
     advice = "score the prepared folder first: its validation split chooses them"
     try:
-        content = json.loads(path.read_text())
+        content = json_value(path.read_text())
         thresholds, made_from = content["thresholds"], content["made_from"]
     except FileNotFoundError:
         raise DataError(f"{path}: no thresholds yet; {advice}") from None

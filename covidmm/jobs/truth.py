@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.datasets.annotations import read_annotations
 from covidmm.datasets.cases import CaseList
 from covidmm.datasets.siim_labels import IMAGE_CSV, STUDY_CSV, read_images, read_studies
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import corners
+from covidmm.findings import STUDY_CLASSES
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def read_truth(cases: CaseList) -> Truth:
         DataError: the folder has no labels, or not those of all its images.
     """
     if cases.annotations is not None:
-        return _of_annotations(json.loads(cases.annotations.read_text()))
+        return _of_annotations(cases.annotations)
     tables = cases.source / IMAGE_CSV, cases.source / STUDY_CSV
     if cases.split != "train" or not all(path.is_file() for path in tables):
         raise DataError(f"{cases.source}: cannot be scored, it is not prepared and has no {IMAGE_CSV} of its images")
@@ -56,7 +58,8 @@ def read_truth(cases: CaseList) -> Truth:
     return Truth(boxes, dict(studies.rows))
 
 
-def _of_annotations(content: Mapping[str, Any]) -> Truth:
+def _of_annotations(path: Path) -> Truth:
+    content = read_annotations(path)
     grouped: dict[int, list[Any]] = {}
     for annotation in content["annotations"]:
         grouped.setdefault(annotation["image_id"], []).append(annotation["bbox"])
@@ -65,5 +68,7 @@ def _of_annotations(content: Mapping[str, Any]) -> Truth:
         scale = [image["original_width"] / image["width"], image["original_height"] / image["height"]] * 2
         boxes[image["image_id"]] = corners(grouped.get(image["id"], [])) * scale
         if image["study_class"] is not None:
+            if image["study_class"] not in STUDY_CLASSES:
+                raise DataError(f"{path}: image {image['id']}: unknown study class '{image['study_class']}'")
             studies[image["study_id"]] = image["study_class"]
     return Truth(boxes, studies)

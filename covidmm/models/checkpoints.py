@@ -31,6 +31,9 @@ STORE_VARIABLE = "COVIDMM_CHECKPOINTS"
 DEFAULT_STORE = Path("checkpoints")
 STORE_SCHEME = "covidmm://"
 
+#: What is read of a checkpoint's ``meta``, and of what kind it is.
+_META = {"val_metrics": dict, "dataset_meta": dict, "cfg": str}
+
 #: Share of a model's parameters below which a checkpoint is taken to belong to another model.
 MINIMUM_SHARE = 0.95
 
@@ -70,7 +73,7 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     path.open("rb").close()
     try:
         with torch.serialization.safe_globals(_harmless_types()):
-            return torch.load(path, map_location=map_location, weights_only=True)
+            content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"it holds {found.group(1)}" if found else "it is damaged or holds foreign objects"
@@ -80,27 +83,29 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         ) from error
     except Exception as error:  # a damaged pickle can raise anything, an OSError too
         raise CheckpointError(f"{path}: damaged checkpoint ({_first_line(error)})") from error
+    return _inert(content, str(path))
 
 
 @CheckpointLoader.register_scheme(prefixes="", force=True)
 def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     """MMEngine's loader of plain paths, without its fall-back to unsafe unpickling."""
-    return read_checkpoint(filename, map_location)
+    return _with_state(read_checkpoint(filename, map_location))
 
 
 @CheckpointLoader.register_scheme(prefixes=STORE_SCHEME, force=True)
 def load_from_store(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Loader of ``covidmm://NAME``: ``NAME.pth`` in the checkpoint store."""
-    return read_checkpoint(checkpoint_file(filename), map_location)
+    return _with_state(read_checkpoint(checkpoint_file(filename), map_location))
 
 
 @CheckpointLoader.register_scheme(prefixes=("http://", "https://"), force=True)
 def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Loader of web addresses, through torch.hub's cache and with weights only."""
     try:
-        return torch.hub.load_state_dict_from_url(filename, map_location=map_location, weights_only=True)
-    except (OSError, pickle.UnpicklingError) as error:
+        content = torch.hub.load_state_dict_from_url(filename, map_location=map_location, weights_only=True)
+    except Exception as error:  # as above, and whatever a server may answer
         raise CheckpointError(f"{filename}: {_first_line(error)}") from error
+    return _with_state(_inert(content, filename))
 
 
 @CheckpointLoader.register_scheme(prefixes="torchvision://", force=True)
@@ -255,6 +260,32 @@ class CheckedPretrainedInit:
         module.load_state_dict({k: v for k, v in state.items() if k not in dropped}, strict=False)
         if hasattr(module, "_params_init_info"):
             update_init_info(module, init_info=f"Pretrained: load from {self.checkpoint}")
+
+
+def _with_state(content: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint with its weights where MMEngine's hooks look for them; a bare state dict has them elsewhere."""
+    return content if "state_dict" in content else {"state_dict": state_of(content)}
+
+
+def _inert(content: Any, source: str) -> dict[str, Any]:
+    """A checkpoint whose parts are of the kinds that its readers expect, and which nothing executes.
+
+    MMEngine runs ``meta["config"]``, a program, where a training is resumed; covidmm's own checkpoints have none.
+
+    Raises:
+        CheckpointError: a part is something else.
+    """
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict", {}), Mapping):
+        raise CheckpointError(f"{source}: the checkpoint holds no state dict, names and their tensors")
+    meta = content.get("meta")
+    if meta is None:
+        return content
+    if not isinstance(meta, dict) or any(not isinstance(meta.get(key, kind()), kind) for key, kind in _META.items()):
+        raise CheckpointError(f"{source}: its meta is not that of a training")
+    if not all(isinstance(value, int | float) for value in meta.get("val_metrics", {}).values()):
+        raise CheckpointError(f"{source}: its validation metrics are no numbers")
+    meta.pop("config", None)
+    return content
 
 
 def _harmless_types() -> list[Any]:

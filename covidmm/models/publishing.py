@@ -43,6 +43,8 @@ def publish(checkpoint: Path, name: str, part: str = "backbone", replace: bool =
         state = state_of(trained, "backbone." if part == "backbone" else "")
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint}: {error}") from error
+    if strange := [key for key, value in state.items() if not isinstance(value, torch.Tensor)]:
+        raise CheckpointError(f"{checkpoint}: '{strange[0]}' is no tensor")
     content = {"state_dict": {key: value.detach().cpu().contiguous() for key, value in state.items()}}
     if part == "model":
         # with the threshold and the temperature that validation chose
@@ -54,9 +56,13 @@ def publish(checkpoint: Path, name: str, part: str = "backbone", replace: bool =
     if path.exists() and path.read_bytes() != data and not replace:
         raise CheckpointError(f"{path}: holds other weights; choose another name or replace it with --replace")
     card = _card(meta, checkpoint, part, data)
+    try:
+        told = json_bytes({"name": name, **card}, indent=2)
+    except (TypeError, ValueError) as error:  # whoever made the file wrote its meta
+        raise CheckpointError(f"{checkpoint}: its meta cannot be told in JSON ({error})") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, data)
-    write_bytes(path.with_suffix(".json"), json_bytes({"name": name, **card}, indent=2))
+    write_bytes(path.with_suffix(".json"), told)
     count = sum(value.numel() for value in state.values())
     return [f"covidmm://{name}: {part} of {checkpoint}, {count:,} values", f"{path}: sha256 {card['sha256']}"]
 

@@ -19,7 +19,7 @@ from covidmm.reports.detections import of_run
 from covidmm.reports.facts import find_file, parse_config
 from covidmm.reports.measured import Measured, measured_boxes, measured_labels
 from covidmm.reports.page import render
-from covidmm.reports.runs import Run, find_runs, read_json
+from covidmm.reports.runs import DAMAGES, Run, find_runs, read_json
 from covidmm.reports.truth import Prepared, read_prepared
 
 LIMITS = (
@@ -61,7 +61,11 @@ def write_card(target: str, folders: Sequence[Path], data: Sequence[Path], out: 
     Raises:
         DataError: there is no such checkpoint or work dir, or ``out`` cannot be written.
     """
-    card = make_card(target, folders, data)
+    try:
+        card = make_card(target, folders, data)
+    except DAMAGES as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise DataError(f"{target}: its files are not as covidmm writes them ({cause})") from error
     paths = [out / f"{card.name}.md", out / f"{card.name}.html"]
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -92,6 +96,8 @@ def make_card(target: str, folders: Sequence[Path] = (), data: Sequence[Path] = 
     phantom = any(image.get("manufacturer") == _PHANTOM_MAKER for image in _images(card.data))
     card.limits += [PHANTOM] if phantom else []
     card.facts = [(label, str(published[key])) for label, key in _SHOWN.items() if published.get(key) not in (None, "")]
+    origin = _origin(published, run)
+    card.facts += [(label, str(origin[key])) for label, key in _HASHES.items() if origin.get(key)]
     known = _known(published, config, card, run)
     card.claim, card.roberts = fill(CLAIM, known), fill(ROBERTS, known)
     return card
@@ -106,6 +112,15 @@ _SHOWN = {
     "seed": "seed",
     "published": "date",
 }
+
+
+#: Of a training's or a test's provenance; the card's own chapters tell the data's hash of a folder that is still here.
+_HASHES = {"config with its bases and overrides, sha256": "config_resolved_sha256", "data, sha256": "data_sha256"}
+
+
+def _origin(published: Mapping[str, Any], run: Run | None) -> Mapping[str, Any]:
+    """What the training says that it came from, or, where its checkpoint is older than that, its test."""
+    return published.get("provenance") or (next(iter(run.provenance.values()), {}) if run else {})
 
 
 def run_place(run: Run | None) -> Path:
@@ -221,8 +236,7 @@ def _known(published: Mapping[str, Any], config: Mapping[str, Any], card: Card, 
         facts["selection"] = f"The epoch of the best validation {saved}; no test data." if saved else ""
     if card.data:
         facts |= _known_data(card.data)
-    if run and run.provenance:
-        found = next(iter(run.provenance.values())).get("versions") or {}
+    if found := _origin(published, run).get("versions"):
         facts["software"] = ", ".join(f"{name} {version}" for name, version in found.items())
     tested = [title for title, _ in card.tables if not title.startswith("Validation")]
     if tested:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.atomic import json_value
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import corners, match
 from covidmm.findings import STUDY_CLASSES
@@ -127,7 +127,7 @@ def _rank(case: Case) -> int:
 
 def _load(path: str | Path, kind: type) -> Any:
     try:
-        content = json.loads(Path(path).read_text())
+        content = json_value(Path(path).read_text())
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.atomic import json_value
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import intervals
 from covidmm.evaluation.coco import coco_matches
@@ -237,7 +237,7 @@ def _scaled(boxes: NDArray[np.float64], image: Mapping[str, Any]) -> NDArray[np.
 
 def _load(path: Path) -> list[Mapping[str, Any]]:
     try:
-        content = json.loads(path.read_text())
+        content = json_value(path.read_text())
         if isinstance(content, list) and all({"image_id", "bbox", "score"} <= set(one) for one in content):
             return content
     except (OSError, ValueError, TypeError) as error:

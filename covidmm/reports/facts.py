@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +18,8 @@ _LEFT = re.compile(r"\[(\d+)\]\[.*eta: ((?:\d+ days?, )?[\d:]+)")
 _ENVIRONMENT = {"Python": r"^\s+Python: ([\d.]+)", "PyTorch": r"^\s+PyTorch: (\S+)", "GPU": r"^\s+GPU [\d,]+: (.+)$"}
 # They say where and how the job was started, not what it computed.
 _CIRCUMSTANCES = frozenset({"work_dir", "launcher", "resume"})
+#: Configs of this checkout, which are part of covidmm.
+_SHIPPED = Path(__file__).resolve().parents[2] / "configs"
 _LONGEST = 160
 _MISSING = object()
 
@@ -74,7 +75,7 @@ def config_difference(run: Run) -> list[Difference] | str:
         bases = _bases(path)
         if not bases:
             return f"{path} inherits no other config."
-        return differences(_load(f"_base_ = {[str(base) for base in bases]!r}"), _dumped(run))
+        return differences(_merged([_config_of(base) for base in bases]), _dumped(run))
     except Exception as error:  # a config is a program: anything can come out of it
         return f"{path} cannot be compared with its base: {type(error).__name__}: {error}"
 
@@ -182,26 +183,74 @@ def _named(name: str, near: Path) -> Path | None:
 
 def _dumped(run: Run) -> dict[str, Any]:
     try:
-        return _load(run.config.read_text()) if run.config else {}
-    except Exception:  # as above
+        return parse_config(run.config.read_text()) if run.config else {}
+    except (OSError, ValueError):
         return {}
 
 
 def parse_config(text: str) -> dict[str, Any]:
-    """A dumped config as a dict, {} where it is none; its imports are not made."""
+    """A dumped config as a dict, {} where it is none; never executed, for it may have come with a checkpoint."""
     try:
-        return _load(text)
-    except Exception:  # as above
+        return _literals(text)
+    except Exception:  # whoever made the file wrote it
         return {}
 
 
-def _load(text: str) -> dict[str, Any]:
+def _config_of(path: Path) -> dict[str, Any]:
+    """What a config says. One of covidmm's own is a program that may run; any other must say it in plain values."""
+    if _SHIPPED in path.resolve().parents:
+        from mmengine.config import Config
+
+        return Config.fromfile(str(path), import_custom_modules=False).to_dict()
+    try:
+        own = _literals(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} computes its values, and a report executes no config but covidmm's own") from error
+    own.pop("_base_", None)
+    return _merged([*(_config_of(base) for base in _bases(path)), own])
+
+
+def _merged(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Configs laid over one another, the last uppermost, as MMEngine does it."""
     from mmengine.config import Config
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "config.py")
-        path.write_text(text)
-        return Config.fromfile(str(path), import_custom_modules=False).to_dict()
+    merged = Config({})
+    for one in configs:
+        merged.merge_from_dict(one, allow_list_keys=False)
+    return merged.to_dict()
+
+
+def _literals(text: str) -> dict[str, Any]:
+    """The names that a text gives plain values, lists and dicts.
+
+    Raises:
+        ValueError: it does anything else.
+    """
+    found = {}
+    for statement in ast.parse(text).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                found[name] = _literal(value)
+            case ast.Expr(value=ast.Constant()):  # what it says of itself
+                pass
+            case _:
+                raise ValueError(f"line {statement.lineno} is no plain value")
+    return found
+
+
+def _literal(node: ast.expr) -> Any:
+    match node:
+        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=pairs) if all(pair.arg for pair in pairs):
+            return {pair.arg: _literal(pair.value) for pair in pairs}
+        case ast.Call(func=ast.Name(id="dict"), args=[ast.Dict() as inner], keywords=[]):
+            return _literal(inner)
+        case ast.Dict(keys=keys, values=values) if None not in keys:
+            return {ast.literal_eval(key): _literal(value) for key, value in zip(keys, values, strict=True)}
+        case ast.List(elts=items):
+            return [_literal(item) for item in items]
+        case ast.Tuple(elts=items):
+            return tuple(_literal(item) for item in items)
+    return ast.literal_eval(node)
 
 
 def _short(text: str | None) -> str | None:

@@ -22,7 +22,7 @@ from covidmm.reports.figures.training import training_figures
 from covidmm.reports.grid import PREDICTION, TRUTH
 from covidmm.reports.measured import Measured, measured_boxes, measured_labels, with_interval
 from covidmm.reports.overlays import Row, case_rows, sheet
-from covidmm.reports.runs import Found, Fused, Run, find_runs, read_json
+from covidmm.reports.runs import DAMAGES, Found, Fused, Run, find_runs, read_json
 from covidmm.reports.truth import Prepared, Split, read_prepared
 
 PAGE = "report.html"
@@ -115,7 +115,11 @@ def render(template: str, **values: Any) -> bytes:
         loader=FunctionLoader(lambda name: folder.joinpath(name).read_text()),
     )
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    return environment.get_template(template).render(version=covidmm.__version__, made=made, **values).encode()
+    return (
+        environment.get_template(template)
+        .render(version=covidmm.__version__, made=made, **values)
+        .encode(errors="replace")
+    )
 
 
 def _collect(found: Found, data: Sequence[Path]) -> Page:
@@ -123,16 +127,30 @@ def _collect(found: Found, data: Sequence[Path]) -> Page:
     prepared = _prepared(found, data, page.remarks)
     splits = [split for one in prepared for split in one.splits.values()]
     for fused in found.fused:
-        page.results.append(_fused_section(fused, splits, page))
+        _add(page.results, fused.name, page, lambda fused=fused: _fused_section(fused, splits, page))
     for run in found.runs:
         if run.results:
-            page.results.append(_run_section(run, splits, page))
+            _add(page.results, run.name, page, lambda run=run: _run_section(run, splits, page))
         if run.train or run.val:
-            page.training.append(Section(run.name, figures=training_figures(run)))
-        page.facts.append(Section(run.name, facts=run_facts(run), changes=config_difference(run)))
-    page.facts += [Section(one.name, facts=origin_facts(one.provenance)) for one in found.fused if one.provenance]
+            _add(page.training, run.name, page, lambda run=run: Section(run.name, figures=training_figures(run)))
+        _add(page.facts, run.name, page, lambda run=run: _facts_section(run))
+    for one in found.fused:
+        if one.provenance:
+            _add(page.facts, one.name, page, lambda one=one: Section(one.name, facts=origin_facts(one.provenance)))
     page.data = [_data_section(one) for one in prepared]
     return page
+
+
+def _add(chapter: list[Section], name: str, page: Page, make: Callable[[], Section]) -> None:
+    """A section more; a sentence where what a run left is not as covidmm writes it."""
+    remarks: list[str] = []
+    if section := _try(make, remarks):
+        chapter.append(section)
+    page.remarks += [f"{name}: {remark}" for remark in remarks]
+
+
+def _facts_section(run: Run) -> Section:
+    return Section(run.name, facts=run_facts(run), changes=config_difference(run))
 
 
 def _prepared(found: Found, data: Sequence[Path], remarks: list[str]) -> list[Prepared]:
@@ -227,7 +245,7 @@ def _try(make: Callable[[], Made], remarks: list[str]) -> Made | None:
     """What can be made; else a remark, for one bad folder must not cost the page."""
     try:
         return make()
-    except (CovidmmError, OSError, KeyError, ValueError, TypeError) as error:
+    except (CovidmmError, OSError, *DAMAGES) as error:
         told = isinstance(error, CovidmmError | OSError)
         remarks.append(str(error) if told else f"cannot be read: {type(error).__name__}: {error}")
         return None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from covidmm.atomic import json_value
+
 ENSEMBLE = "ensemble"
 _OPERATING = "operating.json"
+#: What values of another kind than covidmm writes lead to, in files that somebody else may have written.
+DAMAGES = (KeyError, ValueError, TypeError, AttributeError, IndexError)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def find_runs(folders: Sequence[Path]) -> Found:
     for folder in folders:
         if not folder.is_dir():
             found.remarks.append(f"{folder}: no such folder")
-        elif not _add(folder, found) and not sum(_add(one, found) for one in _folders(folder)):
+        elif not _found(folder, found) and not sum(_found(one, found) for one in _folders(folder)):
             found.remarks.append(f"{folder}: nothing of tools/train.py, tools/test.py or tools/ensemble.py in it")
     return found
 
@@ -86,7 +89,7 @@ def find_runs(folders: Sequence[Path]) -> Found:
 def read_json(path: Path, remarks: list[str]) -> dict[str, Any]:
     """A JSON object; {} with a remark where the file is damaged, {} where it is missing."""
     try:
-        content = json.loads(path.read_text())
+        content = json_value(path.read_text())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -96,6 +99,14 @@ def read_json(path: Path, remarks: list[str]) -> dict[str, Any]:
         return content
     remarks.append(f"{path}: does not hold an object")
     return {}
+
+
+def _found(folder: Path, found: Found) -> bool:
+    try:
+        return _add(folder, found)
+    except DAMAGES as error:
+        found.remarks.append(f"{folder}: not as covidmm writes it ({type(error).__name__}: {error})")
+        return False
 
 
 def _add(folder: Path, found: Found) -> bool:
@@ -180,7 +191,7 @@ def _lines(path: Path) -> Iterable[dict[str, Any]]:
     """The whole lines; a run that is going on may have written half of the last one."""
     for line in path.read_text(errors="replace").splitlines():
         try:
-            content = json.loads(line)
+            content = json_value(line)
         except ValueError:
             continue
         if isinstance(content, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.atomic import json_value
+from covidmm.datasets.annotations import require_entries
 from covidmm.datasets.preparation import MANIFEST
 from covidmm.datasets.splits import SPLITS
 from covidmm.errors import DataError
@@ -93,7 +94,7 @@ def read_prepared(folder: Path) -> Prepared:
     if not any(split.images for split in splits.values()):
         raise DataError(f"{folder}: no annotations of any image in it; make it with tools/prepare.py")
     try:
-        manifest = dict(json.loads((folder / MANIFEST).read_text()))
+        manifest = dict(json_value((folder / MANIFEST).read_text()))
     except (OSError, ValueError, TypeError):
         manifest = {}
     return Prepared(folder.resolve().name, folder, manifest, splits)
@@ -106,12 +107,13 @@ def read_split(path: Path) -> Split:
         DataError: missing or damaged.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json_value(path.read_text())
         images = sorted(content["images"], key=lambda image: image["id"])
         grouped: dict[int, list[Any]] = {image["id"]: [] for image in images}
         for image in images:
             if missing := [key for key in _REQUIRED if key not in image]:
                 raise DataError(f"{path}: image {image['id']} has no {missing[0]}; prepare the data set again")
+        require_entries(path, images, content["annotations"])
         for annotation in content["annotations"]:
             grouped[annotation["image_id"]].append(annotation["bbox"])
         return Split(path, images, [corners(grouped[image["id"]]) for image in images])

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import subprocess
@@ -85,6 +86,9 @@ def test_the_tool_says_by_its_exit_code_what_it_found(clean, planted, plants, tm
     assert good.returncode == 0, good.stderr
     assert "subgroups" in good.stdout
     assert (tmp_path / "audit" / "subgroups.csv").is_file()
+    digest = hashlib.sha256((tmp_path / "found.json").read_bytes()).hexdigest()
+    assert json.loads((tmp_path / "audit/audit.json").read_text())["predictions"]["sha256"] == digest
+    assert digest in (tmp_path / "audit/audit.html").read_text()
     folder, _ = planted("splits")
     bad = run(folder, "--out", "bad")
     assert (bad.returncode, "FAULT    splits" in bad.stdout) == (2, True)

@@ -121,6 +121,54 @@ def test_nothing_runs_at_any_door(random_ensemble, tmp_path, form):
     assert not (tmp_path / "out.pth").exists()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_program_in_a_checkpoint_is_not_run_where_a_training_is_resumed(tmp_path):
+    run = train(STUDY, tmp_path / "run", options=QUICK)
+    content = torch.load(run / "epoch_1.pth", weights_only=True)
+    # MMEngine's Runner.resume reads it by Config.fromstring, which executes it
+    content["meta"]["config"] = f"import os\nos.mkdir({str(tmp_path / 'victim')!r})\n"
+    torch.save(content, tmp_path / "mailed.pth")
+    train(STUDY, tmp_path / "other", tmp_path / "mailed.pth", options=QUICK)
+    assert not (tmp_path / "victim").exists()
+
+
+def test_weights_alone_cannot_be_resumed(random_ensemble, tmp_path):
+    checkpoint = random_ensemble.members["yolo"].checkpoint
+    options = ["train_cfg.max_epochs=1", "train_dataloader.num_workers=0"]
+    with pytest.raises(CheckpointError, match="cannot be resumed, it holds no epoch, iter, optimizer, message_hub"):
+        train("configs/phantom/yolov5n_phantom.py", tmp_path / "run", checkpoint, options=options)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("part", "value"), [("optimizer", {}), ("param_schedulers", 5), ("message_hub", {}), ("state_dict", {"a": 1})]
+)
+def test_a_training_s_checkpoint_of_odd_content_is_named(tmp_path, part, value, odd):
+    content = torch.load(odd, weights_only=True)
+    content[part] = value
+    torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match=r"odd\.pth: ") as caught:
+        train(STUDY, tmp_path / "run", tmp_path / "odd.pth", options=QUICK)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def odd(random_ensemble, tmp_path_factory, request):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(request.config.rootpath)
+        patch.setenv("SIIM_ROOT", str(random_ensemble.prepared))
+        return train(STUDY, tmp_path_factory.mktemp("odd"), options=QUICK) / "epoch_1.pth"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_bare_state_dict_is_tested(random_ensemble, tmp_path):
+    content = torch.load(random_ensemble.members["yolo"].checkpoint, weights_only=True)
+    torch.save(content["state_dict"], tmp_path / "bare.pth")
+    options = ["test_dataloader.num_workers=0"]
+    found = evaluate("configs/phantom/yolov5n_phantom.py", tmp_path / "bare.pth", tmp_path / "run", options=options)
+    assert found["images"]
+
+
 def test_the_same_file_would_have_run_it(tmp_path):
     victim = tmp_path / "victim"
     torch.save({"extra": Evil(victim)}, tmp_path / "evil.pth")

@@ -178,7 +178,7 @@ def test_a_diverged_model_leaves_no_predictions(file, tmp_path):
         (None, "no such annotation file"),
         ("{", "is not JSON"),
         ("[]", "is no COCO file, has no annotations, categories, images"),
-        ('{"images": [], "annotations": [], "categories": []}', "has none of the 4 images"),
+        ('{"images": [], "annotations": [], "categories": []}', "lists no image"),
     ],
 )
 def test_bad_annotation_file(file, content, message):

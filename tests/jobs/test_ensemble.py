@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import pytest
@@ -167,3 +168,12 @@ def test_a_raw_folder_is_scored_at_the_thresholds_that_validation_chose(scored, 
     operating = json.loads((scored[0] / "operating.json").read_text())
     assert metrics["detectors"]["ensemble"]["threshold"] == pytest.approx(operating["thresholds"]["ensemble"])
     assert metrics["detectors"]["ensemble"]["images"] == 25
+
+
+def test_a_file_whose_name_is_no_utf8_is_listed(random_ensemble, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(next(random_ensemble.raw.rglob("*.dcm")), data / "good.dcm")
+    (data / os.fsdecode(b"\xff\xfe.png")).write_bytes(b"x")
+    ensemble(Request(str(random_ensemble.config), str(data), predictions=str(tmp_path / "out")))
+    assert ".png" in (tmp_path / "out/images/skipped.csv").read_text()

@@ -154,6 +154,13 @@ def test_studies_are_classified_once_and_remembered(again):
     asked = len(classifier.asked)
     assert classify_studies(run, manager(classifier), fused, fused.made_from) == studies
     assert len(classifier.asked) == asked
+    path = run.folder / "study.json"
+    content = json.loads(path.read_text())
+    for values in ([1], [float("nan")] * 4, "abcd", None):
+        content["studies"][run.cases.cases[0].study_id] = values
+        path.write_text(json.dumps(content))
+        with pytest.raises(DataError, match=r"study\.json: damaged \(not four probabilities"):
+            classify_studies(run, manager(classifier), fused, fused.made_from)
 
 
 def test_another_fusion_asks_again_only_who_looks_at_boxes(again):

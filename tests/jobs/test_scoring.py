@@ -88,3 +88,10 @@ def test_every_interval_is_of_the_number_beside_it(tmp_path):
     ((found_, studies),) = seen
     assert studies == 20
     assert found_ == pytest.approx({name: value[name] for name in ("mAP_50", "f1", "recall", "precision")}, abs=1e-9)
+
+
+def test_what_cannot_be_scored_is_named(tmp_path):
+    one = write(tmp_path, "good", [0.9, 0.8, 0.7, 0])
+    nothing = Truth({image.image_id: np.zeros((0, 4)) for image in IMAGES}, {})
+    with pytest.raises(DataError, match=r"good\.json: recall is undefined"):
+        score_each({"good": one}, nothing, {"good": 0.5})

@@ -87,7 +87,7 @@ def test_the_store_is_found_by_its_variable(tmp_path, monkeypatch):
     torch.save(net.state_dict(), tmp_path / "mine.pth")
     monkeypatch.setenv("COVIDMM_CHECKPOINTS", str(tmp_path))
     loaded = CheckpointLoader.load_checkpoint("covidmm://mine")
-    assert torch.equal(loaded["stem.weight"], net.stem.weight)
+    assert torch.equal(loaded["state_dict"]["stem.weight"], net.stem.weight)
 
 
 def test_a_name_that_the_store_lacks_says_where_it_looked_and_what_to_do(tmp_path, monkeypatch):
@@ -181,4 +181,21 @@ def test_a_key_that_the_old_format_does_not_explain_is_damage(tmp_path):
     place = data.rindex(key)
     (tmp_path / "a.pth").write_bytes(data[:place] + b"1" * len(key) + data[place + len(key) :])
     with pytest.raises(CheckpointError, match=r"a\.pth: damaged checkpoint \(storage key .* not found"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        ([1], "holds no state dict"),
+        (None, "holds no state dict"),
+        ({"state_dict": 5}, "holds no state dict"),
+        ({"state_dict": {}, "meta": [1]}, "its meta is not that of a training"),
+        ({"state_dict": {}, "meta": {"val_metrics": 1}}, "its meta is not that of a training"),
+        ({"state_dict": {}, "meta": {"val_metrics": {"detection/threshold": "x"}}}, "metrics are no numbers"),
+    ],
+)
+def test_a_harmless_file_that_is_no_checkpoint_is_refused_by_name(tmp_path, content, cause):
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=rf"a\.pth: .*{cause}"):
         read_checkpoint(tmp_path / "a.pth")

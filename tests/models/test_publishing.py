@@ -61,3 +61,18 @@ def test_a_checkpoint_without_a_backbone_is_refused(run):
     torch.save({"state_dict": {"fc.weight": torch.ones(1)}}, run / "other.pth")
     with pytest.raises(CheckpointError, match=r"other\.pth: no parameter of the checkpoint begins with 'backbone\.'"):
         publish(run / "other.pth", "mine")
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        ({"state_dict": {"backbone.a": 5}}, "'a' is no tensor"),
+        ({"state_dict": {"backbone.a": torch.ones(1)}, "meta": {"seed": torch.ones(1)}}, "cannot be told in JSON"),
+    ],
+)
+def test_what_cannot_be_published_leaves_nothing(tmp_path, monkeypatch, content, cause):
+    monkeypatch.setenv("COVIDMM_CHECKPOINTS", str(tmp_path / "store"))
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=rf"a\.pth: .*{cause}"):
+        publish(tmp_path / "a.pth", "name")
+    assert not (tmp_path / "store").exists()

@@ -125,3 +125,21 @@ def test_the_tool_writes_the_card_and_names_it(store, tmp_path):
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [f"card: {tmp_path}/card/frcnn_small.{kind}" for kind in ("md", "html")]
+
+
+def test_a_card_of_odd_content_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("COVIDMM_CHECKPOINTS", str(tmp_path))
+    (tmp_path / "odd.json").write_text('{"data": 5}')
+    with pytest.raises(DataError, match="odd: its files are not as covidmm writes them"):
+        write_card("odd", [], [], tmp_path / "out")
+
+
+def test_a_card_tells_the_hashes_and_versions_of_its_training(store):
+    path = store / "frcnn_small.json"
+    origin = {"config_resolved_sha256": "c0ffee", "data_sha256": "decade", "versions": {"torch": "2.0"}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "provenance": origin, "source": "gone.pth"}))
+    card = make_card("frcnn_small")
+    facts = dict(card.facts)
+    assert facts["config with its bases and overrides, sha256"] == "c0ffee"
+    assert facts["data, sha256"] == "decade"
+    assert "torch 2.0" in str(card.claim)

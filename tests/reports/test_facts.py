@@ -78,3 +78,24 @@ def test_a_recorded_path_is_found_from_where_the_run_lies(world, monkeypatch):
 def test_a_config_that_is_none_is_empty():
     assert parse_config("a = dict(b=1)\ncustom_imports = dict(imports=['no_such_module'])")["a"] == {"b": 1}
     assert parse_config("a = (") == {}
+
+
+def test_a_dumped_config_is_read_as_it_was_written():
+    from mmengine.config import Config
+
+    written = {"a": {"b": -1.5, "c": (1, [None, True])}, "d": {"0": "x'y", "e-f": ""}, "g": [{"type": "A"}]}
+    assert parse_config(Config(written).pretty_text) == written
+
+
+def test_no_config_that_lies_beside_a_run_or_in_a_checkpoint_is_executed(world, tmp_path):
+    victim = tmp_path / "victim"
+    trap = f"import os\nos.makedirs({str(victim)!r}, exist_ok=True)\na = 1\n"
+    assert parse_config(trap) == {}
+    (world.root / "configs" / "base.py").write_text(trap)
+    (run,) = find_runs([world.run]).runs
+    assert "executes no config but covidmm's own" in config_difference(run)
+    (world.run / "frcnn_small.py").write_text(trap)
+    (run,) = find_runs([world.run]).runs
+    run_facts(run)
+    assert "executes no config but covidmm's own" in config_difference(run)
+    assert not victim.exists()

@@ -144,3 +144,11 @@ def test_the_tool_ends_in_one_line_where_nothing_was_recognised(tmp_path):
     assert run.returncode == 1
     assert run.stderr.startswith(f"error: {tmp_path}: nothing of")
     assert len(run.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("change", [{"detectors": 5}, {"provenance": 5}, {"detectors": {"frcnn": {"mAP_50": "x"}}}])
+def test_a_run_whose_metrics_are_no_metrics_leaves_a_sentence(world, tmp_path, change):
+    path = world.run / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    page = report([world.run, world.ensemble], [], tmp_path / "out").read_text()
+    assert str(path.parent.name) in page
