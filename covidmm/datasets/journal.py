@@ -60,9 +60,6 @@ class Journal:
     ) -> None:
         self._open.__exit__(kind, error, trace)
 
-    def __contains__(self, file_name: str) -> bool:
-        return file_name in self._offsets
-
     def record(self, file_name: str) -> Record:
         """The record of a PNG.
 
@@ -73,13 +70,12 @@ class Journal:
 
     def done(self, file_name: str, made_from: str) -> bool:
         """Whether the PNG is there as recorded, made from this source with these options."""
-        if file_name not in self:
-            return False
-        record = self.record(file_name)
-        if record.made_from != made_from:
+        try:
+            record = self.record(file_name)
+        except KeyError:
             return False
         try:
-            return (self._images / file_name).stat().st_size == record.png_size
+            return record.made_from == made_from and (self._images / file_name).stat().st_size == record.png_size
         except OSError:
             return False
 

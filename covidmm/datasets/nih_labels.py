@@ -158,7 +158,7 @@ def read_folder(raw: Path, scratch: Scratch) -> LabelledFolder:
 def _sample(path: Path, entry: Entry, table: str, side: str | None) -> Sample:
     return Sample(
         image_id=path.stem,
-        source=path,
+        path=str(path),
         file_name=f"{path.stem.partition('_')[0]}/{path.stem}.png",
         study_id=path.stem,
         classes=entry.findings,

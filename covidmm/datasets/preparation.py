@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from covidmm.atomic import json_bytes, same_content, whole_file, write_bytes, write_if_changed
+from covidmm.atomic import json_bytes, same_content, whole_file, write_if_changed
 from covidmm.datasets import coco, nih_labels, rsna_labels, siim_labels, splits
 from covidmm.datasets.coco import Image
 from covidmm.datasets.conversion import Job, Record, convert, stamp
@@ -57,7 +57,7 @@ def prepare(layout: str, raw: Path, out: Path, options: Options) -> Summary:
         _check_owner(out, layout)
         with Journal(out) as journal:
             labels = _read_labels(layout, raw, journal.scratch, options)
-            write_bytes(_owner(out), layout.encode())
+            write_if_changed(_owner(out), layout.encode())
             return _prepare(layout, raw, out, labels, journal, options)
 
 
@@ -154,11 +154,12 @@ def _check(labels: LabelledFolder, journal: Journal, planner: Planner, notes: Is
     """
     converted = 0
     for image_id, sample in labels.samples.items():
-        if sample.file_name not in journal:
+        try:
+            record = journal.record(sample.file_name)
+        except KeyError:
             del labels.samples[image_id]  # listed already
             continue
         converted += 1
-        record = journal.record(sample.file_name)
         boxes = coco.check_boxes(sample, record, labels.skipped, notes)
         if boxes is None:
             del labels.samples[image_id]

@@ -128,7 +128,7 @@ def _sample(path: Path, patient: Patient, class_name: str | None) -> Sample:
     fallback = "Lung Opacity" if patient.boxes else UNKNOWN
     return Sample(
         image_id=path.stem,
-        source=path,
+        path=str(path),
         file_name=f"{path.stem}.png",
         study_id=path.stem,
         classes=(class_name or fallback,),

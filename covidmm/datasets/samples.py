@@ -65,7 +65,8 @@ class Sample:
     """One image with its labels; no pixel has been read."""
 
     image_id: str
-    source: Path
+    path: str
+    """Of the image file; a string, since the samples of a whole data set go to and from disk."""
     file_name: str
     """Where the PNG goes, below ``OUT/images``."""
     study_id: str
@@ -80,6 +81,11 @@ class Sample:
     """``'test'`` or ``'train_val'`` where the publisher's own lists say so."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further entries of the COCO image; they win over what the image file's header says."""
+
+    @property
+    def source(self) -> Path:
+        """The image file."""
+        return Path(self.path)
 
 
 @dataclass(frozen=True)

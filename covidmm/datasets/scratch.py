@@ -7,7 +7,7 @@ import os
 import pickle
 import shutil
 import sqlite3
-from collections.abc import ItemsView, Iterator, MutableMapping
+from collections.abc import ItemsView, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +16,13 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.atomic import naming
+from covidmm.atomic import append, naming
 
 Value = TypeVar("Value")
 
 # KiB of the data base that stay in memory; chosen here.
 _CACHE = 8192
-# Entries of a map that are read at once.
+# Entries of a map that are read or written at once.
 _BLOCK = 256
 
 
@@ -80,22 +80,29 @@ class Scratch:
         return file
 
     def query(self, command: str, *values: Any) -> list[Any]:
-        """All rows that an SQL command returns.
-
-        Raises:
-            OSError: the disk is full or broken. SQLite does not pass on which it is, so the operating system is asked
-                again, with a write to the same file.
-        """
+        """All rows that an SQL command returns."""
         try:
             return self._connection.execute(command, values).fetchall()
         except sqlite3.OperationalError as error:
-            number = errno.ENOSPC if "full" in str(error) else errno.EIO
-            try:
-                with self._path.open("ab", buffering=0) as file:
-                    file.write(bytes(1 << 16))
-            except OSError as refusal:
-                number = refusal.errno or number
-            raise OSError(number, os.strerror(number), str(self._path)) from error
+            raise self._refusal(error) from error
+
+    def write(self, command: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run an SQL command once for every row of values."""
+        try:
+            self._connection.executemany(command, rows)
+        except sqlite3.OperationalError as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: sqlite3.OperationalError) -> OSError:
+        """A full or broken disk. SQLite does not pass on what the operating system says, so that is asked again, with
+        a write to the same file, of as much as SQLite may have held back."""
+        number = errno.ENOSPC if "full" in str(error) else errno.EIO
+        try:
+            with self._path.open("ab", buffering=0) as file:
+                append(file, self._path, bytes(_CACHE << 10))
+        except OSError as refusal:
+            number = refusal.errno or number
+        return OSError(number, os.strerror(number), str(self._path))
 
 
 class DiskMap(MutableMapping[str, Value]):
@@ -106,34 +113,37 @@ class DiskMap(MutableMapping[str, Value]):
     """
 
     def __init__(self, scratch: Scratch, table: str) -> None:
-        self._query = scratch.query
+        self._scratch = scratch
+        self._table = table
         self._get = f"SELECT value FROM {table} WHERE key = ?"
-        self._has = f"SELECT 1 FROM {table} WHERE key = ?"
-        self._set = f"INSERT OR REPLACE INTO {table} VALUES (?, ?)"
-        self._delete = f"DELETE FROM {table} WHERE key = ? RETURNING 1"
-        self._count = f"SELECT count(*) FROM {table}"
-        self._first = f"SELECT key, value FROM {table} ORDER BY key LIMIT {_BLOCK}"
         self._next = f"SELECT key, value FROM {table} WHERE key > ? ORDER BY key LIMIT {_BLOCK}"
+        self._new: dict[bytes, bytes] = {}  # not in the table yet
+        self._stored = False
 
     def __getitem__(self, key: str) -> Value:
-        found = self._query(self._get, _encoded(key))
-        if not found:
+        found = self._find(_encoded(key))
+        if found is None:
             raise KeyError(key)
-        value: Value = pickle.loads(found[0][0])
+        value: Value = pickle.loads(found)
         return value
 
     def __setitem__(self, key: str, value: Value) -> None:
-        self._query(self._set, _encoded(key), pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+        self._new[_encoded(key)] = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        if len(self._new) >= _BLOCK:
+            self._store()
 
     def __delitem__(self, key: str) -> None:
-        if not self._query(self._delete, _encoded(key)):
+        if key not in self:
             raise KeyError(key)
+        self._store()
+        self._scratch.query(f"DELETE FROM {self._table} WHERE key = ?", _encoded(key))
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and bool(self._query(self._has, _encoded(key)))
+        return isinstance(key, str) and self._find(_encoded(key)) is not None
 
     def __len__(self) -> int:
-        return int(self._query(self._count)[0][0])
+        self._store()
+        return int(self._scratch.query(f"SELECT count(*) FROM {self._table}")[0][0])
 
     def __iter__(self) -> Iterator[str]:
         for key, _ in self._rows():
@@ -143,11 +153,26 @@ class DiskMap(MutableMapping[str, Value]):
         """Keys and values, read together."""
         return _Items(self)
 
+    def _find(self, key: bytes) -> bytes | None:
+        if key in self._new or not self._stored:
+            return self._new.get(key)
+        found = self._scratch.query(self._get, key)
+        return found[0][0] if found else None
+
     def _rows(self) -> Iterator[tuple[bytes, bytes]]:
-        block = self._query(self._first)
+        self._store()
+        block = self._scratch.query(f"SELECT key, value FROM {self._table} ORDER BY key LIMIT {_BLOCK}")
         while block:
             yield from block
-            block = self._query(self._next, block[-1][0])
+            self._store()
+            block = self._scratch.query(self._next, block[-1][0])
+
+    def _store(self) -> None:
+        """Put what is new into the table: many at once are quicker."""
+        if self._new:
+            self._scratch.write(f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?)", self._new.items())
+            self._new.clear()
+            self._stored = True
 
 
 class _Items(ItemsView[str, Value]):

@@ -134,7 +134,7 @@ def _sample(path: Path, images: Table[ImageRow], studies: Table[str]) -> Sample:
     study_class = studies.rows[row.study_id]
     return Sample(
         image_id=path.stem,
-        source=path,
+        path=str(path),
         file_name=f"{row.study_id}/{path.stem}.png",
         study_id=row.study_id,
         study_class=study_class,

@@ -114,19 +114,20 @@ def assign(
         First image of every group -> fold.
     """
     tallies = new_map()
+    total: tuple[int, dict[str, int]] = (0, {})
     names: set[str] = set()
     for first, classes in images:
         names.update(classes)
         if first is not None:
             tallies[first] = _add(tallies.get(first, (0, {})), classes)
+            total = _add(total, classes)
     order = new_map()
     for first, tally in tallies.items():
         order[f"{_LARGEST - tally[0]:012d} {_draw(seed, first)}"] = (first, *tally)
     columns = sorted(names)
-    total = sum((_counts(tally, columns) for _, tally in tallies.items()), np.zeros(len(columns) + 1))
 
     shares = [(1 - test_fraction) / FOLDS] * FOLDS + ([test_fraction] if test_fraction > 0 else [])
-    expected = np.outer(shares, total)
+    expected = np.outer(shares, _counts(total, columns))
     expected[expected == 0] = 1  # a class without images adds nothing either way
     missing = expected.copy()
     folds = [*range(FOLDS), TEST]
