@@ -109,12 +109,9 @@ def read_lists(raw: Path, scratch: Scratch) -> MutableMapping[str, str]:
         if present and side not in present:
             raise DataError(f"{raw / name}: missing, though {next(iter(present.values())).name} is there")
     for side, path in present.items():
-        try:
-            for name in _words(path):
-                if sides.setdefault(name, side) != side:
-                    raise DataError(f"{path}: {name!r} is in both lists")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: cannot be read: {error}") from error
+        for name in _words(path):
+            if sides.setdefault(name, side) != side:
+                raise DataError(f"{path}: {name!r} is in both lists")
     return sides
 
 
@@ -191,9 +188,12 @@ def _find_images(raw: Path, scratch: Scratch, skipped: Issues) -> MutableMapping
 
 
 def _words(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8-sig") as file:
-        for line in file:
-            yield from line.split()
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for line in file:
+                yield from line.split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
 
 
 def _years(text: str) -> int | None:
