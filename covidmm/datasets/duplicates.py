@@ -91,7 +91,8 @@ def _close(codes: Rows | NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.intp], 
         upper = _signs(codes[top : top + _BLOCK])
         for left in range(top, len(codes), _BLOCK):
             product = upper @ _signs(codes[left : left + _BLOCK]).T
-            first, second = np.nonzero(product >= 128 - 2 * MAX_BITS)
+            close = np.flatnonzero(product >= 128 - 2 * MAX_BITS)  # a third quicker than np.nonzero
+            first, second = np.divmod(close, product.shape[1])
             first, second = first + top, second + left
             above = first < second
             if above.any():
