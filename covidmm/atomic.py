@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+_PART = 1 << 20
+
 
 def write_bytes(path: Path, data: bytes, durable: bool = False) -> None:
     """Write ``data`` to ``path`` in one step: a reader sees the old file or the new one, never a part.
@@ -32,19 +34,27 @@ def write_bytes(path: Path, data: bytes, durable: bool = False) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write part by part; it takes its name at the end of the block, as with :func:`write_bytes`."""
-    with _in_place_of(path) as temporary, temporary.open("wb") as file:
+def whole_file(path: Path, keep_equal: bool = False) -> Iterator[BinaryIO]:
+    """A file to write part by part; it takes its name at the end of the block, as with :func:`write_bytes`.
+
+    Args:
+        path: the file.
+        keep_equal: leave a file which already holds the same untouched.
+    """
+    with _in_place_of(path, keep_equal) as temporary, temporary.open("wb") as file:
         yield file
 
 
 @contextmanager
-def _in_place_of(path: Path) -> Iterator[Path]:
+def _in_place_of(path: Path, keep_equal: bool = False) -> Iterator[Path]:
     temporary = path.with_name(path.name + ".tmp")
     try:
         with naming(path):
             yield temporary
-            temporary.replace(path)
+            if keep_equal and same_content(path, temporary):
+                temporary.unlink()
+            else:
+                temporary.replace(path)
     except BaseException:
         with suppress(OSError):  # the first error tells more
             temporary.unlink(missing_ok=True)
@@ -96,6 +106,17 @@ def json_value(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def same_content(one: Path, other: Path) -> bool:
+    """Whether both files are there and hold the same bytes; read in parts."""
+    if not (one.exists() and other.exists()) or one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as first, other.open("rb") as second:
+        while part := first.read(_PART):
+            if part != second.read(_PART):
+                return False
+    return True
 
 
 def write_if_changed(path: Path, data: bytes) -> None:

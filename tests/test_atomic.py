@@ -4,7 +4,16 @@ import resource
 
 import pytest
 
-from covidmm.atomic import append, json_bytes, json_value, naming, whole_file, write_bytes, write_if_changed
+from covidmm.atomic import (
+    append,
+    json_bytes,
+    json_value,
+    naming,
+    same_content,
+    whole_file,
+    write_bytes,
+    write_if_changed,
+)
 
 
 def test_replaces_in_one_step(tmp_path):
@@ -78,6 +87,27 @@ def test_an_unchanged_file_is_not_touched(tmp_path):
     assert path.stat().st_mtime_ns == 1
     write_if_changed(path, b"other")
     assert path.read_bytes() == b"other"
+
+
+def test_an_equal_file_is_not_touched_when_it_was_written_in_parts(tmp_path):
+    path = tmp_path / "file"
+    for content, touched in ((b"same", True), (b"same", False), (b"s@me", True), (b"longer", True)):
+        with whole_file(path, keep_equal=True) as file:
+            file.write(content[:2])
+            file.write(content[2:])
+        assert path.read_bytes() == content
+        assert (path.stat().st_mtime_ns != 1) == touched
+        os.utime(path, ns=(1, 1))
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_same_content(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(bytes(3_000_000))
+    assert not same_content(one, other)
+    for content, same in ((bytes(3_000_000), True), (bytes(2_999_999) + b"x", False), (b"", False)):
+        other.write_bytes(content)
+        assert same_content(one, other) == same_content(other, one) == same
 
 
 def test_json_is_read_back_and_refuses_nan():

@@ -82,9 +82,9 @@ def main() -> int:
     summary = prepare(layout, raw, out, Options(**arguments))
     if not quiet:
         print(summary.text())
-    if summary.skipped and not allowed:
+    if summary.skipped.total and not allowed:
         print(
-            f"error: {len(summary.skipped)} files or rows were skipped, see {out / 'skipped.csv'}",
+            f"error: {summary.skipped.total} files or rows were skipped, see {out / 'skipped.csv'}",
             file=sys.stderr,
         )
         return 1

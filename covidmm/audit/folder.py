@@ -84,24 +84,27 @@ def owners(entries: Sequence[Entry]) -> list[str]:
     A patient id that stands in more than half of a data set's studies names nobody.
     """
     nobody = unnamed_patients(entries)
-    keys = {}
+    shared = []
     for index, entry in enumerate(entries):
-        keys[str(index)] = [f"study {entry.dataset} {entry.study}"]
+        shared.append((f"study {entry.dataset} {entry.study}", str(index)))
         if entry.patient and (entry.dataset, entry.patient) not in nobody:
-            keys[str(index)].append(f"patient {entry.dataset} {entry.patient}")
-    owner = {member: group[0] for group in splits.group(keys) for member in group}
-    return [owner[str(index)] for index in range(len(entries))]
+            shared.append((f"patient {entry.dataset} {entry.patient}", str(index)))
+    groups = splits.group(sorted(shared), (), {})
+    return [groups.first(str(index)) for index in range(len(entries))]
 
 
 def unnamed_patients(entries: Sequence[Entry]) -> dict[tuple[str, str], int]:
     """(data set, patient id) of ids that name nobody -> number of its studies; see ``splits.placeholders``."""
-    studies: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    studies: dict[str, set[str]] = defaultdict(set)
+    patients: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for entry in entries:
-        studies[entry.dataset][entry.study] |= {entry.patient} if entry.patient else set()
+        studies[entry.dataset].add(entry.study)
+        if entry.patient:
+            patients[entry.dataset].add((entry.patient, entry.study))
     return {
         (dataset, patient): count
-        for dataset, own in studies.items()
-        for patient, count in splits.placeholders(own).items()
+        for dataset, own in patients.items()
+        for patient, count in splits.placeholders(sorted(own), len(studies[dataset])).items()
     }
 
 

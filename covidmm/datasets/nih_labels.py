@@ -7,11 +7,13 @@ are there, the publisher's ``train_val_list.txt`` and ``test_list.txt``.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import NamedTuple
 
-from covidmm.datasets.samples import Issue, LabelledFolder, Sample
-from covidmm.datasets.tables import Table, find_files, read_rows
+from covidmm.datasets.samples import Issue, Issues, IssueSink, LabelledFolder, Sample
+from covidmm.datasets.scratch import Scratch, joined, parted
+from covidmm.datasets.tables import Table, find_files, missing, read_rows
 from covidmm.errors import DataError
 
 DATA_ENTRY = (
@@ -52,13 +54,18 @@ class Entry(NamedTuple):
     view: str | None
 
 
-def read_entries(path: Path) -> Table[Entry]:
+def read_entries(path: Path, scratch: Scratch, issues: IssueSink) -> Table[Entry]:
     """Read ``Data_Entry_2017.csv``: file name -> findings and patient.
+
+    Args:
+        path: the file.
+        scratch: holds the table.
+        issues: gets what is wrong with it.
 
     Raises:
         DataError: the file cannot be read, or a column is missing.
     """
-    table: Table[Entry] = Table(path.name)
+    table: Table[Entry] = Table.on_disk(path.name, scratch, issues)
     for line, row in read_rows(path, ("Image Index", "Finding Labels", "Patient ID")):
         name = row["Image Index"]
         findings = row["Finding Labels"].split("|")
@@ -86,66 +93,69 @@ def read_entries(path: Path) -> Table[Entry]:
     return table
 
 
-def read_lists(raw: Path) -> dict[str, str]:
+def read_lists(raw: Path, scratch: Scratch) -> MutableMapping[str, str]:
     """Read the publisher's split: file name -> ``'train_val'`` or ``'test'``; empty where there is none.
+
+    Args:
+        raw: the folder.
+        scratch: holds the names.
 
     Raises:
         DataError: only one of the two lists is there, or they share a name.
     """
     present = {side: raw / name for side, name in LISTS.items() if (raw / name).exists()}
-    if not present:
-        return {}
+    sides = scratch.map()
     for side, name in LISTS.items():
-        if side not in present:
+        if present and side not in present:
             raise DataError(f"{raw / name}: missing, though {next(iter(present.values())).name} is there")
-    sides: dict[str, str] = {}
     for side, path in present.items():
-        try:
-            names = path.read_text(encoding="utf-8-sig").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: cannot be read: {error}") from error
-        for name in names:
+        for name in _words(path):
             if sides.setdefault(name, side) != side:
                 raise DataError(f"{path}: {name!r} is in both lists")
     return sides
 
 
-def read_folder(raw: Path) -> LabelledFolder:
+def read_folder(raw: Path, scratch: Scratch) -> LabelledFolder:
     """Join the tables of a raw NIH folder with its files.
+
+    Args:
+        raw: the folder.
+        scratch: holds what is read.
 
     Raises:
         DataError: the table is missing or malformed, a list is missing beside the other, or there is no PNG.
     """
-    entries = read_entries(next((raw / name for name in DATA_ENTRY if (raw / name).exists()), raw / DATA_ENTRY[0]))
-    sides = read_lists(raw)
-    files, unreadable = _find_images(raw)
-    skipped = [*entries.issues, *unreadable]
-    samples: dict[str, Sample] = {}
-    for path in files:
-        name = path.name
+    skipped = Issues(scratch.map())
+    table = next((raw / name for name in DATA_ENTRY if (raw / name).exists()), raw / DATA_ENTRY[0])
+    entries = read_entries(table, scratch, skipped)
+    sides = read_lists(raw, scratch)
+    listed = len(sides) > 0
+    found = _find_images(raw, scratch, skipped)
+    samples = scratch.map()
+    for name, *parts in map(parted, found):
+        path = Path(*parts)
         if name in entries.refused:
             continue  # its row is listed already
-        if name in samples:
-            cause = f"a second file of this name, {samples[name].source.relative_to(raw)} is used"
-        elif name not in entries.rows:
+        entry, side = entries.rows.get(name), sides.get(name) if listed else None
+        if path.stem in samples:
+            cause = f"a second file of this name, {samples[path.stem].source.relative_to(raw)} is used"
+        elif entry is None:
             cause = f"no row in {entries.name}"
-        elif sides and name not in sides:
+        elif listed and side is None:
             cause = f"in neither {LISTS['train_val']} nor {LISTS['test']}"
         else:
-            samples[name] = _sample(path, entries.rows[name], entries.name, sides.get(name))
+            samples[path.stem] = _sample(raw / path, entry, entries.name, side)
             continue
-        skipped.append(Issue(path.relative_to(raw).as_posix(), "Image Index", cause))
-    for name in sorted(set(entries.rows) - {path.name for path in files}):
+        skipped.append(Issue(path.as_posix(), "Image Index", cause))
+    for name in missing(entries.rows, (parted(key)[0] for key in found)):
         skipped.append(Issue(entries.name, f"Image Index {name!r}", "no such file below images*/"))
-    return LabelledFolder(
-        tuple(samples[key] for key in sorted(samples)), tuple(skipped), classes=FINDINGS, categories=FINDINGS
-    )
+    return LabelledFolder(samples, skipped, classes=FINDINGS, categories=FINDINGS)
 
 
 def _sample(path: Path, entry: Entry, table: str, side: str | None) -> Sample:
     return Sample(
         image_id=path.stem,
-        source=path,
+        path=str(path),
         file_name=f"{path.stem.partition('_')[0]}/{path.stem}.png",
         study_id=path.stem,
         classes=entry.findings,
@@ -156,24 +166,34 @@ def _sample(path: Path, entry: Entry, table: str, side: str | None) -> Sample:
     )
 
 
-def _find_images(raw: Path) -> tuple[list[Path], list[Issue]]:
+def _find_images(raw: Path, scratch: Scratch, skipped: Issues) -> MutableMapping[str, None]:
+    """The names of all PNG files, each with the parts of its path, as :func:`joined` keys."""
     folders = sorted(folder for folder in raw.glob("images*") if folder.is_dir())
     if not folders:
         raise DataError(f"{raw}: no folder images*/ in it")
-    files: list[Path] = []
-    issues: list[Issue] = []
+    found = scratch.map()
     empty: list[DataError] = []
     for folder in folders:
+        unreadable = Issues(scratch.map())
         try:
-            found, unreadable = find_files(folder, ".png")
+            for path in find_files(folder, ".png", unreadable):
+                found[joined(path.name, *path.relative_to(raw).parts)] = None
         except DataError as error:
             empty.append(error)
-            continue
-        files += found
-        issues += unreadable
-    if not files:
+        else:
+            skipped.extend(unreadable)
+    if len(empty) == len(folders):
         raise empty[0]
-    return files, issues
+    return found
+
+
+def _words(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for line in file:
+                yield from line.split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
 
 
 def _years(text: str) -> int | None:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from covidmm.atomic import json_bytes, write_bytes, write_if_changed
-from covidmm.datasets import coco, duplicates, nih_labels, rsna_labels, siim_labels, splits
+from covidmm.atomic import json_bytes, same_content, whole_file, write_if_changed
+from covidmm.datasets import coco, nih_labels, rsna_labels, siim_labels, splits
 from covidmm.datasets.coco import Image
 from covidmm.datasets.conversion import Job, Record, convert, stamp
 from covidmm.datasets.journal import Journal
 from covidmm.datasets.options import Options
-from covidmm.datasets.samples import Issue, LabelledFolder, Sample
-from covidmm.datasets.summary import Summary
+from covidmm.datasets.planning import Plan, Planner
+from covidmm.datasets.samples import Issue, Issues, LabelledFolder, Sample
+from covidmm.datasets.scratch import Scratch
+from covidmm.datasets.summary import Listed, Summary
 from covidmm.datasets.workers import WorkerCrashedError, run_each
 from covidmm.errors import DataError, RadiographError
 from covidmm.provenance import versions
@@ -50,70 +53,62 @@ def prepare(layout: str, raw: Path, out: Path, options: Options) -> Summary:
         raise DataError(f"{raw}: no such folder")
     if out == raw or raw in out.parents:
         raise DataError(f"{out}: lies in the raw folder {raw}, choose another place for the prepared data")
-    labels = _read_labels(layout, raw, options)
-    with _writing_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
+    with _writing_errors(raw, out), _folder(out):
         _check_owner(out, layout)
         with Journal(out) as journal:
-            made = _convert_all(labels.samples, raw, out, journal, options)
-            checked = coco.check_boxes((sample, journal.records[sample.file_name]) for sample in made.samples)
-            checked.skipped += [*labels.skipped, *made.skipped]
-            write_if_changed(out / "skipped.csv", coco.table(checked.skipped, "cause"))
-            if not checked.images:
-                raise DataError(f"{raw}: no usable image, see {out / 'skipped.csv'}")
-            plan = _split(checked.images, options)
-            checked.notes += plan.notes
-            write_if_changed(out / "notes.csv", coco.table(checked.notes, "note"))
-            manifest = _write_annotations(layout, out, plan, labels, options)
-            journal.tidy()
+            labels = _read_labels(layout, raw, journal.scratch, options)
+            write_if_changed(_owner(out), layout.encode())
+            return _prepare(layout, raw, out, labels, journal, options)
+
+
+def _prepare(layout: str, raw: Path, out: Path, labels: LabelledFolder, journal: Journal, options: Options) -> Summary:
+    written = _convert_all(labels, raw, out, journal, options)
+    notes = Issues(journal.scratch.map())
+    planner = Planner(journal.scratch)
+    converted = _check(labels, journal, planner, notes)
+    coco.write_table(out / "skipped.csv", labels.skipped, "cause")
+    if not len(planner):
+        raise DataError(f"{raw}: no usable image, see {out / 'skipped.csv'}")
+    plan = planner.plan(labels.samples, notes, options)
+    coco.write_table(out / "notes.csv", notes, "note")
+    counts = _write_annotations(layout, out, plan, labels, journal, options)
+    journal.tidy()
     return Summary(
         out=out,
-        written=made.written,
-        kept=len(made.samples) - made.written,
-        skipped=tuple(sorted(checked.skipped)),
-        notes=tuple(sorted(checked.notes)),
+        written=written,
+        kept=converted - written,
+        skipped=Listed.of(labels.skipped),
+        notes=Listed.of(notes),
         left_out=labels.left_out,
-        counts=manifest["counts"],
+        counts=counts,
         near_duplicates=plan.near_duplicates,
     )
 
 
-@dataclass
-class _Made:
-    samples: list[Sample]
-    skipped: list[Issue]
-    written: int
-
-
-@dataclass
-class _Plan:
-    images: list[Image]
-    notes: list[Issue]
-    near_duplicates: int
-
-
-def _read_labels(layout: str, raw: Path, options: Options) -> LabelledFolder:
+def _read_labels(layout: str, raw: Path, scratch: Scratch, options: Options) -> LabelledFolder:
     if layout == "siim":
-        return siim_labels.read_folder(raw)
+        return siim_labels.read_folder(raw, scratch)
     if layout == "rsna":
-        return rsna_labels.read_folder(raw, options.negatives)
-    return nih_labels.read_folder(raw)
+        return rsna_labels.read_folder(raw, scratch, options.negatives)
+    return nih_labels.read_folder(raw, scratch)
 
 
-def _convert_all(samples: Sequence[Sample], raw: Path, out: Path, journal: Journal, options: Options) -> _Made:
-    """Write every PNG that is not there yet; returns the samples that have one."""
-    jobs = [
-        Job(sample.source, out / "images" / sample.file_name, sample.file_name, options.max_size, options.mask_markers)
-        for sample in samples
-        if not _is_done(sample, journal, options)
-    ]
-    if any(job.target.exists() for job in jobs):
+def _convert_all(labels: LabelledFolder, raw: Path, out: Path, journal: Journal, options: Options) -> int:
+    """Write every PNG that is not there yet; returns how many were written."""
+    todo = journal.scratch.map()
+    total, changes = 0, False
+    for image_id, sample in labels.samples.items():
+        if not _is_done(sample, journal, options):
+            todo[image_id] = None
+            total += 1
+            changes = changes or (out / "images" / sample.file_name).exists()
+    if changes:
         _withdraw(out)  # they describe pixels that are about to change
     written = 0
-    failed: dict[str, Issue] = {}
+    jobs = (_job(labels.samples[image_id], out, options) for image_id in todo)
     results = run_each(convert, jobs, options.workers, options.scheduler, (raw, out))
     hidden = None if options.progress is None else not options.progress
-    with closing(results), tqdm(total=len(jobs), desc="converting", unit="image", disable=hidden) as bar:
+    with closing(results), tqdm(total=total, desc="converting", unit="image", disable=hidden) as bar:
         try:
             for job, outcome in results:
                 if isinstance(outcome, Record):
@@ -123,14 +118,18 @@ def _convert_all(samples: Sequence[Sample], raw: Path, out: Path, journal: Journ
                     raise outcome
                 else:
                     journal.forget(job.file_name)
-                    failed[job.file_name] = _failure(job, outcome, raw)
+                    labels.skipped.append(_failure(job, outcome, raw))
                 bar.update()
         except KeyboardInterrupt:
             bar.close()
-            print(f"stopped: {written} of {len(jobs)} images written", file=sys.stderr)
+            print(f"stopped: {written} of {total} images written", file=sys.stderr)
             raise
-    usable = [sample for sample in samples if sample.file_name not in failed]
-    return _Made(usable, list(failed.values()), written)
+    return written
+
+
+def _job(sample: Sample, out: Path, options: Options) -> Job:
+    target = out / "images" / sample.file_name
+    return Job(sample.source, target, sample.file_name, options.max_size, options.mask_markers)
 
 
 def _is_done(sample: Sample, journal: Journal, options: Options) -> bool:
@@ -147,73 +146,72 @@ def _failure(job: Job, error: Exception, raw: Path) -> Issue:
     return Issue(job.source.relative_to(raw).as_posix(), "pixels", " ".join(cause.split()))
 
 
-def _split(images: list[Image], options: Options) -> _Plan:
-    """Give every image its fold; leaves out training images that show what an official test image shows."""
-    by_id = {image.sample.image_id: image for image in images}
-    names = sorted(by_id)
-    pairs = duplicates.near_duplicates([by_id[name].record.pixels() for name in names])
-    same = [(names[one], names[other]) for one, other in pairs]
-    patients, notes = _patients(images)
-    keys = {name: [f"study:{by_id[name].sample.study_id}", *patients.get(name, ())] for name in names}
-    groups = splits.group(keys, same)
-    sides = {name: by_id[name].sample.official for name in names}
-    official = options.split == "auto" and all(sides.values())
-    if official:
-        tied = splits.straddling(groups, {name: str(side) for name, side in sides.items()})
-        for name, test in tied.items():
-            cause = f"left out of training: shows the same picture or patient as test image {test}"
-            notes.append(Issue(by_id.pop(name).sample.file_name, "split", cause))
-        groups = [group for group in groups if sides[group[0]] != "test" and group[0] not in tied]
+def _check(labels: LabelledFolder, journal: Journal, planner: Planner, notes: Issues) -> int:
+    """Keep the samples that have a PNG, and of them those that have boxes if they had some, cut to the image.
 
-    classes = {name: image.sample.classes for name, image in by_id.items()}
-    fraction = 0.0 if official or options.split != "auto" else options.test_fraction
-    folds = splits.assign(groups, classes, seed=options.seed, test_fraction=fraction)
-    whole = {"test": splits.TEST, "val": options.val_fold}
-    for name, image in by_id.items():
-        image.fold = whole.get(options.split, folds.get(name, splits.TEST))
-    return _Plan([by_id[name] for name in sorted(by_id)], notes, len(same))
+    Returns:
+        How many have a PNG.
+    """
+    converted = 0
+    for image_id, sample in labels.samples.items():
+        try:
+            record = journal.record(sample.file_name)
+        except KeyError:
+            del labels.samples[image_id]  # listed already
+            continue
+        converted += 1
+        boxes = coco.check_boxes(sample, record, labels.skipped, notes)
+        if boxes is None:
+            del labels.samples[image_id]
+            continue
+        if boxes != sample.boxes:
+            labels.samples[image_id] = replace(sample, boxes=boxes)
+        planner.add(sample, record)
+    return converted
 
 
-def _patients(images: Sequence[Image]) -> tuple[dict[str, list[str]], list[Issue]]:
-    """Patient key per image id. An id in the files' headers that half the studies share names nobody."""
-    studies: dict[str, set[str]] = {image.sample.study_id: set() for image in images}
-    for image in images:
-        if image.patient:
-            studies[image.sample.study_id].add(image.patient)
-    placeholders = splits.placeholders(studies)
-    notes = []
-    for patient, own in placeholders.items():
-        cause = f"{patient!r} stands in {own} of {len(studies)} studies: not used for the splits"
-        notes.append(Issue("", "PatientID", cause))
-    keys = {
-        image.sample.image_id: [f"patient:{image.patient}"]
-        for image in images
-        if image.patient and (image.sample.patient or image.patient not in placeholders)
-    }
-    return keys, notes
-
-
-def _write_annotations(layout: str, out: Path, plan: _Plan, labels: LabelledFolder, options: Options) -> dict[str, Any]:
-    """Write the COCO files, then the manifest; returns the manifest."""
+def _write_annotations(
+    layout: str, out: Path, plan: Plan, labels: LabelledFolder, journal: Journal, options: Options
+) -> dict[str, Any]:
+    """Write the COCO files, then the manifest; returns its counts."""
     folder = out / "annotations"
     folder.mkdir(exist_ok=True)
-    ids = {image.sample.image_id: number for number, image in enumerate(plan.images, start=1)}
-    files: dict[str, bytes] = {}
-    counts: dict[str, Any] = {}
-    for split in splits.SPLITS if options.split == "auto" else (options.split,):
-        own = [
-            image
-            for image in plan.images
-            if options.split != "auto" or splits.split_of(image.fold, options.val_fold) == split
-        ]
-        info = {"description": f"covidmm {layout}", "layout": layout, "split": split}
-        files[split] = json_bytes(coco.document(own, ids, labels.categories, info))
-        counts[split] = _count(own, labels.classes)
-    old = {path.stem: path.read_bytes() for path in folder.glob("*.json")}
-    if any(old[split] != files.get(split) for split in old):
-        _withdraw(out)  # the splits of two runs, half of each, would share images
-    for split, data in files.items():
-        write_if_changed(folder / f"{split}.json", data)
+    names = splits.SPLITS if options.split == "auto" else (options.split,)
+    counts = {split: _Counts(journal.scratch.map()) for split in names}
+    digest = hashlib.sha256()
+    with ExitStack() as whole:
+        files = {split: whole.enter_context(whole_file(folder / f"{split}.json", keep_equal=True)) for split in names}
+        documents = {}
+        for split, file in files.items():
+            info = {"description": f"covidmm {layout}", "layout": layout, "split": split}
+            documents[split] = coco.Document(file, journal.scratch.file(), labels.categories, info)
+        for number, (image_id, sample) in enumerate(labels.samples.items(), start=1):
+            image = Image(sample, journal.record(sample.file_name), plan.fold(image_id))
+            split = splits.split_of(image.fold, options.val_fold) if options.split == "auto" else options.split
+            documents[split].add(image, number)
+            counts[split].add(sample)
+            digest.update(f"{sample.file_name} {image.record.pixels_sha256}\n".encode())
+        for split in sorted(documents):
+            digest.update(f"{split} {documents[split].end()}\n".encode())
+        for path in folder.glob("*.json"):
+            if path.stem not in files or not same_content(path, Path(files[path.stem].name)):
+                _withdraw(out)  # the splits of two runs, half of each, would share images
+                break
+    content = {split: own.content(labels.classes) for split, own in counts.items()}
+    write_if_changed(out / MANIFEST, _manifest(layout, content, plan.near_duplicates, digest.hexdigest(), options))
+    return content
+
+
+def _manifest(layout: str, counts: dict[str, Any], near_duplicates: int, data_sha256: str, options: Options) -> bytes:
+    """``prepared.json``.
+
+    Args:
+        layout: of the raw folder.
+        counts: per split.
+        near_duplicates: number of pairs.
+        data_sha256: one digest of the data set: its pixels (not their PNG encoding) and its annotation files.
+        options: of the preparation.
+    """
     manifest = {
         "layout": layout,
         "versions": versions(),
@@ -227,36 +225,65 @@ def _write_annotations(layout: str, out: Path, plan: _Plan, labels: LabelledFold
             "mask_markers": options.mask_markers,
         },
         "counts": counts,
-        "near_duplicates": plan.near_duplicates,
-        "data_sha256": coco.data_sha256(plan.images, files),
+        "near_duplicates": near_duplicates,
+        "data_sha256": data_sha256,
     }
-    write_if_changed(out / MANIFEST, json_bytes(manifest, indent=2))
-    return manifest
+    return json_bytes(manifest, indent=2)
 
 
-def _count(images: Sequence[Image], names: Sequence[str]) -> dict[str, Any]:
-    per_class = Counter(name for image in images for name in image.sample.classes)
-    return {
-        "images": len(images),
-        "studies": len({image.sample.study_id for image in images}),
-        "images_with_boxes": sum(bool(image.boxes) for image in images),
-        "images_without_boxes": sum(not image.boxes for image in images),
-        "boxes": sum(len(image.boxes) for image in images),
-        "images_per_class": {name: per_class[name] for name in names},
-    }
+class _Counts:
+    """What a split holds; ``studies`` is an empty map."""
+
+    def __init__(self, studies: MutableMapping[str, None]) -> None:
+        self._studies = studies
+        self._images = self._with_boxes = self._boxes = 0
+        self._per_class: Counter[str] = Counter()
+
+    def add(self, sample: Sample) -> None:
+        self._studies[sample.study_id] = None
+        self._images += 1
+        self._with_boxes += bool(sample.boxes)
+        self._boxes += len(sample.boxes)
+        self._per_class.update(sample.classes)
+
+    def content(self, names: Sequence[str]) -> dict[str, Any]:
+        return {
+            "images": self._images,
+            "studies": len(self._studies),
+            "images_with_boxes": self._with_boxes,
+            "images_without_boxes": self._images - self._with_boxes,
+            "boxes": self._boxes,
+            "images_per_class": {name: self._per_class[name] for name in names},
+        }
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[None]:
+    """Make a folder; after an error remove it again, and its parents, as far as they are empty and were not there."""
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _owner(out: Path) -> Path:
+    """The file that says whose the folder is."""
+    return out / ".journal" / "layout"
 
 
 def _check_owner(out: Path, layout: str) -> None:
-    """Refuse a folder that holds another data set; ``.journal/layout`` says whose it is."""
-    owner = out / ".journal" / "layout"
+    """Refuse a folder that holds another data set."""
+    owner = _owner(out)
     if owner.exists():
         if owner.read_text() != layout:
             raise DataError(f"{out}: holds a prepared {owner.read_text()} data set, choose another folder")
-        return
-    if any(out.iterdir()) and not owner.parent.exists():
+    elif any(out.iterdir()) and not owner.parent.exists():
         raise DataError(f"{out}: is not empty and was not made by prepare, choose another folder")
-    owner.parent.mkdir(exist_ok=True)
-    write_bytes(owner, layout.encode())
 
 
 def _withdraw(out: Path) -> None:
@@ -266,10 +293,12 @@ def _withdraw(out: Path) -> None:
 
 
 @contextmanager
-def _writing_errors(out: Path) -> Iterator[None]:
-    """Say in one line what the operating system refused."""
+def _writing_errors(raw: Path, out: Path) -> Iterator[None]:
+    """Say in one line what the operating system refused to write; errors of reading ``raw`` go on."""
     try:
         yield
     except OSError as error:
-        path = error.filename or out
+        path = Path(error.filename or out)
+        if path.is_relative_to(raw):
+            raise
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from covidmm.datasets.samples import Box, Issue, LabelledFolder, Sample
-from covidmm.datasets.tables import Table, find_files, number, read_rows
+from covidmm.datasets.samples import Box, Issue, Issues, IssueSink, LabelledFolder, Sample
+from covidmm.datasets.scratch import Scratch, joined, parted
+from covidmm.datasets.tables import Table, find_files, missing, number, read_rows
 
 LABEL_CSV = "stage_2_train_labels.csv"
 CLASS_CSV = "stage_2_detailed_class_info.csv"
@@ -27,14 +28,19 @@ class Patient(NamedTuple):
     boxes: tuple[Box, ...]
 
 
-def read_patients(path: Path) -> Table[Patient]:
+def read_patients(path: Path, scratch: Scratch, issues: IssueSink) -> Table[Patient]:
     """Read ``stage_2_train_labels.csv``: patient -> boxes. A patient with one bad row is left out whole.
+
+    Args:
+        path: the file.
+        scratch: holds the table.
+        issues: gets what is wrong with it.
 
     Raises:
         DataError: the file cannot be read, or a column is missing.
     """
-    table: Table[Patient] = Table(path.name)
-    target: dict[str, str] = {}
+    table: Table[Patient] = Table.on_disk(path.name, scratch, issues)
+    target = scratch.map()
     for line, row in read_rows(path, ("patientId", "x", "y", "width", "height", "Target")):
         patient = row["patientId"]
         try:
@@ -53,13 +59,20 @@ def read_patients(path: Path) -> Table[Patient]:
     return table
 
 
-def read_classes(path: Path) -> Table[str]:
-    """Read ``stage_2_detailed_class_info.csv``: patient -> one of ``CLASSES``.
+def read_classes(path: Path, scratch: Scratch, issues: IssueSink) -> Table[str]:
+    """Read ``stage_2_detailed_class_info.csv``: patient -> one of ``CLASSES``; empty where there is no such file.
+
+    Args:
+        path: the file.
+        scratch: holds the table.
+        issues: gets what is wrong with it.
 
     Raises:
         DataError: the file cannot be read, or a column is missing.
     """
-    table: Table[str] = Table(path.name)
+    table: Table[str] = Table.on_disk(path.name, scratch, issues)
+    if not path.exists():
+        return table
     for line, row in read_rows(path, ("patientId", "class")):
         patient, name = row["patientId"], row["class"]
         if name not in CLASSES:
@@ -69,39 +82,43 @@ def read_classes(path: Path) -> Table[str]:
     return table
 
 
-def read_folder(raw: Path, negatives: bool = False) -> LabelledFolder:
+def read_folder(raw: Path, scratch: Scratch, negatives: bool = False) -> LabelledFolder:
     """Join the tables of a raw RSNA folder with its files.
 
     Args:
         raw: the folder.
+        scratch: holds what is read.
         negatives: keep the images without a lung opacity too.
 
     Raises:
         DataError: a table is missing or malformed, or there is no DICOM file.
     """
-    patients = read_patients(raw / LABEL_CSV)
-    classes: Table[str] = read_classes(raw / CLASS_CSV) if (raw / CLASS_CSV).exists() else Table(CLASS_CSV)
-    files, unreadable = find_files(raw / IMAGES, ".dcm")
-    skipped = [*patients.issues, *classes.issues, *unreadable]
-    samples: dict[str, Sample] = {}
+    skipped = Issues(scratch.map())
+    patients = read_patients(raw / LABEL_CSV, scratch, skipped)
+    classes = read_classes(raw / CLASS_CSV, scratch, skipped)
+    found = scratch.map()
+    for path in find_files(raw / IMAGES, ".dcm", skipped):
+        found[joined(path.stem, *path.relative_to(raw).parts)] = None
+    samples = scratch.map()
     left_out = 0
-    for path in files:
-        patient = path.stem
+    for patient, *parts in map(parted, found):
+        path = Path(*parts)
         if patient in patients.refused or patient in classes.refused:
             continue  # its row is listed already
-        if patient not in patients.rows or patient in samples:
-            cause = "a second file of this image" if patient in samples else f"no row in {LABEL_CSV}"
-            skipped.append(Issue(path.relative_to(raw).as_posix(), "patientId", cause))
-        elif patients.rows[patient].boxes or negatives:
-            samples[patient] = _sample(path, patients.rows[patient], classes.rows.get(patient))
+        row = patients.rows.get(patient)
+        if row is None or patient in samples:
+            cause = f"no row in {LABEL_CSV}" if row is None else "a second file of this image"
+            skipped.append(Issue(path.as_posix(), "patientId", cause))
+        elif row.boxes or negatives:
+            samples[patient] = _sample(raw / path, row, classes.rows.get(patient))
         else:
             left_out += 1
-    for patient in sorted(set(patients.rows) - {path.stem for path in files}):
+    for patient in missing(patients.rows, (parted(key)[0] for key in found)):
         if patients.rows[patient].boxes or negatives:
             skipped.append(Issue(LABEL_CSV, f"patientId {patient!r}", f"no such file in {IMAGES}/"))
     return LabelledFolder(
-        tuple(samples[key] for key in sorted(samples)),
-        tuple(skipped),
+        samples,
+        skipped,
         (*CLASSES, UNKNOWN),
         left_out={"without a lung opacity (--negatives keeps them)": left_out} if left_out else {},
     )
@@ -111,7 +128,7 @@ def _sample(path: Path, patient: Patient, class_name: str | None) -> Sample:
     fallback = "Lung Opacity" if patient.boxes else UNKNOWN
     return Sample(
         image_id=path.stem,
-        source=path,
+        path=str(path),
         file_name=f"{path.stem}.png",
         study_id=path.stem,
         classes=(class_name or fallback,),

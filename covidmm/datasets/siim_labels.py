@@ -10,8 +10,9 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from covidmm.datasets.samples import Box, Issue, LabelledFolder, Sample
-from covidmm.datasets.tables import Table, find_files, number, read_rows
+from covidmm.datasets.samples import Box, Issue, Issues, LabelledFolder, Sample
+from covidmm.datasets.scratch import Scratch, joined, parted
+from covidmm.datasets.tables import Table, find_files, missing, number, read_rows
 from covidmm.findings import STUDY_CLASSES
 
 IMAGE_CSV = "train_image_level.csv"
@@ -35,13 +36,17 @@ class ImageRow(NamedTuple):
     boxes: tuple[Box, ...]
 
 
-def read_images(path: Path) -> Table[ImageRow]:
+def read_images(path: Path, into: Table[ImageRow] | None = None) -> Table[ImageRow]:
     """Read ``train_image_level.csv``: image id -> study and boxes.
+
+    Args:
+        path: the file.
+        into: an empty table to fill and return; None: one in memory.
 
     Raises:
         DataError: the file cannot be read, or a column is missing.
     """
-    table: Table[ImageRow] = Table(path.name)
+    table: Table[ImageRow] = Table(path.name) if into is None else into
     for line, row in read_rows(path, ("id", "boxes", "label", "StudyInstanceUID")):
         image_id = row["id"].removesuffix("_image")
         try:
@@ -61,13 +66,17 @@ def read_images(path: Path) -> Table[ImageRow]:
     return table
 
 
-def read_studies(path: Path) -> Table[str]:
+def read_studies(path: Path, into: Table[str] | None = None) -> Table[str]:
     """Read ``train_study_level.csv``: study id -> class; a row that is not exactly one class is refused.
+
+    Args:
+        path: the file.
+        into: as :func:`read_images`.
 
     Raises:
         DataError: the file cannot be read, or a column is missing.
     """
-    table: Table[str] = Table(path.name)
+    table: Table[str] = Table(path.name) if into is None else into
     for line, row in read_rows(path, ("id", *STUDY_COLUMNS)):
         study_id = row["id"].removesuffix("_study")
         flags = [row[column] for column in STUDY_COLUMNS]
@@ -83,41 +92,56 @@ def read_studies(path: Path) -> Table[str]:
     return table
 
 
-def read_folder(raw: Path) -> LabelledFolder:
+def read_folder(raw: Path, scratch: Scratch) -> LabelledFolder:
     """Join the tables of a raw SIIM folder with its files.
+
+    Args:
+        raw: the folder.
+        scratch: holds what is read.
 
     Raises:
         DataError: a table is missing or malformed, or there is no DICOM file.
     """
-    images, studies = read_images(raw / IMAGE_CSV), read_studies(raw / STUDY_CSV)
-    files, unreadable = find_files(raw / "train", ".dcm")
-    skipped = [*images.issues, *studies.issues, *unreadable]
-    samples: dict[str, Sample] = {}
-    for path in files:
-        image_id = path.stem
+    skipped = Issues(scratch.map())
+    images = read_images(raw / IMAGE_CSV, Table.on_disk(IMAGE_CSV, scratch, skipped))
+    studies = read_studies(raw / STUDY_CSV, Table.on_disk(STUDY_CSV, scratch, skipped))
+    found = scratch.map()
+    for path in find_files(raw / "train", ".dcm", skipped):
+        found[joined(path.stem, *path.relative_to(raw).parts)] = None
+    samples = scratch.map()
+    for image_id, *parts in map(parted, found):
         if image_id in images.refused:
             continue  # its row is listed already
+        path = Path(*parts)
         problem = ("image id", "a second file of this image") if image_id in samples else None
-        problem = problem or _problem(path.relative_to(raw / "train"), images, studies)
+        problem = problem or _problem(path.relative_to("train"), images, studies)
         if problem:
-            skipped.append(Issue(path.relative_to(raw).as_posix(), *problem))
-            continue
-        row = images.rows[image_id]
-        samples[image_id] = Sample(
-            image_id=image_id,
-            source=path,
-            file_name=f"{row.study_id}/{image_id}.png",
-            study_id=row.study_id,
-            study_class=studies.rows[row.study_id],
-            classes=(studies.rows[row.study_id],),
-            boxes=row.boxes,
-            label_file=IMAGE_CSV,
-        )
-    for image_id in sorted(set(images.rows) - {path.stem for path in files}):
+            skipped.append(Issue(path.as_posix(), *problem))
+        else:
+            samples[image_id] = _sample(raw / path, images, studies)
+    for image_id in missing(images.rows, (parted(key)[0] for key in found)):
         skipped.append(Issue(IMAGE_CSV, f"id '{image_id}_image'", "no such file below train/"))
-    for study_id in sorted(set(studies.rows) - {row.study_id for row in images.rows.values()}):
+    used = scratch.map()
+    for _, row in images.rows.items():
+        used[row.study_id] = None
+    for study_id in missing(studies.rows, used):
         skipped.append(Issue(STUDY_CSV, f"id '{study_id}_study'", f"no usable image of it in {IMAGE_CSV}"))
-    return LabelledFolder(tuple(samples[key] for key in sorted(samples)), tuple(skipped), STUDY_CLASSES)
+    return LabelledFolder(samples, skipped, STUDY_CLASSES)
+
+
+def _sample(path: Path, images: Table[ImageRow], studies: Table[str]) -> Sample:
+    row = images.rows[path.stem]
+    study_class = studies.rows[row.study_id]
+    return Sample(
+        image_id=path.stem,
+        path=str(path),
+        file_name=f"{row.study_id}/{path.stem}.png",
+        study_id=row.study_id,
+        study_class=study_class,
+        classes=(study_class,),
+        boxes=row.boxes,
+        label_file=IMAGE_CSV,
+    )
 
 
 def _problem(path: Path, images: Table[ImageRow], studies: Table[str]) -> tuple[str, str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,28 @@ _ROWS = {
 
 
 @dataclass(frozen=True)
+class Listed:
+    """What people are shown of a long list of issues."""
+
+    total: int
+    first: tuple[Issue, ...]
+    """At most ten."""
+    per_field: Mapping[str, int]
+    """First word of the field -> number of issues."""
+
+    @classmethod
+    def of(cls, issues: Iterable[Issue]) -> Listed:
+        """Look through a list, which is in the order in which it is shown."""
+        first: list[Issue] = []
+        per_field: Counter[str] = Counter()
+        for issue in issues:
+            per_field[issue.field.split(" ")[0]] += 1
+            if len(first) < _SHOWN:
+                first.append(issue)
+        return cls(per_field.total(), tuple(first), dict(per_field.most_common()))
+
+
+@dataclass(frozen=True)
 class Summary:
     """The end of :func:`covidmm.datasets.preparation.prepare`."""
 
@@ -29,8 +51,8 @@ class Summary:
     """PNGs written by this run."""
     kept: int
     """PNGs that were there already."""
-    skipped: tuple[Issue, ...]
-    notes: tuple[Issue, ...]
+    skipped: Listed
+    notes: Listed
     left_out: Mapping[str, int]
     counts: Mapping[str, Mapping[str, Any]]
     """Per split, as in ``prepared.json``."""
@@ -43,15 +65,13 @@ class Summary:
         lines.append(f"images        {self.written} written, {self.kept} already there")
         lines += [f"left out      {count} {why}" for why, count in self.left_out.items()]
         lines.append(f"duplicates    {self.near_duplicates} pairs of near-duplicates, kept on one side")
-        if self.notes:
-            lines.append(f"notes         {len(self.notes)}, in {self.out / 'notes.csv'}")
-        lines.append(f"skipped       {len(self.skipped)}, in {self.out / 'skipped.csv'}")
-        for issue in self.skipped[:_SHOWN]:
-            lines.append(f"  {issue.file}: {issue.field}: {issue.cause}")
-        if len(self.skipped) > _SHOWN:
+        if self.notes.total:
+            lines.append(f"notes         {self.notes.total}, in {self.out / 'notes.csv'}")
+        lines.append(f"skipped       {self.skipped.total}, in {self.out / 'skipped.csv'}")
+        lines += [f"  {issue.file}: {issue.field}: {issue.cause}" for issue in self.skipped.first]
+        if self.skipped.total > _SHOWN:
             lines.append("  ...")
-            for name, count in Counter(issue.field.split(" ")[0] for issue in self.skipped).most_common():
-                lines.append(f"  {count} for {name}")
+            lines += [f"  {count} for {name}" for name, count in self.skipped.per_field.items()]
         lines.append(f"prepared      {self.out}")
         return "\n".join(lines)
 

@@ -6,12 +6,13 @@ import csv
 import gzip
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from covidmm.datasets.samples import Issue
+from covidmm.datasets.samples import Issue, IssueSink
+from covidmm.datasets.scratch import Scratch
 from covidmm.errors import DataError
 
 Row = TypeVar("Row")
@@ -22,13 +23,18 @@ class Table(Generic[Row]):
     """The usable rows of a label file by id, the ids of the others, and what is wrong with those."""
 
     name: str
-    rows: dict[str, Row] = field(default_factory=dict)
-    refused: set[str] = field(default_factory=set)
-    issues: list[Issue] = field(default_factory=list)
+    rows: MutableMapping[str, Row] = field(default_factory=dict)
+    refused: MutableMapping[str, None] = field(default_factory=dict)
+    issues: IssueSink = field(default_factory=list)
+
+    @classmethod
+    def on_disk(cls, name: str, scratch: Scratch, issues: IssueSink) -> Table[Row]:
+        """An empty table for any number of rows; ids come in sorted order."""
+        return cls(name, scratch.map(), scratch.map(), issues)
 
     def refuse(self, key: str, line: int, column: str, cause: str) -> None:
         """Leave the row of ``key`` out, and any other row of that id."""
-        self.refused.add(key)
+        self.refused[key] = None
         self.rows.pop(key, None)
         self.issues.append(Issue(self.name, f"{column} (line {line}, id {key!r})", cause))
 
@@ -84,21 +90,66 @@ def number(text: str) -> float:
     return value
 
 
-def find_files(folder: Path, suffix: str) -> tuple[list[Path], list[Issue]]:
-    """Every file below ``folder`` whose name ends in ``suffix`` (any case), sorted, and what was unreadable.
+def find_files(folder: Path, suffix: str, issues: IssueSink) -> Iterator[Path]:
+    """Yield every file below ``folder`` whose name ends in ``suffix`` (any case), in the order of the file system.
+
+    Args:
+        folder: where to look.
+        suffix: in small letters.
+        issues: gets the folders that cannot be read.
 
     Raises:
         DataError: the folder is missing or unreadable, or no such file lies below it.
     """
-    failures: list[OSError] = []
-    found = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, onerror=failures.append)
-        for name in names
-        if name.lower().endswith(suffix) and not name.startswith(".")
-    ]
-    issues = [Issue(str(error.filename), "folder", error.strerror or str(error)) for error in failures]
+    cause = None
+    found = False
+    for outcome in _walk(folder):
+        if isinstance(outcome, OSError):
+            issues.append(Issue(str(outcome.filename), "folder", outcome.strerror or str(outcome)))
+            cause = cause or outcome.strerror
+        elif outcome.name.lower().endswith(suffix) and not outcome.name.startswith("."):
+            found = True
+            yield Path(outcome.path)
     if not found:
-        cause = failures[0].strerror if failures else f"no {suffix} file in it"
-        raise DataError(f"{folder}: {cause}")
-    return sorted(found), issues
+        raise DataError(f"{folder}: {cause or f'no {suffix} file in it'}")
+
+
+def _walk(folder: Path) -> Iterator[os.DirEntry[str] | OSError]:
+    """What lies below a folder and is none, and the errors; links to folders are not followed.
+
+    ``os.walk`` holds the names of a whole folder, of which there may be millions.
+    """
+    open_folders: list[Iterator[os.DirEntry[str]]] = []
+    pending: str | None = str(folder)
+    while pending is not None or open_folders:
+        try:
+            if pending is not None:
+                path, pending = pending, None
+                open_folders.append(os.scandir(path))
+            entry = next(open_folders[-1], None)
+            if entry is None:
+                open_folders.pop()
+            elif not _is_folder(entry):
+                yield entry
+            elif not entry.is_symlink():
+                pending = entry.path
+        except OSError as error:
+            yield error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
+
+
+def missing(ids: Iterable[str], others: Iterable[str]) -> Iterator[str]:
+    """Yield the ids that are not among the others; both sorted, others may come twice."""
+    rest = iter(others)
+    other = next(rest, None)
+    for one in ids:
+        while other is not None and other < one:
+            other = next(rest, None)
+        if other != one:
+            yield one

@@ -6,11 +6,11 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
+from itertools import chain, islice
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -51,7 +51,7 @@ def run_each(
 
     Args:
         function: a module-level function.
-        jobs: its arguments, picklable.
+        jobs: its arguments, picklable; only as many are drawn as the workers can take soon.
         workers: number of processes.
         scheduler: address of a Dask scheduler whose workers take the place of the processes.
         folders: what those must see.
@@ -62,9 +62,9 @@ def run_each(
     if scheduler is not None:
         yield from _run_on_cluster(function, jobs, scheduler, folders)
         return
-    queue = deque(jobs)
-    while queue:
-        for job in (yield from _run_until_crash(function, queue, workers)):
+    rest = iter(jobs)
+    for first in rest:
+        for job in (yield from _run_until_crash(function, chain((first,), rest), workers)):
             yield job, _run_alone(function, job)
 
 
@@ -79,24 +79,24 @@ def _run_on_cluster(
 
 
 def _run_until_crash(
-    function: Callable[[Job], Result], queue: deque[Job], workers: int
+    function: Callable[[Job], Result], jobs: Iterator[Job], workers: int
 ) -> Generator[tuple[Job, Result | Exception], None, list[Job]]:
-    """Work through the queue; returns the jobs that were under way when a process died, none at the end."""
-    pool = _pool(min(workers, len(queue)))
+    """Work through the jobs; returns those that were under way when a process died, none at the end."""
+    pool = _pool(workers)  # it starts a process when a job needs one
     running: dict[Future[Result], Job] = {}
     try:
-        while queue or running:
-            while queue and len(running) < workers * _AHEAD:
-                job = queue.popleft()
+        while True:
+            for job in islice(jobs, workers * _AHEAD - len(running)):
                 try:
                     running[pool.submit(function, job)] = job
                 except BrokenProcessPool:
                     return [*running.values(), job]
+            if not running:
+                return []
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 if isinstance(future.exception(), BrokenProcessPool):
                     return list(running.values())
                 yield running.pop(future), _outcome(future)
-        return []
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -1,14 +1,16 @@
 import contextlib
 import csv
+import hashlib
 import io
 import json
+import os
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from pycocotools.coco import COCO
 
-from covidmm.datasets.coco import Image, check_boxes, data_sha256, document, table
+from covidmm.atomic import json_bytes
+from covidmm.datasets.coco import Document, Image, check_boxes, write_table
 from covidmm.datasets.conversion import Record
 from covidmm.datasets.samples import Issue, Sample
 
@@ -34,23 +36,30 @@ RECORD = Record(
     12,
     None,
 )
-SAMPLE = Sample("a", Path("a.dcm"), "s/a.png", "s", ("typical",), "typical", label_file="labels.csv")
+SAMPLE = Sample("a", "a.dcm", "s/a.png", "s", ("typical",), "typical", label_file="labels.csv")
 
 
 def check(*boxes):
-    return check_boxes([(replace(SAMPLE, boxes=boxes), RECORD)])
+    """What is kept, skipped and noted."""
+    skipped, notes = [], []
+    return check_boxes(replace(SAMPLE, boxes=boxes), RECORD, skipped, notes), skipped, notes
+
+
+def write_document(path, images, categories=("opacity",)):
+    with path.open("wb") as file, path.with_suffix(".part").open("w+b") as annotations:
+        document = Document(file, annotations, categories, {"split": path.stem})
+        for number, image in images:
+            document.add(image, number)
+        return document.end()
 
 
 def test_a_box_inside_is_kept():
-    checked = check((10.0, 20.0, 300.0, 400.0))
-    assert checked.images[0].boxes == [(10.0, 20.0, 300.0, 400.0)]
-    assert checked.skipped == checked.notes == []
+    assert check((10.0, 20.0, 300.0, 400.0)) == (((10.0, 20.0, 300.0, 400.0),), [], [])
 
 
 def test_a_box_that_sticks_out_is_cut_with_a_note():
-    checked = check((2000.0, 900.0, 100.0, 200.0))
-    assert checked.images[0].boxes == [(2000.0, 900.0, 48.0, 124.0)]
-    ((file, field, note),) = checked.notes
+    kept, _, ((file, field, note),) = check((2000.0, 900.0, 100.0, 200.0))
+    assert kept == ((2000.0, 900.0, 48.0, 124.0),)
     assert (file, field) == ("labels.csv", "boxes[0] of a")
     assert note.startswith("cut to the 2048 x 1024 image: x 2000 y 900 width 100 height 200 became")
 
@@ -65,23 +74,24 @@ def test_a_box_that_sticks_out_is_cut_with_a_note():
     ],
 )
 def test_a_useless_box_is_skipped_and_an_image_without_its_boxes_too(box, cause):
-    checked = check(box, (1.0, 1.0, 40.0, 40.0))
-    assert checked.images[0].boxes == [(1.0, 1.0, 40.0, 40.0)]
-    assert checked.skipped[0][:2] == ("labels.csv", "boxes[0] of a")
-    assert cause in checked.skipped[0].cause
-    alone = check(box)
-    assert alone.images == []
-    assert alone.skipped[1] == ("s/a.png", "boxes", "none of its boxes can be used")
+    kept, skipped, _ = check(box, (1.0, 1.0, 40.0, 40.0))
+    assert kept == ((1.0, 1.0, 40.0, 40.0),)
+    assert skipped[0][:2] == ("labels.csv", "boxes[0] of a")
+    assert cause in skipped[0].cause
+    kept, skipped, _ = check(box)
+    assert kept is None
+    assert skipped[1] == ("s/a.png", "boxes", "none of its boxes can be used")
 
 
 def test_notes_of_the_reader_are_passed_on():
-    checked = check_boxes([(SAMPLE, replace(RECORD, notes=("first of 3 frames",)))])
-    assert checked.notes == [("s/a.png", "pixels", "first of 3 frames")]
+    notes = []
+    check_boxes(SAMPLE, replace(RECORD, notes=("first of 3 frames",)), [], notes)
+    assert notes == [("s/a.png", "pixels", "first of 3 frames")]
 
 
 def test_the_document_is_read_by_pycocotools(tmp_path):
-    image = Image(SAMPLE, RECORD, [(400.0, 200.0, 800.0, 100.0), (0.0, 0.0, 2048.0, 1024.0)], "p", fold=3)
-    (tmp_path / "train.json").write_text(json.dumps(document([image], {"a": 7}, ("opacity",), {"split": "train"})))
+    boxes = ((400.0, 200.0, 800.0, 100.0), (0.0, 0.0, 2048.0, 1024.0))
+    write_document(tmp_path / "train.json", [(7, Image(replace(SAMPLE, boxes=boxes), RECORD, fold=3))])
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(tmp_path / "train.json"))
     assert coco.loadCats(coco.getCatIds()) == [{"id": 1, "name": "opacity"}]
@@ -116,19 +126,23 @@ def test_the_document_is_read_by_pycocotools(tmp_path):
     assert min(box["id"] for box in boxes) >= 1
 
 
-def test_the_digest_sees_pixels_and_annotations():
-    image = Image(SAMPLE, RECORD, [], None)
-    other = Image(SAMPLE, replace(RECORD, pixels_sha256="1"), [], None)
-    digests = {
-        data_sha256([image], {"train": b"1"}),
-        data_sha256([other], {"train": b"1"}),
-        data_sha256([image], {"train": b"2"}),
-        data_sha256([image], {"val": b"1"}),
-    }
-    assert len(digests) == 4
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_the_document_is_written_as_the_whole_would_be(tmp_path, count):
+    boxes = ((400.0, 200.0, 800.0, 100.0), (0.0, 0.0, 2048.0, 1024.0))
+    images = [(n + 1, Image(replace(SAMPLE, image_id=f"é{n}", boxes=boxes[:n]), RECORD, n)) for n in range(count)]
+    path = tmp_path / "train.json"
+    digest = write_document(path, images, ("opacity", "other"))
+    assert path.read_bytes() == json_bytes(json.loads(path.read_text()))
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert len(json.loads(path.read_text())["annotations"]) == [0, 0, 0, 3][count]
 
 
-def test_issues_as_csv():
-    issues = [Issue("b", "f", 'says "no", twice'), Issue("a", "f", "x")]
-    rows = list(csv.reader(io.StringIO(table(issues, "cause").decode())))
+def test_issues_as_csv(tmp_path):
+    path = tmp_path / "skipped.csv"
+    for _ in range(2):
+        write_table(path, [Issue("a", "f", "x"), Issue("b", "f", 'says "no", twice')], "cause")
+        os.utime(path, ns=(1, 1))
+    rows = list(csv.reader(io.StringIO(path.read_text())))
     assert rows == [["file", "field", "cause"], ["a", "f", "x"], ["b", "f", 'says "no", twice']]
+    write_table(path, [], "cause")
+    assert path.read_text() == "file,field,cause\n"

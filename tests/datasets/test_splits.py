@@ -1,5 +1,7 @@
 import random
-from collections import Counter
+from collections import Counter, defaultdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +9,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
-from covidmm.datasets.splits import FOLDS, TEST, assign, group, split_of, straddling
+from covidmm.datasets.scratch import Scratch
+from covidmm.datasets.splits import FOLDS, TEST, assign, group, placeholders, split_of
 
 NAMES = ("negative", "typical", "indeterminate", "atypical")
 
@@ -28,17 +31,26 @@ def cohorts(draw):
     return images, pairs
 
 
-def keys_of(images):
-    return {
-        image: [f"study:{study}", *([f"patient:{patient}"] if patient else [])]
-        for image, (study, patient, _) in images.items()
-    }
+def groups_of(images, pairs=()):
+    shared = [(f"study:{study}", image) for image, (study, _, _) in images.items()]
+    shared += [(f"patient:{patient}", image) for image, (_, patient, _) in images.items() if patient]
+    return group(sorted(shared), pairs, {})
+
+
+def members_of(groups, images):
+    found = defaultdict(list)
+    for image in images:
+        found[groups.first(image)].append(image)
+    return found
 
 
 def split(images, pairs=(), seed=0, test_fraction=0.15):
-    classes = {image: (name,) for image, (_, _, name) in images.items()}
-    groups = group(keys_of(images), pairs)
-    return groups, assign(groups, classes, seed=seed, test_fraction=test_fraction)
+    """The groups, and the fold of every image."""
+    groups = groups_of(images, pairs)
+    rows = [(groups.first(image), (name,)) for image, (_, _, name) in images.items()]
+    with TemporaryDirectory() as folder, Scratch(Path(folder, "scratch")) as scratch:
+        folds = dict(assign(rows, scratch.map, seed=seed, test_fraction=test_fraction).items())
+    return members_of(groups, images), {image: folds[groups.first(image)] for image in images}
 
 
 @given(cohorts())
@@ -54,9 +66,10 @@ def test_groups_are_the_connected_components(cohort):
     rows, columns = ([names.index(edge[side]) for edge in edges] for side in (0, 1))
     matrix = coo_array(([1] * len(edges), (rows, columns)), shape=(len(names), len(names)))
     count, component = connected_components(matrix, directed=False)
-    groups = group(keys_of(images), pairs)
+    groups = members_of(groups_of(images, pairs), images)
     assert len(groups) == count
-    for members in groups:
+    for first, members in groups.items():
+        assert first == min(members)
         assert len({component[names.index(image)] for image in members}) == 1
 
 
@@ -66,7 +79,7 @@ def test_no_group_is_on_two_sides_and_nobody_is_lost(cohort, seed, test_fraction
     groups, folds = split(images, pairs, seed, test_fraction)
     assert set(folds) == set(images)
     assert set(folds.values()) <= ({*range(FOLDS), TEST} if test_fraction else set(range(FOLDS)))
-    for members in groups:
+    for members in groups.values():
         assert len({folds[image] for image in members}) == 1
     for one, other in pairs:
         assert folds[one] == folds[other]
@@ -86,7 +99,7 @@ def test_the_order_of_the_images_does_not_matter(cohort, chance):
 def test_each_side_has_its_share_of_images_and_of_every_class(cohort):
     images, _ = cohort
     groups, folds = split(images)
-    largest = max(len(members) for members in groups)
+    largest = max(len(members) for members in groups.values())
     total = Counter(images[image][2] for image in images)
     for fold, share in [(TEST, 0.15), *((fold, 0.17) for fold in range(FOLDS))]:
         inside = [image for image in images if folds[image] == fold]
@@ -135,11 +148,19 @@ def test_split_of():
     assert [split_of(fold, val_fold=2) for fold in (TEST, 0, 1, 2)] == ["test", "train", "train", "val"]
 
 
-def test_straddling_names_the_training_images_tied_to_a_test_image():
-    sides = {"a": "train_val", "b": "test", "c": "train_val", "d": "test"}
-    assert straddling([("a", "b"), ("c",), ("d",)], sides) == {"a": "b"}
+def test_images_that_have_their_place_are_not_dealt_out(scratch):
+    rows = [(None, ("rare",)), *((f"i{n}", ("common",)) for n in range(5))]
+    folds = assign(rows, scratch.map, seed=0, test_fraction=0.0)
+    assert sorted(folds.values()) == [0, 1, 2, 3, 4]
 
 
-def test_an_empty_cohort():
-    assert group({}) == []
-    assert assign([], {}, seed=0, test_fraction=0.1) == {}
+def test_patient_ids_that_more_than_half_of_the_studies_share_name_nobody():
+    patients = [*(("ANON", f"s{n}") for n in range(8)), ("p", "s1"), ("p", "s2")]
+    assert placeholders(patients, studies=15) == {"ANON": 8}
+    assert placeholders(patients, studies=16) == {}
+    assert placeholders(patients[3:], studies=5) == {}
+
+
+def test_an_empty_cohort(scratch):
+    assert group([], [], {}).first("a") == "a"
+    assert len(assign([], scratch.map, seed=0, test_fraction=0.1)) == 0

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from covidmm.datasets.samples import Issue
-from covidmm.datasets.summary import Summary
+from covidmm.datasets.summary import Listed, Summary
 
 
 def counts(images, boxes):
@@ -20,8 +20,8 @@ def summary(skipped=(), notes=()):
         out=Path("out"),
         written=7,
         kept=3,
-        skipped=tuple(skipped),
-        notes=tuple(notes),
+        skipped=Listed.of(skipped),
+        notes=Listed.of(notes),
         left_out={},
         counts={"train": counts(8, 5), "test": counts(2, 1)},
         near_duplicates=1,

@@ -2,8 +2,10 @@ import gzip
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from covidmm.datasets.tables import Table, find_files, number, read_rows
+from covidmm.datasets.tables import Table, find_files, missing, number, read_rows
 from covidmm.errors import DataError
 
 
@@ -59,11 +61,16 @@ def test_refusing_a_row_takes_its_twin_too():
     assert table.issues == [("t.csv", "label (line 7, id 'a')", "is odd")]
 
 
-def test_finds_files_of_any_case_sorted(tmp_path):
+def test_finds_files_of_any_case_and_follows_no_link_to_a_folder(tmp_path):
     for name in ("b/2.dcm", "a/1.DCM", "a/.hidden.dcm", "a/note.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert find_files(tmp_path, ".dcm") == ([tmp_path / "a/1.DCM", tmp_path / "b/2.dcm"], [])
+    (tmp_path / "b/up").symlink_to(tmp_path)
+    (tmp_path / "b/3.dcm").symlink_to(tmp_path / "b/2.dcm")
+    issues = []
+    found = sorted(find_files(tmp_path, ".dcm", issues))
+    assert found == [tmp_path / "a/1.DCM", tmp_path / "b/2.dcm", tmp_path / "b/3.dcm"]
+    assert issues == []
 
 
 def test_an_unreadable_folder_is_listed(tmp_path, monkeypatch):
@@ -78,16 +85,16 @@ def test_an_unreadable_folder_is_listed(tmp_path, monkeypatch):
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    files, issues = find_files(tmp_path, ".dcm")
-    assert files == [tmp_path / "open/2.dcm"]
+    issues = []
+    assert list(find_files(tmp_path, ".dcm", issues)) == [tmp_path / "open/2.dcm"]
     assert issues == [(str(tmp_path / "locked"), "folder", "Permission denied")]
 
 
 def test_an_empty_or_missing_folder_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"no \.dcm file in it"):
-        find_files(tmp_path, ".dcm")
+        list(find_files(tmp_path, ".dcm", []))
     with pytest.raises(DataError, match="No such file"):
-        find_files(tmp_path / "missing", ".dcm")
+        list(find_files(tmp_path / "missing", ".dcm", []))
 
 
 @pytest.mark.parametrize(("row", "fields"), [("a", 1), ("a,b,c", 3), ("a,b,c,d", 4)])
@@ -97,3 +104,8 @@ def test_a_row_of_another_length_is_named_where_rows_must_be_whole(tmp_path, row
     assert len(list(read_rows(path, ("id",)))) == 2
     with pytest.raises(DataError, match=rf"table.csv: line 3: {fields} fields, the header has 2"):
         list(read_rows(path, ("id",), whole=True))
+
+
+@given(st.sets(st.text(max_size=2)), st.lists(st.text(max_size=2)))
+def test_missing_is_the_difference(ids, others):
+    assert list(missing(sorted(ids), sorted(others))) == sorted(ids - set(others))

@@ -16,6 +16,22 @@ def test_returns_every_result():
     assert list(run_each(eval, [], workers=2)) == []
 
 
+def test_jobs_are_drawn_when_they_are_needed():
+    drawn = []
+
+    def jobs():
+        for number in range(1000):
+            drawn.append(number)
+            yield DIE if number == 3 else str(number)
+
+    results = run_each(eval, jobs(), workers=2)
+    for count, _ in enumerate(results, start=1):
+        assert len(drawn) <= count + 5
+        if count == 20:
+            break
+    results.close()
+
+
 def test_an_error_is_an_outcome():
     outcomes = dict(run_each(eval, ["1 / 0", "2"], workers=2))
     assert isinstance(outcomes["1 / 0"], ZeroDivisionError)
