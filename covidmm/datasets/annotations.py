@@ -18,7 +18,8 @@ def read_annotations(path: str | Path) -> dict[str, Any]:
     """Read a COCO file.
 
     Raises:
-        DataError: it is not JSON, or not a COCO file; it lists no image, or as :func:`require_entries`.
+        DataError: it is not JSON, or not a COCO file; it lists no image, a box has a negative side, or as
+            :func:`require_entries`.
     """
     try:
         content = json_value(Path(path).read_bytes().decode())  # MMDetection takes no byte order mark
@@ -35,6 +36,9 @@ def read_annotations(path: str | Path) -> dict[str, Any]:
     if not content["images"]:
         raise DataError(f"{path}: lists no image")
     require_entries(path, content["images"], content["annotations"])
+    for one in content["annotations"]:
+        if min(one["bbox"][2:]) < 0:
+            raise DataError(f"{path}: image {one['image_id']}: {one['bbox']!r} has a negative side")
     return content
 
 

@@ -17,6 +17,8 @@ from covidmm.errors import CheckpointError, ConfigError
 
 #: The key of the ONNX metadata that holds all that covidmm writes there, as JSON.
 METADATA_KEY = "covidmm"
+#: What is asked of it when a model is loaded.
+_TOLD = ("kind", "input_size", "fixed_size", "config_sha256", "checkpoint_sha256")
 #: (B, 3, H, W) float32 in, the graph's outputs out.
 Session = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
 
@@ -41,7 +43,13 @@ def read_metadata(content: str | Path | bytes) -> dict[str, Any]:
         raise CheckpointError(f"{where}: damaged or no ONNX file") from error
     if METADATA_KEY not in found:
         raise CheckpointError(f"{where}: was not exported by covidmm's tools/export.py")
-    return json_value(found[METADATA_KEY])
+    try:
+        told = json_value(found[METADATA_KEY])
+    except ValueError as error:
+        raise CheckpointError(f"{where}: what covidmm wrote beside the graph is damaged ({error})") from error
+    if not isinstance(told, dict) or not all(key in told for key in _TOLD):
+        raise CheckpointError(f"{where}: what covidmm wrote beside the graph is not whole; export the model again")
+    return told
 
 
 def open_session(engine: str, content: str | Path | bytes, precision: str = "float32") -> Session:

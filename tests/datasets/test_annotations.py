@@ -45,6 +45,7 @@ def test_what_prepare_writes_is_read(tmp_path):
         (changed("annotations", bbox=[1, 2, 3]), r"image 1: \[1, 2, 3\] is no box"),
         (changed("images", original_width=None), "image 1: original_width is None"),
         (changed("images", study_id=[1]), r"image 1: study_id is \[1\], not a text"),
+        (changed("annotations", bbox=[0, 0, -1, 5]), "has a negative side"),
         (changed("annotations", bbox=[0, 0, float("nan"), 5]), "is no box"),
         (changed("annotations", bbox=[0, 0, 10**400, 5]), "is no box"),
     ],

@@ -168,3 +168,16 @@ def test_a_missing_package_names_the_extra():
 
 def test_member_defaults_to_torch():
     assert Member("a", "b").backend == Backend("torch", None, "float32")
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 200_000, "[1]", '{"kind": 5}'])
+def test_odd_metadata_are_one_line(exported, tmp_path, text):
+    import onnx
+
+    member, path = exported
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, {backends.METADATA_KEY: text})
+    onnx.save(model, str(tmp_path / "odd.onnx"))
+    with pytest.raises(CheckpointError, match=r"odd\.onnx: what covidmm wrote beside the graph") as caught:
+        Detector(replace(member, backend=Backend("onnxruntime", str(tmp_path / "odd.onnx"))), "odd")
+    assert "\n" not in str(caught.value)
