@@ -54,7 +54,7 @@ class Issues(Collection[Issue]):
                 yield Issue(*parted(key))
 
     def __len__(self) -> int:
-        return sum(self._counts.values())
+        return sum(count for _, count in self._counts.items())
 
     def __contains__(self, issue: object) -> bool:
         return isinstance(issue, Issue) and joined(*issue) in self._counts

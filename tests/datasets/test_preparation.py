@@ -418,18 +418,21 @@ def write_tiny(raw, images):
 
 
 MEASURED = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from covidmm.datasets.options import Options
 from covidmm.datasets.preparation import prepare
 if __name__ == "__main__":
     summary = prepare("nih", Path(sys.argv[1]), Path(sys.argv[2]), Options(workers=2, progress=False))
-    print(sum(split["images"] for split in summary.counts.values()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    # ru_maxrss would be that of the process that started this one
+    peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
+    print(sum(split["images"] for split in summary.counts.values()), peak)
 """
 
 
 def test_memory_does_not_grow_with_the_data_set(tmp_path):
-    """Eight times the images; when a run held what it knows of them, it took 15 kB for each, 50 MB here."""
+    """Eight times the images; what grows is blocks and caches until they are full, 16 MB. A run that held what it knows
+    of the images took 69 MB more."""
     (tmp_path / "measured.py").write_text(MEASURED)
     peaks = []
     for images in (500, 4000):
@@ -439,7 +442,7 @@ def test_memory_does_not_grow_with_the_data_set(tmp_path):
         found, peak = map(int, ended.stdout.split())
         assert found == images
         peaks.append(peak)
-    assert peaks[1] - peaks[0] < 20_000, peaks
+    assert peaks[1] - peaks[0] < 32_000, peaks  # KiB
 
 
 def test_options_are_checked_before_anything_is_written():
