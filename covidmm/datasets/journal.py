@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from covidmm.atomic import append, whole_file
+from covidmm.atomic import append, json_value, whole_file
 from covidmm.datasets.conversion import Record
 from covidmm.datasets.scratch import Scratch
 from covidmm.errors import DataError
@@ -129,5 +129,5 @@ class Journal:
 
 
 def _parse(line: bytes) -> Record:
-    fields = json.loads(line)
+    fields = json_value(line)
     return Record(**{**fields, "notes": tuple(fields["notes"])})

@@ -52,7 +52,9 @@ def test_remembers_across_runs(tmp_path):
         assert not journal.done("s/a.png", "stamp")
 
 
-@pytest.mark.parametrize("tail", ['{"file_name": "s/b.p', '{"file_name": "s/b.png"}\n', "[]\n", "\x00\n"])
+@pytest.mark.parametrize(
+    "tail", ["[" * 200_000 + "\n", '{"file_name": "s/b.p', '{"file_name": "s/b.png"}\n', "[]\n", "\x00\n"]
+)
 def test_a_torn_line_is_ignored_and_does_not_swallow_the_next(tmp_path, tail):
     with Journal(tmp_path) as journal:
         journal.add(RECORD)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
 
-from tests.faults.trials import KILLS, REFUSALS, STOPS, Outcome, draw, kill_and_recover
+from tests.faults.trials import KILLS, KILLS_OF_PREPARE, REFUSALS, STOPS, Outcome, draw, kill_and_recover
 from tests.faults.workloads import Bench
 
 TOOLS = ("train", "ensemble", "report", "test", "prepare")  # the slowest first, so that all processes end together
@@ -53,7 +53,8 @@ def run_long(
     work: Work = Queue()
     numbers = itertools.count(seed * 10_000)
     for tool in tools:
-        kinds = [*itertools.islice(itertools.cycle(SIGKILLS), kills), *(KILLS[2:] + REFUSALS + STOPS) * others]
+        in_writes = [kind for kind in (KILLS_OF_PREPARE if tool == "prepare" else KILLS) if kind not in SIGKILLS]
+        kinds = [*itertools.islice(itertools.cycle(SIGKILLS), kills), *(*in_writes, *REFUSALS, *STOPS) * others]
         for first in range(0, len(kinds), _AT_ONCE):
             work.put((tool, tuple(kinds[first : first + _AT_ONCE]), next(numbers)))
     with tempfile.TemporaryDirectory(prefix="faults") as folder, ThreadPoolExecutor(processes) as pool:

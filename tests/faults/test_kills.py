@@ -1,29 +1,19 @@
-"""Ten kills at drawn moments; ``tests/faults/long.py`` tries fifty for every tool."""
+"""Ten kills of every tool at drawn moments; ``tests/faults/long.py`` tries fifty."""
 
 import pytest
 
-from tests.faults.trials import draw, kill_and_recover
+from tests.faults.trials import KILLS, KILLS_OF_PREPARE, draw, kill_and_recover
 from tests.faults.workloads import UNFINISHED
 
 pytestmark = pytest.mark.e2e
-# two for every tool, every way to be killed for some
-TEN = [
-    ("prepare", "kill at a time"),
-    ("prepare", "kill at a change"),
-    ("train", "kill at a time"),
-    ("train", "kill in a write"),
-    ("test", "kill at a change"),
-    ("test", "kill in a write"),
-    ("ensemble", "kill at a time"),
-    ("ensemble", "kill at a change"),
-    ("report", "kill at a change"),
-    ("report", "kill in a write"),
-]
+TOOLS = ("prepare", "train", "test", "ensemble", "report")
 
 
-@pytest.mark.parametrize(("number", "tool", "kind"), [(number, *one) for number, one in enumerate(TEN)])
-def test_killed_and_run_again_it_ends_as_an_undisturbed_run(bench, tmp_path, number, tool, kind):
-    (outcome,) = kill_and_recover(bench, tool, draw([kind], seed=number), tmp_path)
+@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("tool", TOOLS)
+def test_killed_and_run_again_it_ends_as_an_undisturbed_run(bench, tmp_path, tool, number):
+    kinds = KILLS_OF_PREPARE if tool == "prepare" else KILLS
+    (outcome,) = kill_and_recover(bench, tool, draw([kinds[number % len(kinds)]], seed=number), tmp_path)
     assert not outcome.problem, outcome
     assert outcome.hit
 

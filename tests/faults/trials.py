@@ -20,6 +20,8 @@ from tests.faults.workloads import Bench
 
 #: How a process is killed: by the clock; right before it makes, renames or removes a file; inside a write.
 KILLS = ("kill at a time", "kill at a change", "kill in a write")
+#: A write in a worker of prepare is none of the process that is killed: there Python makes an error of the signal.
+KILLS_OF_PREPARE = KILLS[:2]
 #: What the operating system may refuse: a disk that is full, one that is broken, a file that grows too large.
 REFUSALS = ("full disk", "broken disk", "file too large")
 #: How a person or a scheduler stops a process.
