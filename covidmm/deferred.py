@@ -1,7 +1,7 @@
 """Slow imports of MMDetection's, put off until somebody uses them.
 
-``import mmdet`` imports every part of MMDetection, and a few of those import what nothing here needs: imgaug for lanes,
-scikit-learn for tracks, pyplot for pictures of tracks, together a quarter of the time in which a training starts.
+``import mmdet`` imports every part of MMDetection, and some of those import what nothing here needs: imgaug for lanes,
+scikit-learn and SciPy for tracks, numba for corrupted images, a quarter of the time in which a training starts.
 :func:`install` has stand-ins serve these parts, and only these, while they are imported. What a part takes from a
 stand-in becomes the real thing at its first use; everybody else imports the real module as ever.
 """
@@ -27,14 +27,24 @@ PUT_OFF = {
         "imgaug.augmentables",
         "imgaug.augmentables.lines",
         "imgaug.augmentables.segmaps",
+        "scipy.interpolate",
     ),
+    "mmdet.datasets.transforms.transforms": ("imagecorruptions",),
+    "mmdet.evaluation.metrics.crowdhuman_metric": ("scipy.sparse", "scipy.sparse.csgraph"),
+    "mmdet.evaluation.metrics.culane_metric": ("scipy.interpolate", "scipy.optimize"),
     "mmdet.models.dense_heads.clr_head.clr_head": ("matplotlib.pyplot",),
+    "mmdet.models.dense_heads.clr_head.lane": ("scipy.interpolate",),
     "mmdet.models.dense_heads.paa_head": ("sklearn", "sklearn.mixture"),
+    "mmdet.models.task_modules.assigners.hungarian_assigner": ("scipy.optimize",),
+    "mmdet.models.task_modules.assigners.topk_hungarian_assigner": ("scipy.optimize",),
+    "mmdet.models.task_modules.tracking.aflink": ("scipy.optimize",),
     "mmdet.models.task_modules.tracking.interpolation": (
         "sklearn",
         "sklearn.gaussian_process",
         "sklearn.gaussian_process.kernels",
     ),
+    "mmdet.models.task_modules.tracking.kalman_filter": ("scipy", "scipy.linalg"),
+    "mmdet.models.trackers.sort_tracker": ("scipy.optimize",),
     "mmdet.utils.mot_error_visualize": ("matplotlib.pyplot",),
     "mmdet.visualization.local_visualizer": ("matplotlib.pyplot",),
 }
