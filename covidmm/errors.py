@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from covidmm.processes import is_first, rank
+from covidmm.processes import is_first, leave, rank
 from covidmm.stopping import Terminated, stoppable
 
 # What an operating system refuses that a user can mend: a full, broken, read-only or foreign disk, too many open files,
@@ -70,10 +70,17 @@ def run_tool(main: Callable[[], int | None], go_on: str = "the same command begi
 
     Returns:
         The exit code: what ``main`` returned (None counts as 0), 1 after a :class:`CovidmmError` or an
-        operating-system error such as a full disk, 130 after ctrl-C, 143 after SIGTERM.
+        operating-system error such as a full disk, 130 after ctrl-C, 143 after SIGTERM. A process of torchrun ends
+        here with that code.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file name may be no UTF-8
+    code = _exit_code(main, go_on)
+    leave(code)
+    return code
+
+
+def _exit_code(main: Callable[[], int | None], go_on: str) -> int:
     try:
         with stoppable(), _threads_say_refusals():
             return main() or 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
+from contextlib import suppress
 
 
 def rank() -> int:
@@ -13,3 +16,19 @@ def rank() -> int:
 def is_first() -> bool:
     """Whether this process is the one that writes files and prints."""
     return rank() == 0
+
+
+def leave(code: int) -> None:
+    """End a process of torchrun with an exit code, without taking Python down; outside of torchrun do nothing.
+
+    PyTorch's threads of communication may still be giving tensors back. One that does so while Python goes down ends
+    the process by SIGABRT, though its work is done. Destroying the group joins these threads only where nobody holds
+    it, and parts of PyTorch that are imported after the processes have joined do, as a default argument.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # whoever read it has gone
+            stream.flush()
+    os._exit(code)

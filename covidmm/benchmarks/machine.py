@@ -8,15 +8,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import covidmm
+
 
 def machine(*distributions: str) -> dict[str, Any]:
-    """The facts without which a number of seconds means nothing, with the versions of some distributions."""
+    """The facts without which a number of seconds means nothing, with covidmm's version and some distributions'."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.system(),
         "python": platform.python_version(),
+        "covidmm": covidmm.__version__,
         **{name: version(name) for name in distributions},
     }
 
