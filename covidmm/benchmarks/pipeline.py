@@ -35,11 +35,12 @@ CONFIGS = tuple(
     )
 )
 #: Two of each five are held out.
-STUDIES = 24
+STUDIES = 20
 #: Longer side of the prepared images, pixels: what `make demo` prepares, and the default of prepare.
 SMALL, REPORT = 512, 1024
-#: Images of a training step: a large batch consumes no faster per image on a CPU, and would not fit into memory.
-BATCH = 2
+#: Images of a training step at most, of the configs in ``small/`` and of others: a large batch consumes no faster per
+#: image on a CPU, and those of the report would not fit into memory.
+SMALL_BATCH, REPORT_BATCH = 8, 2
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,11 @@ def benchmark(configs: Sequence[str] = CONFIGS, images: int = 20, repeats: int =
     with tempfile.TemporaryDirectory() as folder:
         prepared = {side: prepare_phantoms(Path(folder, str(side)), STUDIES, side) for side in (SMALL, REPORT)}
         for path in map(Path, configs):
-            with found_by_configs(prepared[SMALL if path.parent.name == "small" else REPORT]):
+            small = path.parent.name == "small"
+            with found_by_configs(prepared[SMALL if small else REPORT]):
                 cfg = load_config(path)
-            loading, step, waiting = _seconds(cfg, images, repeats)
+            batch = min(cfg.train_dataloader.batch_size, SMALL_BATCH if small else REPORT_BATCH)
+            loading, step, waiting = _seconds(cfg, batch, images, repeats)
             feeds.append(Feed(path.stem, step / loading, 1 / loading, 1 / step, waiting))
     return {
         "benchmark": "pipeline",
@@ -108,14 +111,14 @@ def format_report(report: dict[str, Any]) -> str:
     return "\n".join([*lines, f"images; one loading process beside training with {report['threads']} threads"])
 
 
-def _seconds(cfg: Config, images: int, repeats: int) -> tuple[float, float, float]:
+def _seconds(cfg: Config, batch_size: int, images: int, repeats: int) -> tuple[float, float, float]:
     """Seconds per image of the pipeline and of the training step, and the share of waiting of the two together."""
     import torch
     from mmengine.dataset import COLLATE_FUNCTIONS, pseudo_collate
     from mmengine.logging import MessageHub
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import DATASETS, MODELS, init_default_scope
-    from torch.utils.data import DataLoader
+    from torch.utils.data import DataLoader, RandomSampler
 
     init_default_scope(cfg.get("default_scope", "mmdet"))
     torch.manual_seed(0)
@@ -126,10 +129,11 @@ def _seconds(cfg: Config, images: int, repeats: int) -> tuple[float, float, floa
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     collate = cfg.train_dataloader.get("collate_fn")
     collate = COLLATE_FUNCTIONS.get(collate.type) if collate else pseudo_collate
-    batch = collate([dataset[index] for index in range(BATCH)])
+    batch = collate([dataset[index] for index in range(batch_size)])
     # a preprocessor may change what it is given
-    step = _median(lambda: model.train_step(copy.deepcopy(batch), optimizer), max(1, repeats // 2)) / BATCH
-    loader = DataLoader(dataset, BATCH, num_workers=1, collate_fn=collate, shuffle=True, drop_last=True)
+    step = _median(lambda: model.train_step(copy.deepcopy(batch), optimizer), max(1, repeats // 2)) / batch_size
+    drawn = RandomSampler(dataset, replacement=True, num_samples=batch_size * (repeats + 1))
+    loader = DataLoader(dataset, batch_size, sampler=drawn, num_workers=1, collate_fn=collate)
     return loading, step, _waiting(loader, lambda data: model.train_step(data, optimizer), repeats)
 
 
