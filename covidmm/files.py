@@ -17,7 +17,8 @@ _CHUNK = 2**20
 class BoundedFile(io.BufferedReader):
     """A file of which no read asks for more memory than the rest of it needs.
 
-    Python makes room for as many bytes as are asked for before it reads, and a DICOM element may say that it has 4 GB.
+    Python makes room for as many bytes as are asked for before it reads, and a DICOM element may say that it has 4 GB,
+    and so may a chunk of a PNG.
     """
 
     def __init__(self, path: Path) -> None:

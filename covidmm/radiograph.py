@@ -151,7 +151,7 @@ def read_header(path: str | Path) -> Header:
         if _is_picture(path):
             from PIL import Image
 
-            with Image.open(path) as picture:
+            with BoundedFile(path) as file, Image.open(file) as picture:
                 return Header(path, picture.height, picture.width, bits_stored=_bits(picture.mode))
         return _header(path, _dataset(path, header_only=True))
 
@@ -202,7 +202,7 @@ def _read_picture(path: Path) -> Radiograph:
     """A PNG, JPEG or TIFF: 8 bits as they are, more stretched as DICOM is, colours as luminance."""
     from PIL import Image
 
-    with Image.open(path) as picture:
+    with BoundedFile(path) as file, Image.open(file) as picture:
         _check_size(picture.height, picture.width, len(picture.getbands()))
         header = Header(path, picture.height, picture.width, bits_stored=_bits(picture.mode))
         notes = [f"first of {picture.n_frames} pages"] if getattr(picture, "n_frames", 1) > 1 else []

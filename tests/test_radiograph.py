@@ -1,6 +1,8 @@
 """The reader on files made here by pydicom, gdcm, pyjpegls, Pillow and OpenCV, and on real ones."""
 
 import dataclasses
+import subprocess
+import sys
 import warnings
 
 import cv2
@@ -379,3 +381,21 @@ def test_a_shrunk_radiograph_remembers_its_original_size():
     assert found.pixels.shape == (50, 25)
     assert (found.header.height, found.header.width) == (200, 100)
     assert not found.pixels.flags.writeable
+
+
+def test_a_chunk_that_says_it_has_4_gb_asks_for_no_memory(tmp_path):
+    whole = cv2.imencode(".png", np.arange(48 * 40, dtype=np.uint8).reshape(48, 40))[1].tobytes()
+    data = whole.index(b"IDAT")
+    (tmp_path / "a.png").write_bytes(whole[: data - 4] + b"\xff" * 4 + whole[data:])
+    program = (
+        "import resource, sys\n"
+        "from covidmm import radiograph\n"
+        "import cv2, PIL.Image\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))\n"
+        "try:\n    print(radiograph.read(sys.argv[1]).pixels.shape)\n"
+        "except radiograph.RadiographError as error:\n    print(error)\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "a.png"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "memory" not in said
