@@ -7,15 +7,15 @@ ARG BASE=python:3.11-slim
 FROM ${BASE}
 
 ARG DEVICE=cuda
-# where pip finds torch without CUDA, where the registry's own builds for this processor all have it
-ARG TORCH_INDEX=""
+# options of pip by which it finds torch without CUDA, where the usual builds for this processor all have it
+ARG TORCH_OPTIONS=""
 WORKDIR /app
 COPY requirements.lock ./
 # What only tests and documentation need stays out. --no-deps: the lock is complete.
 RUN grep -vE '^(pytest|playwright|hypothesis|ruff|sphinx|furo|myst)' requirements.lock > /tmp/all.lock \
     && if [ "$DEVICE" = cpu ]; then grep -vE '^(nvidia-|cuda-|triton)' /tmp/all.lock; else cat /tmp/all.lock; fi > /tmp/device.lock \
     && grep -E '^torch(vision)?==' /tmp/device.lock > /tmp/torch.lock
-RUN pip install --no-cache-dir --no-deps ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -r /tmp/torch.lock \
+RUN pip install --no-cache-dir --no-deps $TORCH_OPTIONS -r /tmp/torch.lock \
     && pip install --no-cache-dir --no-deps -r /tmp/device.lock \
     && python -c "import torch, torchvision"
 COPY covidmm covidmm

@@ -48,12 +48,12 @@ def test_the_lock_is_cut_to_the_device(device, tmp_path):
     ]
     asked = subprocess.run(
         ["sh", "-euc", f"pip() {{ echo pip $*; }}; python() {{ :; }}; {second}"],
-        env=os.environ | {"TORCH_INDEX": "INDEX" if device == "cpu" else ""},
+        env=os.environ | {"TORCH_OPTIONS": "--find-links WHEELS" if device == "cpu" else ""},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     ).stdout.splitlines()
-    assert ("--index-url INDEX" in asked[0]) == (device == "cpu")
+    assert ("--find-links WHEELS" in asked[0]) == (device == "cpu")
     assert all("--no-deps" in line for line in asked)
 
 

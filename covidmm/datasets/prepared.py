@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -107,7 +108,7 @@ class OpacityDataset(CocoDataset):
         return kept
 
 
-class LabelDataset(BaseDataset):
+class LabelDataset(BaseDataset, ABC):
     """Radiographs with a vector of labels, as ``tools/prepare.py`` writes them.
 
     A sample has ``img_path``, ``img_id``, ``height``, ``width``, ``image_id``, ``study_id``, ``patient``,
@@ -138,9 +139,9 @@ class LabelDataset(BaseDataset):
             data_root=data_root, ann_file=ann_file, data_prefix=data_prefix or {"img": "images/"}, **kwargs
         )
 
+    @abstractmethod
     def labels_of(self, image: dict[str, Any]) -> list[str]:
         """The labels of one image of the annotation file, each a class of the data set."""
-        raise NotImplementedError
 
     def load_data_list(self) -> list[dict]:
         """Read the annotation file."""

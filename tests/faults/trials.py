@@ -157,9 +157,7 @@ class _Trial:
         if kind in STOPS:
             expected = 128 + signal.Signals[kind]
             told = re.search(r"^stopped; .*the same command", ended.output, re.MULTILINE)
-            # before the tool's first statement a signal does what it does to any process; a shell tells 143 as well
-            at_once = ended.code == -signal.Signals[kind] and not ended.output.strip()
-            good = (ended.code == expected and told) or at_once
+            good = ended.code == expected and told
             return True, "" if good else f"ended with {ended.code}, not {expected}: {ended.last_line}"
         errors = [line for line in ended.output.splitlines() if line.startswith("error: ")]
         good = ended.code == 1 and len(errors) == 1 and errors[0].endswith(os.strerror(_MESSAGES[kind]))
