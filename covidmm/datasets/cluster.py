@@ -157,6 +157,8 @@ def _function(call: bytes) -> Callable[[Any], Any]:
     import cv2
     from distributed import get_worker
 
+    from covidmm.datasets.workers import keep_freed_memory
+
     (version, folders, variables), function = pickle.loads(call)
     worker = get_worker()
     if version != covidmm.__version__:
@@ -172,6 +174,7 @@ def _function(call: bytes) -> Callable[[Any], Any]:
     os.chdir(folders[0])  # so that relative paths mean the same
     os.environ.update(variables)
     cv2.setNumThreads(0)
+    keep_freed_memory()
     return function
 
 

@@ -47,6 +47,7 @@ def train(
         KeyboardInterrupt: ctrl-C or SIGTERM, with how to go on; the last finished epoch is on disk.
     """
     cfg = _load(config, work_dir, options, launcher)
+    # after it, which is how PyTorch and MMDetection are to be imported
     from covidmm.engine.checkpointing import latest_checkpoint
     from covidmm.engine.launch import launched, wait_for_all
 
@@ -98,6 +99,7 @@ def evaluate(
         CovidmmError: a bad config or data, or a checkpoint that is missing, unsafe or does not fit.
     """
     cfg = _load(config, work_dir, options, launcher)
+    # after it, as above
     from covidmm.engine.checkpointing import stored_val_metrics, trained_file
     from covidmm.engine.launch import launched
     from covidmm.provenance import resolved_sha256
