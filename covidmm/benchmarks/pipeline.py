@@ -38,9 +38,9 @@ CONFIGS = tuple(
 STUDIES = 20
 #: Longer side of the prepared images, pixels: what `make demo` prepares, and the default of prepare.
 SMALL, REPORT = 512, 1024
-#: Images of a training step at most, of the configs in ``small/`` and of others: a large batch consumes no faster per
-#: image on a CPU, and those of the report would not fit into memory.
-SMALL_BATCH, REPORT_BATCH = 8, 2
+#: Images of a training step at most, but for the configs in ``small/``, which keep their own: those of the report would
+#: not fit into memory, and consume no faster per image on a CPU.
+REPORT_BATCH = 2
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def benchmark(configs: Sequence[str] = CONFIGS, images: int = 20, repeats: int =
             small = path.parent.name == "small"
             with found_by_configs(prepared[SMALL if small else REPORT]):
                 cfg = load_config(path)
-            batch = min(cfg.train_dataloader.batch_size, SMALL_BATCH if small else REPORT_BATCH)
+            own = cfg.train_dataloader.batch_size
+            batch = own if small else min(own, REPORT_BATCH)
             loading, step, waiting = _seconds(cfg, batch, images, repeats)
             feeds.append(Feed(path.stem, step / loading, 1 / loading, 1 / step, waiting))
     return {
