@@ -130,7 +130,7 @@ def _seconds(cfg: Config, batch_size: int, images: int, repeats: int) -> tuple[f
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     collate = cfg.train_dataloader.get("collate_fn")
     collate = COLLATE_FUNCTIONS.get(collate.type) if collate else pseudo_collate
-    batch = collate([dataset[index] for index in range(batch_size)])
+    batch = collate([dataset[index % len(dataset)] for index in range(batch_size)])
     # a preprocessor may change what it is given
     step = _median(lambda: model.train_step(copy.deepcopy(batch), optimizer), max(1, repeats // 2)) / batch_size
     drawn = RandomSampler(dataset, replacement=True, num_samples=batch_size * (repeats + 1))
