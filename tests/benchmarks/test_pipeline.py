@@ -9,7 +9,7 @@ from covidmm.benchmarks.pipeline import CONFIGS, _waiting, benchmark, format_rep
 
 def test_loading_is_set_against_the_step_that_consumes():
     small = [name for name in CONFIGS if name.endswith(("small/yolov5n_siim.py", "small/r18_nih.py"))]
-    report = benchmark(small, images=2, repeats=1)
+    report = benchmark(small, images=4, repeats=3)
     assert [one["config"] for one in report["feeds"]] == ["yolov5n_siim", "r18_nih"]
     for one in report["feeds"]:
         assert one["ratio"] == pytest.approx(one["images_per_second"] / one["step_images_per_second"])
