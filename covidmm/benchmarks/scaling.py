@@ -43,19 +43,19 @@ class Scaling:
     one: float
 
 
-def benchmark(images: int = 120, repeats: int = 2) -> dict[str, Any]:
+def benchmark(images: int = 64, repeats: int = 5) -> dict[str, Any]:
     """Run each tool in one process and in two, of one thread each, and time what happens between its start and its end.
 
     A run of one process is held to one core, one of two to two: what a tool does beside its thread (decoding ahead,
     handing out jobs) would otherwise take place on a core that the one process is not said to have.
 
     Loading, which does not grow with the work, is left out: the rate is the median over the iterations of a training
-    (Faster R-CNN ResNet-18, 8 images of 256 px, no loading process beside it), over each 20 images of `prepare` (12
+    (Faster R-CNN ResNet-18, 8 images of 256 px, no loading process beside it), over each 16 images of `prepare` (12
     bit, 2800 x 3000), and over each 16 images of `ensemble` (Faster R-CNN ResNet-18 and YOLOv5-n of random weights, a
     folder of phantoms), after the first of them.
 
     Args:
-        images: of each folder; the training has half as many, and two epochs.
+        images: of each folder; the training has half as many, and one epoch.
         repeats: runs of each, one process and two in turn.
 
     Returns:
@@ -103,7 +103,7 @@ def _jobs(folder: Path, images: int) -> Iterator[tuple[str, _JOB]]:
 
 
 def _train(prepared: Path, out: Path, count: int) -> float:
-    options = ["train_cfg.max_epochs=2", "train_dataloader.num_workers=0", "val_cfg=None"]
+    options = ["train_cfg.max_epochs=1", "train_dataloader.num_workers=0", "val_cfg=None"]
     options += ["val_dataloader=None", "val_evaluator=None"]
     options += ["default_hooks.logger.interval=1", "log_processor.window_size=1"]  # each iteration's own seconds
     command = [
@@ -126,7 +126,7 @@ def _train(prepared: Path, out: Path, count: int) -> float:
 
 def _prepare(raw: Path, out: Path, count: int) -> float:
     command = [sys.executable, "tools/prepare.py", "siim", raw, out, "--workers", count]
-    return _rate(command, count, out, 20, lambda: _lines(out / ".journal/images.jsonl"))
+    return _rate(command, count, out, 16, lambda: _lines(out / ".journal/images.jsonl"))
 
 
 def _infer(images: Path, options: list[str], out: Path, count: int) -> float:
