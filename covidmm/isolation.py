@@ -6,6 +6,7 @@ JSON and grey values: nothing of what it says is unpickled.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,8 +24,14 @@ import numpy as np
 from typing_extensions import Self
 
 from covidmm import radiograph
+from covidmm.codestreams import DECODERS
 from covidmm.errors import RadiographError
 from covidmm.radiograph import Header, Radiograph
+
+#: For one file; real radiographs take well under a second. Chosen here.
+DECODE_SECONDS = 60.0
+#: Address space of the decoder: a radiograph of 2**27 pixels, the most that is read, needs about half of it.
+DECODE_BYTES = 4 * 2**30
 
 _LENGTH = struct.Struct("<Q")
 _CHUNK = 1 << 16
@@ -110,6 +118,35 @@ class IsolatedReader:
             self._child.kill()
             self._child.communicate()
             self._child = None
+
+
+def read(path: str | Path) -> Radiograph:
+    """Read one radiograph as :func:`covidmm.radiograph.read` does; a codec's flaws cost no more than that file.
+
+    A DICOM file whose pixels are compressed is decoded in a child, which the files of this process share. Others need
+    no codec but Pillow's. On systems without Linux' files in memory all are decoded in this process.
+
+    Raises:
+        RadiographError: as :func:`covidmm.radiograph.read`, or it took too long or too much memory, or ended the child.
+    """
+    path = Path(path)
+    if hasattr(os, "memfd_create") and _needs_codec(path):
+        return _shared().read(path.read_bytes(), str(path))
+    return radiograph.read(path)
+
+
+def _needs_codec(path: Path) -> bool:
+    try:
+        return radiograph.read_header(path).transfer_syntax in DECODERS
+    except RadiographError:  # no decoder gets to see it
+        return False
+
+
+@cache
+def _shared() -> IsolatedReader:
+    reader = IsolatedReader(DECODE_SECONDS, DECODE_BYTES)
+    atexit.register(reader.close)
+    return reader
 
 
 def _send(pipe: IO[bytes], data: bytes, deadline: float) -> None:

@@ -1,5 +1,6 @@
 """The decoder's child: killed, stopped, starved, and asked by many."""
 
+import base64
 import io
 import os
 import signal
@@ -10,9 +11,22 @@ import pydicom
 import pytest
 from PIL import Image
 
-from covidmm import radiograph
+from covidmm import isolation, radiograph
+from covidmm.datasets.cases import Case
+from covidmm.datasets.conversion import Job, convert
 from covidmm.errors import RadiographError
+from covidmm.inference.predictor import _radiograph
 from covidmm.isolation import IsolatedReader
+from tests.corpus.valid import valid_files
+
+#: A stream of 64 x 56 pixels that ``make fuzz`` found: CharLS 2.4 computes for seconds before it refuses it.
+ENDLESS = base64.b64decode(
+    "/9j/9wALDABAADgBAREA/9oACAEBAAAAAL379+/Pnrz57/vnv358eK1WrTp0aFD733vvvrrnjnjfjfffbfbbbXXbvuc7yZMWD77r"
+    "jjTLC6znOaxrGMWta2LWtSlKWpS2Z1VVZVZVVVZKrKqqqqyqyqqKiKiaSTSaSSSaTSSSTSbFNJUqpUqqpUqqpUqznfeD93+77u+7"
+    "/d/533d93+7/O+7/N3+7/d93fd/vX933d93+7/d/F33f7v877u+727v933d93+7/bPu77v87/d93fLf7v933d93+7h7vu77v93+7"
+    "7uvu/zv933d937Hf7vu77v87/f27wu/3f7vu77r+7/d93fd/u/V33d9wAAAAAZmPnzx46cuS5YsAAAAAAQCjjjjjjjhjjvu77v87"
+    "/d/uu7/d/u/3fQDd/H+77u+7vu/3egAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAADZ"
+)
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +105,41 @@ def test_threads_share_it(reader, content):
         thread.join()
     assert len(found) == 6
     assert len(set(found)) == 1
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """A JPEG-LS file that takes its decoder seconds."""
+    dataset = pydicom.dcmread(io.BytesIO(valid_files()["jpeg_ls.dcm"]))
+    dataset.Rows, dataset.Columns, dataset.BitsStored, dataset.HighBit = 64, 56, 12, 11
+    dataset.PixelData = pydicom.encaps.encapsulate([ENDLESS])
+    dataset.save_as(tmp_path / "endless.dcm")
+    return tmp_path / "endless.dcm"
+
+
+DOORS = {
+    "prepare": lambda path: convert(Job(path, path.with_suffix(".png"), "x.png", 64, False)),
+    "ensemble": lambda path: Case("image", "study", path).read(),
+    "predictor": _radiograph,
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_codec_that_does_not_end_costs_one_file_at_every_door(door, endless, tmp_path, monkeypatch):
+    with IsolatedReader(20, isolation.DECODE_BYTES) as reader:
+        monkeypatch.setattr(isolation, "_shared", lambda: reader)
+        path = tmp_path / "good.dcm"
+        path.write_bytes(valid_files()["jpeg_ls.dcm"])
+        DOORS[door](path)
+        reader.timeout_s = 0.5
+        with pytest.raises(RadiographError, match=r"endless\.dcm: takes longer than 0\.5 s to decode"):
+            DOORS[door](endless)
+
+
+def test_what_a_child_decodes_is_what_this_process_decodes(tmp_path):
+    for name, content in valid_files().items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        found, wanted = isolation.read(path), radiograph.read(path)
+        assert (found.pixels == wanted.pixels).all()
+        assert (found.header, found.notes) == (wanted.header, wanted.notes)

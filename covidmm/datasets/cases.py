@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from covidmm import radiograph
+from covidmm import isolation, radiograph
 from covidmm.datasets.annotations import read_annotations
 from covidmm.datasets.preparation import MANIFEST
 from covidmm.errors import DataError, RadiographError
@@ -48,7 +48,7 @@ class Case:
         Raises:
             RadiographError: the file cannot be read.
         """
-        found = radiograph.read(self.path)
+        found = isolation.read(self.path)
         size = {"height": self.height or found.header.height, "width": self.width or found.header.width}
         return dataclasses.replace(found, header=dataclasses.replace(found.header, **size))
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import covidmm
-from covidmm import radiograph
+from covidmm import isolation, radiograph
 from covidmm.atomic import write_bytes
 from covidmm.datasets import duplicates
 from covidmm.datasets.markers import mask_markers
@@ -83,7 +83,7 @@ def convert(job: Job) -> Record:
     """
     try:
         made_from = stamp(job.source, job.max_size, job.mask_markers)
-        image = radiograph.read(job.source)
+        image = isolation.read(job.source)
     except OSError as error:
         raise RadiographError(f"{job.source}: cannot be read: {error.strerror or error}") from error
     pixels = radiograph.resize_longer(image.pixels, job.max_size)

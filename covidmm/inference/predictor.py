@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 import covidmm.ensembles
 import covidmm.studies
-from covidmm import radiograph
+from covidmm import isolation, radiograph
 from covidmm.datasets.cases import Case, read_cases
 from covidmm.ensembles.config import EnsembleConfig, load_ensemble
 from covidmm.errors import ConfigError, CovidmmError, RadiographError
@@ -189,7 +189,7 @@ def _radiograph(source: Source | Case) -> Radiograph:
     if isinstance(source, Case):
         return source.read()
     if isinstance(source, str | Path):
-        return radiograph.read(source)
+        return isolation.read(source)
     if isinstance(source, np.ndarray):
         return radiograph.of_array(source)
     return radiograph.of_dataset(source)

@@ -79,6 +79,9 @@ def ensemble(request: Request) -> Outcome | None:
 
 
 def _ensemble(request: Request, mapping: Mapper) -> Outcome:
+    unscored = [option for option in ("metrics", "show_dir") if getattr(request, option) and not request.score]
+    if unscored:
+        raise ConfigError(f"--{unscored[0].replace('_', '-')}: only --score writes there; ask for it, too")
     # without it MMEngine tells which variables each config read, many times over
     MMLogger.get_instance("covidmm", log_level="WARNING")
     swap = (f"strategy.type={request.strategy}",) if request.strategy else ()

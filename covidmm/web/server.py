@@ -11,7 +11,7 @@ import numpy as np
 
 from covidmm import radiograph
 from covidmm.errors import CheckpointError, ConfigError
-from covidmm.isolation import IsolatedReader
+from covidmm.isolation import DECODE_BYTES, IsolatedReader
 from covidmm.web.app import Settings, create_app
 from covidmm.web.dicom_node import DicomNode, NodeSettings
 from covidmm.web.service import Question, Service
@@ -19,10 +19,8 @@ from covidmm.web.service import Question, Service
 ROOT = Path(__file__).parents[2]
 #: What ``make demo`` trains and publishes.
 DEMO_CONFIG = ROOT / "configs" / "phantom" / "ensemble_wbf_phantom.py"
-#: For one file; real radiographs take well under a second. Chosen here.
+#: For one file, since others wait for it. Chosen here.
 DECODE_SECONDS = 20.0
-#: Address space of the decoder: a radiograph of 2**28 pixels, the most that is read, needs about half of it.
-DECODE_BYTES = 4 * 2**30
 
 
 def make_service(config: str | Path | None, device: str | None = None) -> Service:

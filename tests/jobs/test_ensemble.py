@@ -147,6 +147,8 @@ def test_a_folder_of_nothing_readable_is_refused(random_ensemble, tmp_path):
         ({"cfg_options": ("none.rule=never",)}, ConfigError, "none: rule is 'never'"),
         ({"split": "tset"}, DataError, "tset.json: no such file"),
         ({"data": "nowhere"}, DataError, "nowhere: no such folder"),
+        ({"show_dir": "pictures"}, ConfigError, "--show-dir: only --score"),
+        ({"metrics": "m.json"}, ConfigError, "--metrics: only --score"),
         ({"config": "nowhere.py"}, ConfigError, "nowhere.py: no such config file"),
     ],
 )
