@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covidmm.benchmarks.machine import machine
-from covidmm.benchmarks.timing import Step, time_in_turn
+from covidmm.benchmarks.timing import STAGES, Step, time_in_turn
 from covidmm.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,7 +33,11 @@ class Timing:
 
 
 def benchmark(
-    backbone: str = "resnext101_32x8d", pixels: int = 224, batch: int = 8, repeats: int = 5
+    backbone: str = "resnext101_32x8d",
+    pixels: int = 224,
+    batch: int = 8,
+    repeats: int = 5,
+    stages: tuple[str, ...] = STAGES,
 ) -> dict[str, Any]:
     """Time inference and a training step of a finding classifier and of a plain loop, in turn.
 
@@ -47,6 +51,7 @@ def benchmark(
         pixels: side of the square images.
         batch: images per step.
         repeats: timed runs of each, after one to warm up.
+        stages: of :data:`~covidmm.benchmarks.timing.STAGES`.
 
     Returns:
         The figures and the machine, ready for JSON; ``timings`` holds :class:`Timing` as dicts, ``speedup`` is
@@ -63,16 +68,14 @@ def benchmark(
     reference = _reference_model(backbone, ours).to(device)
     data = _Data(batch, pixels, ours.num_classes, device)
     _require_same(ours, reference, data)
-    timings = []
+    ways = (_our_inference, _reference_inference), (_our_train_step, _reference_train_step)
+    makers, timings = dict(zip(STAGES, ways, strict=True)), []
     for precision in (torch.float32, mixed):
-        for stage, make_ours, make_reference in (
-            ("inference", _our_inference, _reference_inference),
-            ("train step", _our_train_step, _reference_train_step),
-        ):
+        for stage in stages:
+            make_ours, make_reference = makers[stage]
             pair = make_ours(ours, data, precision), make_reference(reference, data, precision)
-            taken, reference_taken = time_in_turn(*pair, repeats, device.type == "cuda")
-            name = str(precision).removeprefix("torch.")
-            timings.append(Timing(stage, name, taken / reference_taken, taken, reference_taken))
+            taken, reference_taken, ratio = time_in_turn(*pair, repeats, device.type == "cuda")
+            timings.append(Timing(stage, str(precision).removeprefix("torch."), ratio, taken, reference_taken))
     half = len(timings) // 2
     return {
         "benchmark": "classifier",

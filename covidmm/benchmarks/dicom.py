@@ -161,8 +161,8 @@ def _compare(
     case: str, stage: str, found: NDArray[np.uint8], expected: NDArray[np.uint8], ours: Way, plain: Way, repeats: int
 ) -> Comparison:
     difference = int(np.abs(found.astype(np.int16) - expected).max())
-    seconds, plain_seconds = time_in_turn(ours, plain, repeats)
-    return Comparison(case, stage, seconds, plain_seconds, plain_seconds / seconds, difference)
+    seconds, plain_seconds, ratio = time_in_turn(ours, plain, repeats)
+    return Comparison(case, stage, seconds, plain_seconds, 1 / ratio, difference)
 
 
 def chest_like(height: int, width: int) -> NDArray[np.uint16]:

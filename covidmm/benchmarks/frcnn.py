@@ -72,9 +72,9 @@ def benchmark(
         half = torch.float16 if device.type == "cuda" else torch.bfloat16
         precision = torch.float32 if name == "float32" else half
         steps = _our_step(ours, images, precision), _reference_step(reference, images.to(device), precision)
-        taken, reference_taken = time_in_turn(*steps, repeats, device.type == "cuda")
+        taken, reference_taken, ratio = time_in_turn(*steps, repeats, device.type == "cuda")
         shown = str(precision).removeprefix("torch.")
-        timings[name] = Timing(shown, taken / reference_taken, taken, reference_taken)
+        timings[name] = Timing(shown, ratio, taken, reference_taken)
     both = "float32" in timings and "mixed" in timings
     return {
         "benchmark": "frcnn",

@@ -99,17 +99,17 @@ def _time(
     repeats: int,
 ) -> FusionTiming:
     if plain is None:
-        seconds, _ = time_in_turn(ours, ours, repeats)
+        seconds = time_in_turn(ours, ours, repeats).seconds
         return FusionTiming(name, seconds, None, None, None)
 
     def reference() -> list[Any]:
         return [plain(*one) for one in lists]
 
     results = ours(), reference()
-    seconds, plain_seconds = time_in_turn(ours, reference, repeats)
+    taken = time_in_turn(ours, reference, repeats)
     # soft_nms of the package returns scores from before the decay
     differing = None if name == "soft_nms" else sum(not _same(*pair) for pair in zip(*results, strict=True))
-    return FusionTiming(name, seconds, plain_seconds, seconds / plain_seconds, differing)
+    return FusionTiming(name, *taken, differing)
 
 
 def _same(found: Detections, plain: tuple[NDArray, NDArray, NDArray]) -> bool:

@@ -5,13 +5,24 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
+
+#: What is timed of a model.
+STAGES = ("inference", "train step")
 
 Step = Callable[[], Any]
 
 
-def time_in_turn(ours: Step, reference: Step, repeats: int, cuda: bool = False) -> tuple[float, float]:
-    """Median seconds of two steps that take turns, so that a busy moment of the machine meets both.
+class Taken(NamedTuple):
+    """Median seconds of two steps, and the median of what the one took of the other in the same turn."""
+
+    seconds: float
+    reference_seconds: float
+    ratio: float
+
+
+def time_in_turn(ours: Step, reference: Step, repeats: int, cuda: bool = False) -> Taken:
+    """Time two steps that take turns, so that a busy moment of the machine meets both.
 
     Args:
         ours: the one.
@@ -30,4 +41,5 @@ def time_in_turn(ours: Step, reference: Step, repeats: int, cuda: bool = False) 
                 torch.cuda.synchronize()
             if turn:
                 times.append(time.perf_counter() - start)
-    return statistics.median(taken[ours]), statistics.median(taken[reference])
+    pairs = list(zip(taken[ours], taken[reference], strict=True))
+    return Taken(*map(statistics.median, zip(*pairs, strict=True)), statistics.median(a / b for a, b in pairs))

@@ -11,6 +11,7 @@ from covidmm.errors import DataError
 
 #: The models, each a module of this package.
 MODELS = ("frcnn", "yolov5", "classifier")
+_STAGES = ("train step",)
 
 
 def benchmark(models: Sequence[str] = MODELS, backbone: str = "resnext101_32x8d", repeats: int = 5) -> dict[str, Any]:
@@ -56,13 +57,13 @@ def _report(name: str, backbone: str, repeats: int) -> dict[str, Any]:
     if name == "frcnn":
         return frcnn.benchmark(backbone, repeats=repeats)
     if name == "yolov5":
-        return yolov5.benchmark("l" if backbone == "resnext101_32x8d" else "n", batches=(4,), repeats=repeats)
-    return classifier.benchmark(backbone, repeats=repeats)
+        size = "l" if backbone == "resnext101_32x8d" else "n"
+        return yolov5.benchmark(size, batches=(4,), repeats=repeats, stages=_STAGES)
+    return classifier.benchmark(backbone, repeats=repeats, stages=_STAGES)
 
 
 def _rows(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """The training steps of one report."""
-    steps = [one for one in report["timings"] if one.get("stage", "train step") == "train step"]
+    steps = report["timings"]
     return [
         {
             "model": report["benchmark"],

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covidmm.benchmarks.machine import machine
-from covidmm.benchmarks.timing import Step, time_in_turn
+from covidmm.benchmarks.timing import STAGES, Step, time_in_turn
 from covidmm.errors import DataError
 
 if TYPE_CHECKING:
@@ -38,7 +38,13 @@ class Timing:
     ratio: float
 
 
-def benchmark(size: str = "l", pixels: int = 512, batches: tuple[int, ...] = (1, 8), repeats: int = 5) -> dict:
+def benchmark(
+    size: str = "l",
+    pixels: int = 512,
+    batches: tuple[int, ...] = (1, 8),
+    repeats: int = 5,
+    stages: tuple[str, ...] = STAGES,
+) -> dict[str, Any]:
     """Time inference and a training step of both, in turn, ``repeats`` times after one to warm up.
 
     Inference is the forward pass in evaluation mode to decoded boxes, before NMS. A training step is forward,
@@ -49,6 +55,7 @@ def benchmark(size: str = "l", pixels: int = 512, batches: tuple[int, ...] = (1,
         pixels: side of the square input.
         batches: batch sizes.
         repeats: timed runs of each.
+        stages: of :data:`~covidmm.benchmarks.timing.STAGES`.
 
     Returns:
         The figures and the machine, ready for JSON; ``timings`` holds :class:`Timing` as dicts.
@@ -63,13 +70,12 @@ def benchmark(size: str = "l", pixels: int = 512, batches: tuple[int, ...] = (1,
     counts = [sum(p.numel() for p in model.parameters()) for model in (ours, reference)]
     if counts[0] != counts[1]:
         raise DataError(f"yolov5{size}: {counts[0]} parameters here, {counts[1]} in the reference: not comparable")
-    timings = []
+    makers, timings = dict(zip(STAGES, (_inference, _train_step), strict=True)), []
     for batch in batches:
         images = torch.rand(batch, 3, pixels, pixels, device=device)
-        for stage, make in (("inference", _inference), ("train step", _train_step)):
-            pair = [make(model, images) for model in (ours, reference)]
-            seconds, reference_seconds = time_in_turn(*pair, repeats, device == "cuda")
-            timings.append(Timing(stage, batch, seconds, reference_seconds, seconds / reference_seconds))
+        for stage in stages:
+            pair = [makers[stage](model, images) for model in (ours, reference)]
+            timings.append(Timing(stage, batch, *time_in_turn(*pair, repeats, device == "cuda")))
     return {
         "benchmark": "yolov5",
         "model": f"yolov5{size}",

@@ -32,6 +32,12 @@ def test_every_stage_and_precision_is_timed_for_both():
     assert len(lines) == 6
 
 
+def test_one_stage_can_be_timed_alone():
+    report = benchmark("resnet18", pixels=32, batch=2, repeats=1, stages=("train step",))
+    assert [one["stage"] for one in report["timings"]] == ["train step"] * 2
+    assert list(report["speedup"]) == ["train step"]
+
+
 def test_both_loops_take_the_same_steps():
     ours = classifier._our_model("resnet18")
     ours.head[2].p = 0.0  # dropout draws differ
