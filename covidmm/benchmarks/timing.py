@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 #: What is timed of a model.
 STAGES = ("inference", "train step")
+#: Seconds. What a step of so many does once for all, it has no need to do before the clock runs. Chosen here.
+LONG = 2.0
 
 Step = Callable[[], Any]
 
@@ -27,19 +29,24 @@ def time_in_turn(ours: Step, reference: Step, repeats: int, cuda: bool = False) 
     Args:
         ours: the one.
         reference: the other.
-        repeats: timed runs of each, after one that warms up.
+        repeats: timed runs of each, after one that warms up; where both take longer than :data:`LONG`, that one counts.
         cuda: wait for the GPU before the clock is read.
     """
+    pairs: list[tuple[float, float]] = []
+    warm = False
+    while len(pairs) < repeats:
+        pair = _seconds(ours, cuda), _seconds(reference, cuda)
+        if warm or min(pair) > LONG:
+            pairs.append(pair)
+        warm = True
+    return Taken(*map(statistics.median, zip(*pairs, strict=True)), statistics.median(a / b for a, b in pairs))
+
+
+def _seconds(step: Step, cuda: bool) -> float:
     import torch
 
-    taken: dict[Step, list[float]] = {ours: [], reference: []}
-    for turn in range(repeats + 1):
-        for step, times in taken.items():
-            start = time.perf_counter()
-            step()
-            if cuda:
-                torch.cuda.synchronize()
-            if turn:
-                times.append(time.perf_counter() - start)
-    pairs = list(zip(taken[ours], taken[reference], strict=True))
-    return Taken(*map(statistics.median, zip(*pairs, strict=True)), statistics.median(a / b for a, b in pairs))
+    start = time.perf_counter()
+    step()
+    if cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start

@@ -3,11 +3,13 @@ import pytest
 from covidmm.benchmarks import timing
 
 
-def test_steps_take_turns_and_the_first_of_each_is_not_counted(monkeypatch):
+@pytest.fixture
+def step(monkeypatch):
+    """A function that makes steps of given seconds, and the list of those that were taken."""
     clock, order = [0.0], []
     monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
 
-    def step(name, seconds):
+    def make(name, seconds):
         seconds = iter(seconds)
 
         def run():
@@ -16,7 +18,19 @@ def test_steps_take_turns_and_the_first_of_each_is_not_counted(monkeypatch):
 
         return run
 
-    found = timing.time_in_turn(step("ours", [100, 1, 2, 9]), step("reference", [100, 4, 40, 5]), repeats=3)
+    return make, order
+
+
+def test_steps_take_turns_and_the_first_of_each_is_not_counted(step):
+    make, order = step
+    found = timing.time_in_turn(make("ours", [1, 1, 2, 9]), make("reference", [100, 4, 40, 5]), repeats=3)
     # in pairs 1 of 4, 2 of 40, 9 of 5
     assert found == (pytest.approx(2), pytest.approx(5), pytest.approx(1 / 4))
     assert order == ["ours", "reference"] * 4
+
+
+def test_a_step_of_many_seconds_needs_no_warming_up(step):
+    make, order = step
+    found = timing.time_in_turn(make("ours", [9, 8, 7]), make("reference", [10, 10, 10]), repeats=3)
+    assert found == (8, 10, pytest.approx(0.8))
+    assert order == ["ours", "reference"] * 3
