@@ -129,7 +129,7 @@ SUBJECTS: dict[str, tuple[str, str, tuple[tuple[str, dict[str, Any]], ...]]] = {
     "scaling": (
         "two processes of one thread each against one: training, prepare and the ensemble of a folder",
         "",
-        (number("--images", 64, "of each folder"), REPEATS),
+        (number("--images", 48, "of each folder"), REPEATS),
     ),
     "startup": (
         "seconds of `--help` and until the first training iteration",

@@ -43,7 +43,7 @@ class Scaling:
     one: float
 
 
-def benchmark(images: int = 64, repeats: int = 5) -> dict[str, Any]:
+def benchmark(images: int = 48, repeats: int = 5) -> dict[str, Any]:
     """Run each tool in one process and in two, of one thread each, and time what happens between its start and its end.
 
     A run of one process is held to one core, one of two to two: what a tool does beside its thread (decoding ahead,
@@ -106,17 +106,7 @@ def _train(prepared: Path, out: Path, count: int) -> float:
     options = ["train_cfg.max_epochs=1", "train_dataloader.num_workers=0", "val_cfg=None"]
     options += ["val_dataloader=None", "val_evaluator=None"]
     options += ["default_hooks.logger.interval=1", "log_processor.window_size=1"]  # each iteration's own seconds
-    command = [
-        *_launched(count),
-        "tools/train.py",
-        CONFIG,
-        "--launcher",
-        "pytorch",
-        "--work-dir",
-        out,
-        "--cfg-options",
-        *options,
-    ]
+    command = [*_launched("tools/train.py", count), CONFIG, "--work-dir", out, "--cfg-options", *options]
     _run(command, count, out, lambda: 0, dict.fromkeys(ROOTS, str(prepared)))
     (log,) = out.rglob("vis_data/scalars.json")
     rows = [json.loads(line) for line in log.read_text().splitlines()]
@@ -130,8 +120,8 @@ def _prepare(raw: Path, out: Path, count: int) -> float:
 
 
 def _infer(images: Path, options: list[str], out: Path, count: int) -> float:
-    command = [*_launched(count), "tools/ensemble.py", ENSEMBLE, "--launcher", "pytorch", "--data", images]
-    command += ["--predictions", out, "--cfg-options", *options]
+    command = [*_launched("tools/ensemble.py", count), ENSEMBLE, "--data", images, "--predictions", out]
+    command += ["--cfg-options", *options]
     return _rate(command, count, out, 16, lambda: 8 * (_lines(out / "train/yolo.part") - 1))
 
 
@@ -181,8 +171,12 @@ def _cores(count: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _launched(count: int) -> list[str]:
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
+def _launched(tool: str, count: int) -> list[str]:
+    """One process as everybody starts it, several by torchrun."""
+    if count == 1:
+        return [sys.executable, tool]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
+    return [*torchrun, tool, "--launcher", "pytorch"]
 
 
 def _lines(file: Path) -> int:
