@@ -24,7 +24,7 @@ class Taken(NamedTuple):
 
 
 def time_in_turn(ours: Step, reference: Step, repeats: int, cuda: bool = False) -> Taken:
-    """Time two steps that take turns, so that a busy moment of the machine meets both.
+    """Time two steps that take turns, each the first in every other one, so that a busy moment meets both.
 
     Args:
         ours: the one.
@@ -32,13 +32,14 @@ def time_in_turn(ours: Step, reference: Step, repeats: int, cuda: bool = False) 
         repeats: timed runs of each, after one that warms up; where both take longer than :data:`LONG`, that one counts.
         cuda: wait for the GPU before the clock is read.
     """
-    pairs: list[tuple[float, float]] = []
-    warm = False
+    steps, pairs = (ours, reference), []
+    turns = 0
     while len(pairs) < repeats:
-        pair = _seconds(ours, cuda), _seconds(reference, cuda)
-        if warm or min(pair) > LONG:
-            pairs.append(pair)
-        warm = True
+        order = (0, 1) if turns % 2 else (1, 0)
+        taken = {place: _seconds(steps[place], cuda) for place in order}
+        if turns or min(taken.values()) > LONG:
+            pairs.append((taken[0], taken[1]))
+        turns += 1
     return Taken(*map(statistics.median, zip(*pairs, strict=True)), statistics.median(a / b for a, b in pairs))
 
 
