@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import mmengine.runner.checkpoint as mmengine_checkpoint
-import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.model.weight_init import update_init_info
@@ -26,6 +25,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from covidmm.errors import CheckpointError
+from covidmm.models.numpy_values import STAND_INS
 
 STORE_VARIABLE = "COVIDMM_CHECKPOINTS"
 DEFAULT_STORE = Path("checkpoints")
@@ -294,18 +294,7 @@ def _harmless_types() -> list[Any]:
     mmengine's own list also admits ``getattr``, which lets a pickle reach into any object; here it reaches
     the statistics of a log buffer and nothing else.
     """
-    multiarray = getattr(np, "_core", None) or np.core
-    dtypes = {type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.uint32, np.bool_)}
-    return [
-        HistoryBuffer,
-        multiarray.multiarray._reconstruct,
-        multiarray.multiarray.scalar,
-        np.ndarray,
-        np.dtype,
-        slice,
-        *dtypes,
-        (_log_statistic, "builtins.getattr"),
-    ]
+    return [HistoryBuffer, slice, *STAND_INS, (_log_statistic, "builtins.getattr")]
 
 
 def _log_statistic(owner: Any, name: str) -> Any:
