@@ -10,29 +10,47 @@ import re
 import struct
 
 from pydicom.uid import (
-    JPEG2000TransferSyntaxes,
+    HTJ2K,
+    JPEG2000,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
+    RLELossless,
 )
 
-#: Transfer syntax -> the decoder, by pydicom's name. One each: where several are asked in turn, as pydicom does, the
-#: weakest of them sees every bad file. GDCM ends its process on a JPEG-LS stream that declares 65,000 x 65,000 pixels.
+_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+_JPEG = frozenset((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes))
+_JPEG_2000 = frozenset((JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K))
+#: Every transfer syntax that is read -> the decoder, by pydicom's name; none where pixels are stored as they are. One
+#: each: where several are asked in turn, as pydicom does, the weakest of them sees every bad file. GDCM ends its
+#: process on a JPEG-LS stream that declares 65,000 x 65,000 pixels.
 DECODERS: dict[str, str] = {
+    **dict.fromkeys(_NATIVE, ""),
+    RLELossless: "pydicom",
     **dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls"),
-    **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
+    **dict.fromkeys(_JPEG_2000, "pylibjpeg"),
     **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit), "pillow"),
     **dict.fromkeys((JPEGLossless, JPEGLosslessSV1), "gdcm"),
 }
-_JPEG = frozenset((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes))
-_JPEG_2000 = frozenset(JPEG2000TransferSyntaxes)
 
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
 #: Start of frame: ISO/IEC 10918-1 table B.1 (without DHT, JPG and DAC, which lie between), and JPEG-LS.
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+
+
+def needs_codec(syntax: str | None) -> bool:
+    """Whether a library other than pydicom, and not in Python, decodes a transfer syntax."""
+    return DECODERS.get(syntax or "", "") not in ("", "pydicom")
 
 
 def require_size(frame: bytes, syntax: str, expected: tuple[int, int, int]) -> None:

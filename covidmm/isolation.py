@@ -24,7 +24,7 @@ import numpy as np
 from typing_extensions import Self
 
 from covidmm import radiograph
-from covidmm.codestreams import DECODERS
+from covidmm.codestreams import needs_codec
 from covidmm.errors import RadiographError
 from covidmm.radiograph import Header, Radiograph
 
@@ -130,14 +130,18 @@ def read(path: str | Path) -> Radiograph:
         RadiographError: as :func:`covidmm.radiograph.read`, or it took too long or too much memory, or ended the child.
     """
     path = Path(path)
-    if hasattr(os, "memfd_create") and _needs_codec(path):
-        return _shared().read(path.read_bytes(), str(path))
-    return radiograph.read(path)
-
-
-def _needs_codec(path: Path) -> bool:
+    if not hasattr(os, "memfd_create") or not _is_compressed(path):
+        return radiograph.read(path)
     try:
-        return radiograph.read_header(path).transfer_syntax in DECODERS
+        content = path.read_bytes()
+    except OSError as error:
+        raise RadiographError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return _shared().read(content, str(path))
+
+
+def _is_compressed(path: Path) -> bool:
+    try:
+        return needs_codec(radiograph.read_header(path).transfer_syntax)
     except RadiographError:  # no decoder gets to see it
         return False
 

@@ -328,15 +328,15 @@ def _stored(dataset: Dataset, header: Header, samples: int) -> NDArray:
     from pydicom.pixels import pixel_array
     from pydicom.uid import UID
 
-    from covidmm.codestreams import DECODERS, decoder_cause, require_size
+    from covidmm.codestreams import DECODERS, decoder_cause, needs_codec, require_size
 
     syntax = UID(header.transfer_syntax or "")
-    if syntax in DECODERS:
+    if syntax not in DECODERS:
+        raise ValueError(f"unsupported transfer syntax {syntax} ({syntax.name})")
+    if needs_codec(syntax):
         frame = get_frame(dataset.PixelData, 0, number_of_frames=header.frames)
         require_size(frame, syntax, (header.height, header.width, samples))
     try:
-        return pixel_array(dataset, index=0, raw=samples == 1, decoding_plugin=DECODERS.get(syntax, ""))
-    except NotImplementedError:
-        raise ValueError(f"unsupported transfer syntax {syntax} ({syntax.name})") from None
+        return pixel_array(dataset, index=0, raw=samples == 1, decoding_plugin=DECODERS[syntax])
     except RuntimeError as error:
         raise ValueError(decoder_cause(error)) from error

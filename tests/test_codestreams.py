@@ -6,9 +6,17 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    JPEG2000MC,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
 
-from covidmm.codestreams import DECODERS, decoder_cause, require_size
+from covidmm.codestreams import DECODERS, decoder_cause, needs_codec, require_size
 from tests.corpus.valid import HEIGHT, WIDTH, stream
 
 
@@ -51,7 +59,17 @@ def test_what_is_no_stream_is_told_at_every_length(syntax):
 def test_syntaxes_without_a_size_in_the_stream_pass():
     for syntax in (RLELossless, ExplicitVRLittleEndian):
         require_size(b"anything", syntax, (1, 2, 3))
+        assert not needs_codec(syntax)
+
+
+def test_what_is_read_is_what_pydicom_has_a_decoder_for():
+    for syntax, decoder in DECODERS.items():
+        available = get_decoder(syntax).available_plugins
+        assert decoder in available if decoder else not available
+        assert needs_codec(syntax) == (decoder not in ("", "pydicom"))
+    for syntax in (None, "", "1.2.3", JPEG2000MC):
         assert syntax not in DECODERS
+        assert not needs_codec(syntax)
 
 
 def test_a_decoder_s_cause_has_no_addresses_and_no_second_line():

@@ -50,7 +50,7 @@ def benchmark(
         backbone: one of :data:`EXPERIMENTS`.
         pixels: side of the square images.
         batch: images per step.
-        repeats: timed runs of each, after one to warm up.
+        repeats: timed runs of each, see :func:`~covidmm.benchmarks.timing.time_in_turn`.
         stages: of :data:`~covidmm.benchmarks.timing.STAGES`.
 
     Returns:

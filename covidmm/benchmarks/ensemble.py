@@ -49,7 +49,7 @@ def benchmark(
         precision: what covidmm's way computes in: ``float32``, ``bfloat16``, ``float16``, ``auto``.
         augmented: test-time augmentation for members whose config has one.
         images: phantoms, of the size of prepared images, all of them in each call.
-        repeats: timed calls of each, after one to warm up.
+        repeats: timed calls of each, see :func:`~covidmm.benchmarks.timing.time_in_turn`.
 
     Returns:
         Seconds per image of both, their ratio (below 1: covidmm is faster), the agreement of the fused boxes or None,

@@ -23,7 +23,7 @@ def benchmark(images: int = 1267, boxes: int = 100, repeats: int = 5) -> dict[st
     Args:
         images: how many, each with up to four true boxes.
         boxes: predictions of each.
-        repeats: timed runs of each way, in turn, after one to warm up.
+        repeats: timed runs of each way, see :func:`~covidmm.benchmarks.timing.time_in_turn`.
 
     Returns:
         Both seconds, their ratio (below 1: covidmm is faster), the greatest difference of a precision, whether it is

@@ -21,7 +21,7 @@ def benchmark(models: Sequence[str] = MODELS, backbone: str = "resnext101_32x8d"
         models: of :data:`MODELS`.
         backbone: of Faster R-CNN and the classifier: ``resnext101_32x8d``, with YOLOv5-l, or the quick ``resnet18``,
             with YOLOv5-n.
-        repeats: timed steps of each, after one to warm up.
+        repeats: timed steps of each, see :func:`~covidmm.benchmarks.timing.time_in_turn`.
 
     Returns:
         ``timings``: per model and precision the ratio (below 1: covidmm is faster), both seconds and how many times

@@ -45,7 +45,7 @@ def benchmark(
     repeats: int = 5,
     stages: tuple[str, ...] = STAGES,
 ) -> dict[str, Any]:
-    """Time inference and a training step of both, in turn, ``repeats`` times after one to warm up.
+    """Time inference and a training step of both, in turn.
 
     Inference is the forward pass in evaluation mode to decoded boxes, before NMS. A training step is forward,
     loss, backward and an SGD step. On CUDA both run under float16 autocast, on a CPU in float32.
@@ -54,7 +54,7 @@ def benchmark(
         size: n, s, m, l or x.
         pixels: side of the square input.
         batches: batch sizes.
-        repeats: timed runs of each.
+        repeats: timed runs of each, see :func:`~covidmm.benchmarks.timing.time_in_turn`.
         stages: of :data:`~covidmm.benchmarks.timing.STAGES`.
 
     Returns:

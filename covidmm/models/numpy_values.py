@@ -34,7 +34,7 @@ class Kind:
 
 
 class Array(np.ndarray):
-    """Stands for ``numpy.ndarray``: empty until it gets a state."""
+    """Stands for ``numpy.ndarray`` and the function that reconstructs one: empty until it gets a state."""
 
     def __new__(cls, *_: Any) -> Self:
         """Make an empty one, whatever a pickle asks for."""
@@ -50,11 +50,6 @@ class Array(np.ndarray):
         super().__setstate__((1, shape, kind.dtype, bool(in_columns), data))
 
 
-def empty(*_: Any) -> Array:
-    """Stands for ``numpy.core.multiarray._reconstruct``."""
-    return Array()
-
-
 def scalar(kind: Any, data: Any) -> np.generic:
     """Stands for ``numpy.core.multiarray.scalar``."""
     if not isinstance(kind, Kind) or type(data) is not bytes or len(data) != kind.dtype.itemsize:
@@ -66,6 +61,6 @@ def scalar(kind: Any, data: Any) -> np.generic:
 STAND_INS = [
     (Kind, "numpy.dtype"),
     (Array, "numpy.ndarray"),
-    *((empty, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *((Array, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
     *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
 ]
