@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "covidmm"
 # docs/architecture.md: a room may import what stands before it, and its own kind
 ORDER = [
-    {"processes", "stopping"},
+    {"processes", "stopping", "heap"},
     {"errors", "atomic", "ops", "deferred", "spreadsheet", "__init__"},
     {"grey", "codestreams", "files", "provenance"},
     {"radiograph"},

@@ -16,8 +16,8 @@ from covidmm.benchmarks.machine import machine
 from covidmm.benchmarks.timing import time_in_turn
 from covidmm.datasets.conversion import Job, convert
 from covidmm.datasets.options import Options
-from covidmm.datasets.workers import keep_freed_memory
 from covidmm.grey import grey_of_stored
+from covidmm.heap import RADIOGRAPHS, keep_freed_memory
 from covidmm.radiograph import read, resize_longer
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def compare(height: int, width: int, repeats: int) -> list[Comparison]:
     stored = chest_like(height, width)
     found = []
     cv2.setNumThreads(0)  # as in the workers of prepare
-    keep_freed_memory()  # likewise; both ways gain
+    keep_freed_memory(RADIOGRAPHS)  # likewise; both ways gain
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.dcm"
         for case, attributes in DICOM_CASES.items():

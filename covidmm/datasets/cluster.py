@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import covidmm
 from covidmm.errors import ClusterError, ConfigError
+from covidmm.heap import RADIOGRAPHS, keep_freed_memory
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -157,8 +158,6 @@ def _function(call: bytes) -> Callable[[Any], Any]:
     import cv2
     from distributed import get_worker
 
-    from covidmm.datasets.workers import keep_freed_memory
-
     (version, folders, variables), function = pickle.loads(call)
     worker = get_worker()
     if version != covidmm.__version__:
@@ -174,7 +173,7 @@ def _function(call: bytes) -> Callable[[Any], Any]:
     os.chdir(folders[0])  # so that relative paths mean the same
     os.environ.update(variables)
     cv2.setNumThreads(0)
-    keep_freed_memory()
+    keep_freed_memory(RADIOGRAPHS)
     return function
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -18,6 +17,8 @@ from typing import Protocol, TypeVar
 
 import cv2
 
+from covidmm.heap import RADIOGRAPHS, keep_freed_memory
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -31,9 +32,6 @@ class Mapper(Protocol):
 
 # Jobs handed out per worker: enough to keep it busy, few enough to retry one by one when a process dies.
 _AHEAD = 2
-# Options of glibc's mallopt and their values, bytes: blocks below the first (its greatest) come from the heap, of which
-# so much as the second stays with the process when it is free. Chosen here for radiographs of up to 16 megapixels.
-_HEAP = {-3: 32 * 2**20, -1: 128 * 2**20}
 _CRASHED = "decoder crashed: its process died (or ran out of memory)"
 
 
@@ -159,22 +157,11 @@ def _elsewhere() -> Iterator[None]:
         os.close(here)
 
 
-def keep_freed_memory() -> None:
-    """Have this process keep the memory of one radiograph for the next one, where the C library is glibc.
-
-    Otherwise its tens of megabytes go back to the system and come again page by page, a fifth of the time of a file.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        for option, value in _HEAP.items():
-            mallopt(option, value)
-
-
 def _start() -> None:
     """Make a worker leave ctrl-C to its parent, use one thread, and end when its parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
-    keep_freed_memory()
+    keep_freed_memory(RADIOGRAPHS)
     parent = multiprocessing.parent_process()
     if parent is not None:
 

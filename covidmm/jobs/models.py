@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from covidmm.deferred import imports_that_stay
 from covidmm.errors import CheckpointError, ClusterError
+from covidmm.heap import EVERYTHING, keep_freed_memory
 from covidmm.processes import is_first
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def train(
             if not resume and is_first():
                 _set_aside(folder)
             wait_for_all()
+            keep_freed_memory(EVERYTHING)
             _runner(cfg, trains=True).train()
     except (KeyboardInterrupt, ClusterError) as stop:
         cause = f"{stop}; " if isinstance(stop, ClusterError) else ""

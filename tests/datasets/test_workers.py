@@ -1,9 +1,6 @@
 """``eval`` is the job function: the processes can import it, and each job says what shall happen."""
 
 import os
-import platform
-import subprocess
-import sys
 import time
 
 import pytest
@@ -67,32 +64,3 @@ def test_stopping_early_leaves_no_process():
             return
         time.sleep(0.05)
     pytest.fail(f"worker {pid} still runs")
-
-
-# blocks that are freed and asked for again cost no page faults where the process has kept them
-FAULTS = """
-import ctypes, resource, sys
-from covidmm.datasets.workers import keep_freed_memory
-if sys.argv[1] == "keep":
-    keep_freed_memory()
-libc = ctypes.CDLL(None)
-libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
-for turn in range(5):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    blocks = [libc.malloc(20 * 2**20) for _ in range(3)]
-    for block in blocks:
-        ctypes.memset(block, 1, 20 * 2**20)
-    for block in blocks:
-        libc.free(block)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
-def test_freed_memory_is_kept_for_the_next_radiograph():
-    kept, handed_back = (
-        int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
-        for how in ("keep", "not")
-    )
-    assert kept < 100
-    assert handed_back > kept

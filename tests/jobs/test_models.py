@@ -1,8 +1,12 @@
 """The parts of the jobs that need no training; whole runs are in tests/e2e/test_train.py."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from covidmm.errors import CheckpointError, ConfigError
+from covidmm.heap import EVERYTHING
+from covidmm.jobs import models
 from covidmm.jobs.models import _load, _set_aside, evaluate, train
 
 
@@ -39,3 +43,12 @@ def test_faults_are_raised_before_anything_is_built(tmp_path):
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         evaluate("configs/small/frcnn_r18_siim.py", tmp_path / "none.pth", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_training_keeps_the_memory_of_its_steps(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(models, "keep_freed_memory", done.append)
+    runner = SimpleNamespace(train=lambda: done.append("trained"))
+    monkeypatch.setattr(models, "_runner", lambda cfg, trains: runner)
+    assert train("configs/small/frcnn_r18_siim.py", tmp_path) == tmp_path
+    assert done == [EVERYTHING, "trained"]
