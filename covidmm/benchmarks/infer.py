@@ -85,6 +85,7 @@ def _calls(config: str, images: Sequence[Any]) -> Iterator[tuple[tuple[str, str]
 
     from covidmm.engine.config import load_config
     from covidmm.ensembles.config import PRECISIONS, Backend, Member
+    from covidmm.inference.backends import exact_precisions
     from covidmm.inference.detector import Detector
     from covidmm.inference.export import to_onnx
 
@@ -93,11 +94,14 @@ def _calls(config: str, images: Sequence[Any]) -> Iterator[tuple[tuple[str, str]
         init_default_scope("mmdet")
         torch.manual_seed(0)
         torch.save({"state_dict": MODELS.build(load_config(config).model).state_dict()}, checkpoint)
-        engines = [name for name in PRECISIONS if find_spec(name)]
-        if engines != ["torch"]:
-            exported.write_bytes(to_onnx(config, str(checkpoint))[0])
-        for engine in engines:
-            for precision in PRECISIONS[engine]:
+        precisions = {"torch": PRECISIONS["torch"]}
+        engines = [name for name in PRECISIONS if name != "torch" and find_spec(name)]
+        if engines:
+            content, metadata = to_onnx(config, str(checkpoint))
+            exported.write_bytes(content)
+            precisions |= {engine: exact_precisions(engine, metadata) for engine in engines}
+        for engine, known in precisions.items():
+            for precision in known:
                 if precision == "auto" or (precision == "float16" and not torch.cuda.is_available()):
                     continue
                 backend = Backend(engine, None if engine == "torch" else str(exported), precision)

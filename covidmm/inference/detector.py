@@ -187,7 +187,7 @@ def _exported(cfg: Config, member: Member, name: str, backend: Backend, content:
     from mmdet.registry import MODELS
     from mmengine.registry import init_default_scope
 
-    from covidmm.inference.backends import ExportedDetector, open_session, read_metadata
+    from covidmm.inference.backends import ExportedDetector, exact_precisions, open_session, read_metadata
 
     if _augmented(cfg, member):
         raise ConfigError(f"member '{name}': test-time augmentation needs the backend 'torch'")
@@ -198,6 +198,11 @@ def _exported(cfg: Config, member: Member, name: str, backend: Backend, content:
         if metadata.get(key) != made[key]:
             what = key.removesuffix("_sha256")
             raise CheckpointError(f"{backend.file}: was exported from another {what} than member '{name}' has")
+    if backend.precision not in exact_precisions(backend.type, metadata):
+        raise ConfigError(
+            f"member '{name}': {backend.type} in {backend.precision} moves the boxes of a two-stage detector too far; "
+            f"take precision 'float32', or the backend 'torch', which keeps the heads in float32"
+        )
     init_default_scope(cfg.get("default_scope", "mmdet"))
     return ExportedDetector(MODELS.build(cfg.model), metadata, open_session(backend.type, source, backend.precision))
 

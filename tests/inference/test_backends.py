@@ -90,6 +90,17 @@ def test_a_file_of_another_checkpoint_is_refused(exported, random_ensemble, tmp_
         Detector(other, "x")
 
 
+def test_openvino_in_bfloat16_is_for_single_stage_detectors(exported):
+    member, path = exported
+    there = replace(member, backend=Backend("openvino", str(path), "bfloat16"))
+    if path.stem == "yolo":
+        pytest.importorskip("openvino", reason="openvino is not installed")
+        Detector(there, "x")
+    else:
+        with pytest.raises(ConfigError, match="'x': openvino in bfloat16 moves the boxes of a two-stage detector"):
+            Detector(there, "x")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
