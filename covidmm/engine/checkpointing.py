@@ -137,13 +137,18 @@ class CheckedRunner(Runner):
             return super().load_checkpoint(filename, *args, **kwargs)
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Go on with a training; see MMEngine.
+        """Go on with a training, or say that none of its epochs is left; see MMEngine.
 
         Raises:
             CheckpointError: the checkpoint is of something else.
         """
         with _naming(filename, "resumed"):
             super().resume(filename, *args, **kwargs)
+        if self.epoch >= self.max_epochs:
+            self.logger.warning(
+                f"{filename}: nothing is left to train, epoch {self.epoch} of {self.max_epochs} is finished; "
+                "a higher train_cfg.max_epochs goes on"
+            )
 
 
 @contextmanager

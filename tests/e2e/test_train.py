@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,15 @@ def test_a_killed_run_resumes_to_the_same_weights_and_metrics(phantoms, undistur
     whole, resumed = (torch.load(d / "epoch_2.pth", weights_only=True) for d in (undisturbed[0], tmp_path))
     assert all(torch.equal(whole["state_dict"][name], value) for name, value in resumed["state_dict"].items())
     assert whole["meta"]["val_metrics"] == resumed["meta"]["val_metrics"]
+
+
+def test_a_finished_training_says_that_nothing_is_left(phantoms, undisturbed, tmp_path):
+    done = shutil.copytree(undisturbed[0], tmp_path / "run")
+    kept = {path: path.read_bytes() for path in done.glob("*.pth")}
+    output = finish(tool("train.py", CONFIG, "--work-dir", done, "--resume", "--cfg-options", *SMALL, root=phantoms))
+    assert re.search(r"epoch_2\.pth: nothing is left to train, epoch 2 of 2 is finished", output)
+    assert "Epoch(train)" not in output
+    assert {path: path.read_bytes() for path in done.glob("*.pth")} == kept
 
 
 def test_yolov5_is_trained_and_tested_with_augmentation(phantoms, tmp_path):
@@ -195,8 +205,6 @@ def test_a_missing_data_set_says_which_command_makes_it(tmp_path):
 
 
 def test_a_missing_image_is_named_before_training(phantoms, tmp_path):
-    import shutil
-
     copy = tmp_path / "prepared"
     shutil.copytree(phantoms, copy)
     train = json.loads((copy / "annotations/train.json").read_text())
