@@ -119,7 +119,7 @@ class _Data:
         self.targets = torch.randint(2, (batch, classes), generator=generator).float()
         self.samples = [BaseDataElement() for _ in range(batch)]
         for sample, target in zip(self.samples, self.targets, strict=True):
-            sample.target = target
+            sample.target = target.numpy()
 
     def batch(self) -> dict[str, Any]:
         """As MMEngine's collate function gives it."""

@@ -42,6 +42,9 @@ SMALL, REPORT = 512, 1024
 #: Images of a training step at most, but for the configs in ``small/``, which keep their own: those of the report would
 #: not fit into memory, and consume no faster per image on a CPU.
 REPORT_BATCH = 2
+#: Seconds that a training is watched for how long it waits, and iterations that it makes at most in them. Chosen here:
+#: a wait is a few milliseconds, and one of them more or less must not decide.
+WATCHED, ITERATIONS = 5.0, 1000
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def benchmark(configs: Sequence[str] = CONFIGS, images: int = 20, repeats: int =
     Args:
         configs: of detectors or classifiers.
         images: loaded one after the other in each timed run.
-        repeats: timed runs, of which the median, after one to warm up; of a step alone half as many.
+        repeats: timed runs, of which the median, after one to warm up; of a step alone half as many; and the least
+            iterations of both at once.
 
     Returns:
         The figures and the machine, ready for JSON; ``feeds`` holds :class:`Feed` as dicts.
@@ -135,23 +139,27 @@ def _seconds(cfg: Config, batch_size: int, images: int, repeats: int) -> tuple[f
     batch = collate([dataset[index % len(dataset)] for index in range(batch_size)])
     # a preprocessor may change what it is given
     step = _median(lambda: model.train_step(copy.deepcopy(batch), optimizer), max(1, repeats // 2)) / batch_size
-    drawn = RandomSampler(dataset, replacement=True, num_samples=batch_size * (repeats + 1))
+    drawn = RandomSampler(dataset, replacement=True, num_samples=batch_size * ITERATIONS)
     loader = DataLoader(dataset, batch_size, sampler=drawn, num_workers=1, collate_fn=collate)
     return loading, step, _waiting(loader, lambda data: model.train_step(data, optimizer), repeats)
 
 
 def _waiting(loader: Iterable[Any], step: Callable[[Any], Any], repeats: int) -> float:
-    """The share of some iterations that passes before their data are there; the first one is not counted."""
+    """The share of some iterations, as many as take :data:`WATCHED` seconds and no fewer than ``repeats``, that passes
+    before their data are there; the first one is not counted.
+    """
     batches = iter(loader)
     step(next(batches))
     waited = total = 0.0
-    for _ in range(repeats):
+    watched = 0
+    while watched < repeats or (total < WATCHED and watched < ITERATIONS - 1):
         start = time.perf_counter()
         data = next(batches)
         arrived = time.perf_counter()
         step(data)
         waited += arrived - start
         total += time.perf_counter() - start
+        watched += 1
     return waited / total
 
 

@@ -63,7 +63,7 @@ class LabelMetric(BaseMetric):
                     "image_id": sample["image_id"],
                     "study_id": sample["study_id"],
                     "logits": sample["logits"].cpu().double().tolist(),
-                    "target": sample["target"].cpu().tolist(),
+                    "target": sample["target"].tolist(),
                 }
             )
 

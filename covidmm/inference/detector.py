@@ -201,7 +201,7 @@ def _exported(cfg: Config, member: Member, name: str, backend: Backend, content:
     if backend.precision not in exact_precisions(backend.type, metadata):
         raise ConfigError(
             f"member '{name}': {backend.type} in {backend.precision} moves the boxes of a two-stage detector too far; "
-            f"take precision 'float32', or the backend 'torch', which keeps the heads in float32"
+            "take precision 'float32', or the backend 'torch', which keeps the heads in float32"
         )
     init_default_scope(cfg.get("default_scope", "mmdet"))
     return ExportedDetector(MODELS.build(cfg.model), metadata, open_session(backend.type, source, backend.precision))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmengine.model import BaseModel
@@ -66,7 +67,7 @@ class RadiographClassifier(BaseModel):
 
         Args:
             inputs: normalised images.
-            data_samples: per image ``target``: (classes,) of 0 and 1.
+            data_samples: per image ``target``: float32 array (classes,) of 0 and 1.
             mode: ``tensor``, ``loss`` or ``predict``.
         """
         images = inputs.contiguous(memory_format=torch.channels_last)
@@ -74,7 +75,7 @@ class RadiographClassifier(BaseModel):
         if mode == "tensor":
             return logits
         if mode == "loss":
-            target = torch.stack([sample.target for sample in data_samples]).to(logits.device)
+            target = torch.from_numpy(np.stack([sample.target for sample in data_samples])).to(logits.device)
             return {"loss": self.loss(logits.float(), target if self.multi_label else target.argmax(1))}
         for sample, logit, score in zip(data_samples, logits.float(), self.scores(logits), strict=True):
             sample.logits, sample.scores = logit, score

@@ -133,6 +133,7 @@ def test_a_label_vector_is_packed_with_its_image():
     assert packed["inputs"].shape == (3, 2, 4)
     assert packed["inputs"][1, 0, 2] == results["img"][0, 2, 1]
     assert packed["data_samples"].target.tolist() == [0, 1, 0]
+    assert packed["data_samples"].target.dtype == np.float32
     assert packed["data_samples"].study_id == "s"
     assert "img_id" not in packed["data_samples"]
 

@@ -99,7 +99,7 @@ def sample(boxes=None, labels=None):
     if boxes is not None:
         made.gt_instances = InstanceData(bboxes=torch.zeros(boxes, 4))
     else:
-        made.target = torch.tensor(labels)
+        made.target = np.float32(labels)
     return made
 
 

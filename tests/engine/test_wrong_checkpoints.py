@@ -75,7 +75,9 @@ def test_a_model_that_predicts_must_be_filled_whole(wrong, kind, tmp_path):
 def test_training_starts_from_other_classes_with_a_new_last_layer_and_says_so(wrong, tmp_path):
     content, _ = wrong["of 15 findings"]
     path = save(tmp_path / "a.pth", content)
-    run = train(CONFIG, tmp_path / "run", options=[*QUICK, f"load_from={path}"])
+    # a name of its own: MMEngine takes runs of one config that begin in the same second for one, with one log
+    options = [*QUICK, f"load_from={path}", "experiment_name=other_classes"]
+    run = train(CONFIG, tmp_path / "run", options=options)
     log = next(run.glob("*/*.log")).read_text()
     assert f"checkpoint {path}: 100.0% of " in log
     assert "2 of another shape (head.3.weight, head.3.bias)" in log

@@ -15,7 +15,7 @@ CLASSES = ("negative", "typical", "indeterminate", "atypical")
 
 
 def sample(image, study, logits, label):
-    target = torch.zeros(4)
+    target = np.zeros(4, np.float32)
     target[label] = 1
     return {"image_id": image, "study_id": study, "logits": torch.tensor(logits), "target": target}
 
@@ -71,7 +71,7 @@ def test_multi_label_scores_are_sigmoids(tmp_path):
         "image_id": "a",
         "study_id": "b",
         "logits": torch.tensor([0.0, 4, -4, 0]),
-        "target": torch.tensor([1.0, 1, 0, 0]),
+        "target": np.float32([1, 1, 0, 0]),
     }
     found = measure([one], multi_label=True, prefix="findings", outfile=str(tmp_path / "out.json"))
     assert "findings/temperature" not in found

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -35,7 +36,7 @@ def samples(*targets):
     found = []
     for target in targets:
         found.append(BaseDataElement())
-        found[-1].target = torch.tensor(target, dtype=torch.float32)
+        found[-1].target = np.float32(target)
     return found
 
 
