@@ -58,8 +58,9 @@ def exact_precisions(engine: str, metadata: Mapping[str, Any]) -> tuple[str, ...
 
     OpenVINO computes all of a graph in bfloat16, whose 8 bits of mantissa move a proposal at 192 pixels by half of one.
     """
-    known = PRECISIONS[engine]
-    return known[:1] if engine == "openvino" and metadata["kind"] == "two-stage" else known
+    if engine == "openvino" and metadata["kind"] == "two-stage":
+        return ("float32",)
+    return PRECISIONS[engine]
 
 
 def open_session(engine: str, content: str | Path | bytes, precision: str = "float32") -> Session:
