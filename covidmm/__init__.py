@@ -3,11 +3,11 @@
 Research software, not a medical device.
 """
 
-from covidmm import deferred, ops
+from covidmm.utils import lazy_imports, mmcv_ops
 
 __version__ = "0.1.0"
 
 # Before anything imports mmcv: makes MMDetection importable where mmcv has no compiled module.
-ops.install()
+mmcv_ops.install()
 # Likewise: leaves out what MMDetection imports for parts that are not used.
-deferred.install()
+lazy_imports.install()

@@ -14,8 +14,8 @@ import covidmm.engine.mixed_precision
 import covidmm.engine.param_groups
 import covidmm.engine.preflight
 import covidmm.engine.schedules
+import covidmm.evaluation.detection_metric
 import covidmm.evaluation.label_metric
-import covidmm.evaluation.metric
 import covidmm.models.batch_augments
 import covidmm.models.checkpoints
 import covidmm.models.classifier

@@ -169,9 +169,9 @@ def random_ensemble(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace
 
     ``members`` by name, ``config`` (a file that inherits the shipped ensemble), ``raw`` and ``prepared`` folders.
     """
-    from covidmm.datasets.options import Options
-    from covidmm.datasets.preparation import prepare
-    from covidmm.ensembles.config import load_ensemble
+    from covidmm.ensembles.ensemble_config import load_ensemble
+    from covidmm.prepare.options import Options
+    from covidmm.prepare.pipeline import prepare
     from tests.models_at_random import write_ensemble
 
     folder = tmp_path_factory.mktemp("random_ensemble")

@@ -118,7 +118,7 @@ def _client() -> Iterator[TestClient]:
     from fastapi.testclient import TestClient
 
     from covidmm.inference import Predictor
-    from covidmm.isolation import IsolatedReader
+    from covidmm.radiograph.sandbox import IsolatedReader
     from covidmm.web.app import create_app
     from covidmm.web.service import Service
     from tests.models_at_random import write_ensemble

@@ -53,7 +53,7 @@ def _store(folder: Path) -> Path:
 
 
 def _train(name: str, run: Path, prepared: Path, folder: Path, *more: str) -> None:
-    from covidmm.benchmarks.phantoms import ROOTS
+    from benchmarks.phantoms import ROOTS
 
     options = [f"train_cfg.max_epochs={EPOCHS}", *CONFIGS[name]]
     command = [sys.executable, "tools/train.py", f"configs/small/{name}.py", "--work-dir", str(run), *more]
@@ -81,7 +81,7 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def run() -> tuple[int, list[str]]:
     """Reproduce every config; how many trainings were compared, and those that differed."""
-    from covidmm.benchmarks.phantoms import prepare_phantoms
+    from benchmarks.phantoms import prepare_phantoms
 
     differing, compared = [], 0
     with tempfile.TemporaryDirectory() as name:

@@ -7,11 +7,11 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 
-from covidmm.datasets.nih_labels import FINDINGS
 from covidmm.engine.config import load_config
 from covidmm.engine.preflight import check_classes
 from covidmm.errors import ConfigError
 from covidmm.findings import STUDY_CLASSES
+from covidmm.prepare.layouts.nih import FINDINGS
 
 # an ensemble is no experiment of the runner; tests/ensembles/test_config.py loads those
 CONFIGS = sorted(

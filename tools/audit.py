@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from covidmm.errors import run_tool
+from covidmm.utils.command_line import run_tool
 
 EPILOG = """\
 Exit code: 0 where nothing or only warnings were found, 2 after a FAULT, 1 where the audit could not be made.
@@ -28,9 +28,9 @@ def main() -> int:
     if args.workers < 1:
         parser.error("--workers: expected an integer >= 1")
 
-    from covidmm.audit.outcome import Level, worst
-    from covidmm.audit.output import summary_text
-    from covidmm.audit.run import audit
+    from covidmm.audit.audit_files import summary_text
+    from covidmm.audit.checks import Level, worst
+    from covidmm.audit.full_audit import audit
 
     progress = False if args.quiet else None
     checks = audit(

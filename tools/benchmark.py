@@ -11,7 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from covidmm.errors import DataError, run_tool
+from covidmm.errors import DataError
+from covidmm.utils.command_line import run_tool
 
 
 def positive(text: str) -> int:
@@ -37,7 +38,7 @@ CONFIG = ("--config", {"help": "config of the ensemble (default: the report's)"}
 CONFIGS = ("--configs", {"nargs": "+", "metavar": "CONFIG", "help": "default: see docs/performance.md"})
 OPTIONS = ("--options", {"nargs": "+", "metavar": "KEY=VALUE", "help": "overrides of the config"})
 
-#: By subject, which is a module of covidmm.benchmarks: what is measured, what it checks, and its options.
+#: By subject, which is a module of benchmarks: what is measured, what it checks, and its options.
 SUBJECTS: dict[str, tuple[str, str, tuple[tuple[str, dict[str, Any]], ...]]] = {
     "dicom": (
         "reading and preparing an uncompressed 12-bit DICOM, against pydicom on every pixel and Pillow",
@@ -163,7 +164,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     arguments = vars(parser().parse_args())
     if arguments["subject"] == "page":
-        from covidmm.benchmarks.page import update_page
+        from benchmarks.page import update_page
 
         print(f"{arguments['page']}: {', '.join(update_page(arguments['page'], arguments['folder']))}")
         return 0
@@ -171,7 +172,7 @@ def main() -> int:
     out = Path(wanted) if wanted not in (None, "-") else None
     if out is not None and (out.is_dir() or not out.parent.is_dir()):  # said before measuring, not after
         raise DataError(f"--json {out}: not a file in a folder that exists")
-    module = import_module(f"covidmm.benchmarks.{subject}")
+    module = import_module(f"benchmarks.{subject}")
     with redirect_stdout(sys.stderr):  # what models and data sets say of themselves
         report = module.benchmark(**{name: value for name, value in arguments.items() if value is not None})
     if wanted == "-":
@@ -180,7 +181,7 @@ def main() -> int:
         print(module.format_report(report))
         print(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
     if out is not None:
-        from covidmm.atomic import json_bytes, write_bytes
+        from covidmm.utils.fileio import json_bytes, write_bytes
 
         write_bytes(out, json_bytes(report, indent=2))
     return 0 if report.get("accepted", True) else 1

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from covidmm.errors import run_tool
+from covidmm.utils.command_line import run_tool
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     arguments = parser().parse_args()
-    from covidmm.models import conversion
+    from covidmm.models import checkpoint_conversion as conversion
 
     if arguments.kind == "yolov5":
         lines = conversion.convert_yolov5(arguments.source, arguments.out, arguments.num_classes)

@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from covidmm.errors import CovidmmError, run_tool
+from covidmm.errors import CovidmmError
+from covidmm.utils.command_line import run_tool
 
 TOOLS = Path(__file__).resolve().parent
 DATA = Path("data/demo")
@@ -47,10 +48,10 @@ def main() -> None:
     options = ("--predictions", out / "ensemble", "--out", out / "submission.csv", "--metrics", out / "metrics.json")
     pictured = ("--show-dir", pictures / "ensemble")
     seconds["ensemble"] = call("ensemble.py", ENSEMBLE, "--data", prepared, "--score", *options, *pictured)
-    from covidmm.evaluation.results import write_metrics
+    from covidmm.evaluation.metrics_file import write_metrics
 
     write_metrics(out / "metrics.json", seconds=seconds)
-    from covidmm.reports.page import report
+    from covidmm.reports.report_page import report
 
     page = report([out], [prepared], out)
     print(f"\nThe demo took {time.monotonic() - started:.0f} s. Look at {page}, at {pictures}/ensemble/grid.png,")

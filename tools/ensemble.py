@@ -6,7 +6,7 @@ import _bootstrap  # noqa: F401
 import argparse
 import sys
 
-from covidmm.errors import run_tool
+from covidmm.utils.command_line import run_tool
 
 
 def main() -> None:

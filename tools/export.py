@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from covidmm.errors import run_tool
+from covidmm.utils.command_line import run_tool
 
 
 def parser() -> argparse.ArgumentParser:

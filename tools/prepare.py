@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from covidmm.errors import run_tool
+from covidmm.utils.command_line import run_tool
 
 EPILOG = """\
 A run that was killed goes on where it stopped when the same command is given again. Files and rows that
@@ -66,13 +66,13 @@ def main() -> int:
         return 0
     out = arguments.pop("out")
     if layout == "phantom":
-        from covidmm.datasets.phantom import write_phantoms
+        from covidmm.phantom import write_phantoms
 
         print(write_phantoms(out, **arguments))
         return 0
 
-    from covidmm.datasets.options import Options
-    from covidmm.datasets.preparation import prepare
+    from covidmm.prepare.options import Options
+    from covidmm.prepare.pipeline import prepare
 
     raw, quiet, allowed = (arguments.pop(name) for name in ("raw", "quiet", "allow_skipped"))
     if arguments["workers"] is None:

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from covidmm.errors import run_tool
+from covidmm.utils.command_line import run_tool
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
         for path in write_card(args.card, args.folders, args.data, args.out):
             print(f"card: {path}")
         return
-    from covidmm.reports.page import report
+    from covidmm.reports.report_page import report
 
     print(f"report: {report(args.folders, args.data, args.out)}")
 

@@ -8,7 +8,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from covidmm.errors import ConfigError, run_tool
+from covidmm.errors import ConfigError
+from covidmm.utils.command_line import run_tool
 
 
 def port(text: str) -> int:

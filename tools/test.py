@@ -6,7 +6,7 @@ import _bootstrap  # noqa: F401
 import argparse
 import sys
 
-from covidmm.errors import run_tool
+from covidmm.utils.command_line import run_tool
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
 
-    from covidmm.jobs.models import evaluate
+    from covidmm.jobs.train_test import evaluate
 
     evaluate(
         args.config,

@@ -6,8 +6,8 @@ import _bootstrap  # noqa: F401
 import argparse
 import sys
 
-from covidmm.errors import run_tool
-from covidmm.processes import is_first
+from covidmm.utils.command_line import run_tool
+from covidmm.utils.distributed import is_first
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
 
-    from covidmm.jobs.models import train
+    from covidmm.jobs.train_test import train
 
     folder = train(args.config, args.work_dir, args.resume, args.amp, args.cfg_options, args.launcher)
     if is_first():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.audit.outcome import Level
+from covidmm.audit.checks import Level
 
 # All chosen here. With 1,999 permutations the least p is 0.0005; a p of at most 0.001 lets about one clean
 # data set in a hundred have a false alarm somewhere among its checks.

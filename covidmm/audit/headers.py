@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.audit.association import associate
-from covidmm.audit.folder import Entry, owners
-from covidmm.audit.outcome import Check, Level, Table
+from covidmm.audit.audited_images import Entry, owners
+from covidmm.audit.checks import Check, Level, Table
 
 #: Header values that a COCO entry may have; size is that of the original file.
 CATEGORIES = ("photometric", "view", "sex", "modality", "manufacturer", "body_part", "bits_stored")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from covidmm.audit.folder import Entry, unnamed_patients
-from covidmm.audit.outcome import Check, Level, Table
+from covidmm.audit.audited_images import Entry, unnamed_patients
+from covidmm.audit.checks import Check, Level, Table
 
 _WHAT = ("patient", "study", "image", "file")
 

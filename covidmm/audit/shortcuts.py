@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.audit.appearance import Look
 from covidmm.audit.association import MAX_P, Association, associate
-from covidmm.audit.folder import Entry, owners
-from covidmm.audit.look import Look
-from covidmm.audit.outcome import Check, Level, Table
+from covidmm.audit.audited_images import Entry, owners
+from covidmm.audit.checks import Check, Level, Table
 
 #: Cells of the blurred image per side.
 CELLS = 8

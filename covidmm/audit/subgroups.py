@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.atomic import json_value
-from covidmm.audit.folder import Entry
-from covidmm.audit.outcome import Check, Level, Table
+from covidmm.audit.audited_images import Entry
+from covidmm.audit.checks import Check, Level, Table
 from covidmm.errors import DataError
 from covidmm.evaluation.classification import reliability
 from covidmm.evaluation.detection import IOU_THRESHOLD, require_finite
+from covidmm.utils.fileio import json_value
 
 FIELDS = ("sex", "view", "modality", "size")
 RESAMPLES = 1000

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.atomic import json_value
 from covidmm.errors import DataError
+from covidmm.utils.fileio import json_value
 
 #: YOLOv5's anchors (width, height) at 640 px, fitted to COCO: the default of its P5 models.
 COCO_ANCHORS = ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))

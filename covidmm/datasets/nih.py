@@ -6,16 +6,16 @@ from typing import Any
 
 from mmdet.registry import DATASETS
 
-from covidmm.datasets.nih_labels import FINDINGS
 from covidmm.datasets.prepared import LabelDataset
 from covidmm.errors import DataError
+from covidmm.prepare.layouts.nih import FINDINGS
 
 
 @DATASETS.register_module()
 class NIHDataset(LabelDataset):
     """Radiographs with any number of findings each, as ``tools/prepare.py nih`` writes them.
 
-    ``gt_label`` is in the frozen order of :data:`covidmm.datasets.nih_labels.FINDINGS`, 'No Finding' last; see
+    ``gt_label`` is in the frozen order of :data:`covidmm.prepare.layouts.nih.FINDINGS`, 'No Finding' last; see
     :class:`~covidmm.datasets.prepared.LabelDataset`.
     """
 

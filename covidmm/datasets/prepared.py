@@ -11,7 +11,7 @@ from mmdet.datasets import CocoDataset
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from covidmm.datasets.annotations import read_annotations
+from covidmm.datasets.prepared_folder import read_annotations
 from covidmm.errors import DataError
 
 

@@ -17,10 +17,10 @@ from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 
-from covidmm.atomic import write_bytes
 from covidmm.errors import CheckpointError, ConfigError, CovidmmError
 from covidmm.models.checkpoints import checkpoint_file, coverage, read_checkpoint, require_coverage, state_of
-from covidmm.provenance import manifest_digest, resolved_sha256, sha256, versions
+from covidmm.utils.fileio import write_bytes
+from covidmm.utils.provenance import manifest_digest, resolved_sha256, sha256, versions
 
 _EPOCH_FILE = re.compile(r"epoch_(\d+)\.pth")
 

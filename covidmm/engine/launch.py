@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covidmm.errors import ClusterError, ConfigError
-from covidmm.processes import is_first
+from covidmm.utils.distributed import is_first
 
 if TYPE_CHECKING:
     from mmengine.config import Config

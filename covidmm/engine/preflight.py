@@ -14,8 +14,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from covidmm.atomic import json_value
 from covidmm.errors import ConfigError, DataError
+from covidmm.utils.fileio import json_value
 
 
 @HOOKS.register_module()

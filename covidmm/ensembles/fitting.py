@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.ensembles.cases import FusionCase, PooledCases, mean_ap_50, pool_cases
 from covidmm.ensembles.learned import LearnedParameters, MemberParameters, logit
-from covidmm.ensembles.pool import Pool, require_weights
+from covidmm.ensembles.pooled_boxes import Pool, require_weights
+from covidmm.ensembles.validation_images import FusionCase, PooledCases, mean_ap_50, pool_cases
 from covidmm.ensembles.wbf import WeightedBoxesFusion
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.detection import match

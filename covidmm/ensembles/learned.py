@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.atomic import json_bytes, json_value, write_bytes
-from covidmm.ensembles.pool import NormBoxes, Pool, pooled, require_unit, require_weights
+from covidmm.ensembles.pooled_boxes import NormBoxes, Pool, pooled, require_unit, require_weights
 from covidmm.ensembles.wbf import WeightedBoxesFusion
 from covidmm.errors import ConfigError
 from covidmm.findings import Detections
+from covidmm.utils.fileio import json_bytes, json_value, write_bytes
 
 FORMAT = "covidmm learned fusion"
 VERSION = 1

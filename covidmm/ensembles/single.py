@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from covidmm.ensembles.pool import pooled, require_weights
+from covidmm.ensembles.pooled_boxes import pooled, require_weights
 from covidmm.errors import ConfigError
 from covidmm.findings import Detections
 

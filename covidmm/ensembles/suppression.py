@@ -16,7 +16,7 @@ from ensemble_boxes.ensemble_boxes_nmw import bb_intersection_over_union
 from numpy.typing import NDArray
 
 from covidmm.ensembles.compiled import keep
-from covidmm.ensembles.pool import NormBoxes, Pool, PooledStrategy, require_unit
+from covidmm.ensembles.pooled_boxes import NormBoxes, Pool, PooledStrategy, require_unit
 
 #: NMW averages in float32, in which coordinates weighted by less are lost; also keeps it from dividing 0 by 0.
 _LEAST_SCORE = 1e-30

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from covidmm.ensembles.cases import FusionCase, mean_ap_50, pool_cases
-from covidmm.ensembles.pool import require_weights
+from covidmm.ensembles.pooled_boxes import require_weights
+from covidmm.ensembles.validation_images import FusionCase, mean_ap_50, pool_cases
 from covidmm.ensembles.wbf import WeightedBoxesFusion
 from covidmm.errors import ConfigError
 from covidmm.evaluation.detection import operating_curve
@@ -49,7 +49,7 @@ def sweep(
         (COCOeval's), ``f1`` (the greatest one) and the ``threshold`` at which that is reached.
 
     Raises:
-        DataError: cases that cannot be scored, see :func:`covidmm.ensembles.cases.pool_cases`.
+        DataError: cases that cannot be scored, see :func:`covidmm.ensembles.validation_images.pool_cases`.
         ConfigError: a value out of its range, or weights that do not fit; before anything is fused.
     """
     grid = grid or Grid()

@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from covidmm.ensembles.compiled import keep
-from covidmm.ensembles.pool import NormBoxes, Pool, PooledStrategy, require_unit
+from covidmm.ensembles.pooled_boxes import NormBoxes, Pool, PooledStrategy, require_unit
 from covidmm.ensembles.suppression import suppressed
 
 ConfType = Literal["avg", "max", "box_and_model_avg", "absent_model_aware_avg"]

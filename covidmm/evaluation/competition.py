@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.datasets.siim_labels import IMAGE_CSV, STUDY_CSV, read_images, read_studies
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import intervals
 from covidmm.evaluation.detection import match
 from covidmm.evaluation.ranking import Ranking
 from covidmm.findings import STUDY_CLASSES, Detections
-from covidmm.submission import (
+from covidmm.outputs.kaggle import (
     IMAGE_CLASSES,
     IMAGE_SUFFIX,
     STUDY_SUFFIX,
@@ -29,6 +28,7 @@ from covidmm.submission import (
     require_ids,
     study_row,
 )
+from covidmm.prepare.layouts.siim import IMAGE_CSV, STUDY_CSV, read_images, read_studies
 
 CLASSES = (*STUDY_CLASSES, *IMAGE_CLASSES)
 

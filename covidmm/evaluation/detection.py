@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.errors import DataError
-from covidmm.evaluation.coco import fast_coco_evaluation
+from covidmm.evaluation.coco_eval import fast_coco_evaluation
+from covidmm.utils.boxes import corners, iou
 
 #: A prediction counts where its IoU with an opacity is greater (the challenge's and the report's criterion).
 IOU_THRESHOLD = 0.5
@@ -86,17 +87,6 @@ def match(boxes: NDArray, scores: NDArray, truths: NDArray, iou_threshold: float
     _, first = np.unique(nearest[claiming], return_index=True)
     hits[claiming[first]] = True
     return hits
-
-
-def iou(first: NDArray, second: NDArray) -> NDArray[np.float64]:
-    """Intersection over union of (N, 4) and (M, 4) boxes: (N, M)."""
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1) for boxes in (first, second)]
-    union = areas[0][:, None] + areas[1][None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
 def operating_curve(predictions: Sequence[tuple[NDArray, NDArray]], truths: Sequence[NDArray]) -> OperatingCurve:
@@ -265,10 +255,3 @@ def _by_category(
 
 def _point(point: Operating) -> dict[str, float]:
     return {"f1": point.f1, "precision": point.precision, "recall": point.recall}
-
-
-def corners(xywh: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """COCO boxes x y width height as (N, 4) x1 y1 x2 y2; (0, 4) where there are none."""
-    boxes = np.array(xywh, np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    return boxes

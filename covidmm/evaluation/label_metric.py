@@ -11,8 +11,8 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
-from covidmm.atomic import json_bytes, write_bytes
 from covidmm.errors import ConfigError
+from covidmm.utils.fileio import json_bytes, write_bytes
 
 
 @METRICS.register_module()

@@ -83,7 +83,7 @@ class Ranking:
     def coco_ap(self, weights: NDArray[np.float64]) -> float:
         """Mean of the envelope at COCOeval's 101 recalls, nan where there is no truth.
 
-        It is COCOeval's own number with hits by :func:`~covidmm.evaluation.coco.coco_matches` and ties not grouped.
+        COCOeval's own number where hits are :func:`~covidmm.evaluation.coco_eval.coco_matches` and ties not grouped.
         """
         precision, recall = self.curve(weights)
         if not weights @ self.truths:
@@ -107,7 +107,7 @@ def detection_statistic(
 
     Args:
         ranking: hits by :func:`covidmm.evaluation.detection.match`.
-        coco: the same predictions with hits by :func:`covidmm.evaluation.coco.coco_matches`.
+        coco: the same predictions with hits by :func:`covidmm.evaluation.coco_eval.coco_matches`.
         threshold: the confidence at which precision, recall and F1 are taken.
     """
 

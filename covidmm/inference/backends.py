@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from covidmm.atomic import json_value
-from covidmm.ensembles.config import PRECISIONS
+from covidmm.ensembles.ensemble_config import PRECISIONS
 from covidmm.errors import CheckpointError, ConfigError
+from covidmm.utils.fileio import json_value
 
 #: The key of the ONNX metadata that holds all that covidmm writes there, as JSON.
 METADATA_KEY = "covidmm"

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.ensembles.config import Backend, Member
+from covidmm.ensembles.ensemble_config import Backend, Member
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.findings import Detections
-from covidmm.provenance import sha256
 from covidmm.radiograph import Radiograph
+from covidmm.utils.provenance import sha256
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from covidmm.atomic import write_bytes
-from covidmm.ensembles.config import Backend, Member
+from covidmm.ensembles.ensemble_config import Backend, Member
 from covidmm.errors import CheckpointError, DataError
 from covidmm.findings import Detections
 from covidmm.inference.detector import Detector, made_from
-from covidmm.provenance import versions
 from covidmm.radiograph import Radiograph, of_array
+from covidmm.utils.fileio import write_bytes
+from covidmm.utils.provenance import versions
 
 #: The first opset whose RoiAlign samples as ``aligned=True`` does.
 OPSET = 17
@@ -146,7 +146,7 @@ def to_onnx(config: str, checkpoint: str) -> tuple[bytes, dict[str, Any]]:
 
 def phantoms(count: int = IMAGES) -> list[Radiograph]:
     """Phantom radiographs, the same ones every time."""
-    from covidmm.datasets.phantom.study import plan_study, render
+    from covidmm.phantom.study import plan_study, render
 
     pictures = (render(plan_study(SEED, index, SIDES), 0).grey for index in range(count))
     return [of_array((picture * 255).astype(np.uint8)) for picture in pictures]

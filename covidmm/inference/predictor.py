@@ -14,15 +14,16 @@ from typing_extensions import Self
 
 import covidmm.ensembles
 import covidmm.studies
-from covidmm import isolation, radiograph
-from covidmm.datasets.cases import Case, read_cases
-from covidmm.ensembles.config import EnsembleConfig, load_ensemble
+from covidmm import radiograph
+from covidmm.datasets.image_folders import Case, read_cases
+from covidmm.ensembles.ensemble_config import EnsembleConfig, load_ensemble
 from covidmm.errors import ConfigError, CovidmmError, RadiographError
 from covidmm.findings import Detections, ImageFindings, Study, StudyFindings
 from covidmm.inference.detector import Detector, select
-from covidmm.inference.reading import read_ahead
+from covidmm.inference.read_ahead import read_ahead
 from covidmm.plugins import PluginManager
 from covidmm.radiograph import Radiograph
+from covidmm.radiograph import sandbox as isolation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +44,7 @@ class Predictor:
     """Detectors, their fusion and a study classifier, loaded once.
 
     Args:
-        config: as :func:`covidmm.ensembles.config.load_ensemble` gives it.
+        config: as :func:`covidmm.ensembles.ensemble_config.load_ensemble` gives it.
         device: where the networks run; CUDA where there is one by default.
 
     Raises:

@@ -11,23 +11,18 @@ from mmengine.logging import MMLogger
 
 import covidmm.ensembles
 import covidmm.studies
-from covidmm.atomic import json_bytes, write_bytes
-from covidmm.datasets.cases import read_cases
-from covidmm.datasets.workers import Mapper
-from covidmm.ensembles.config import EnsembleConfig, load_ensemble
+from covidmm.datasets.image_folders import read_cases
+from covidmm.ensembles.ensemble_config import EnsembleConfig, load_ensemble
 from covidmm.errors import ConfigError
+from covidmm.jobs.folder_outcome import Outcome, run_folder
+from covidmm.jobs.folder_truth import read_truth
 from covidmm.jobs.fusion import ENSEMBLE
-from covidmm.jobs.outcome import Outcome, run_folder
 from covidmm.jobs.prediction import FolderRun, predict_members
 from covidmm.jobs.scoring import score_outcome
 from covidmm.jobs.sharing import sharing
-from covidmm.jobs.structured import write_reports
-from covidmm.jobs.truth import read_truth
+from covidmm.jobs.structured_reports import write_reports
 from covidmm.jobs.tuning import tune
-from covidmm.plugins import PluginManager
-from covidmm.predictions import ImageEntry
-from covidmm.spreadsheet import csv_bytes
-from covidmm.submission import (
+from covidmm.outputs.kaggle import (
     IMAGE_SUFFIX,
     STUDY_SUFFIX,
     NoneRule,
@@ -39,6 +34,11 @@ from covidmm.submission import (
     study_row,
     write_submission,
 )
+from covidmm.outputs.predictions import ImageEntry
+from covidmm.plugins import PluginManager
+from covidmm.utils.csv_tables import csv_bytes
+from covidmm.utils.fileio import json_bytes, write_bytes
+from covidmm.utils.pool import Mapper
 
 _LISTED = 5
 

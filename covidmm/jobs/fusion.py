@@ -8,13 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from covidmm.ensembles.config import EnsembleConfig
+from covidmm.ensembles.ensemble_config import EnsembleConfig
 from covidmm.errors import DataError
 from covidmm.findings import Detections
 from covidmm.inference.detector import select
 from covidmm.jobs.prediction import FolderRun
+from covidmm.outputs.predictions import ImageEntry, Predictions, PredictionsWriter
 from covidmm.plugins import EnsembleStrategy
-from covidmm.predictions import ImageEntry, Predictions, PredictionsWriter
 
 #: Name of the ensemble's own predictions among its members'.
 ENSEMBLE = "ensemble"

@@ -14,15 +14,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from covidmm.atomic import json_bytes, json_value, write_bytes
-from covidmm.datasets.cases import CaseList
-from covidmm.datasets.workers import Mapper
-from covidmm.ensembles.config import EnsembleConfig
+from covidmm.datasets.image_folders import CaseList
+from covidmm.ensembles.ensemble_config import EnsembleConfig
 from covidmm.errors import DataError
 from covidmm.inference.detector import made_from
-from covidmm.jobs.work import Batch, Classifying, Detecting, StudyJob, timed
+from covidmm.jobs.network_work import Batch, Classifying, Detecting, StudyJob, timed
+from covidmm.outputs.predictions import BatchJournal, Predictions, PredictionsWriter, read_predictions
 from covidmm.plugins import PluginManager
-from covidmm.predictions import BatchJournal, Predictions, PredictionsWriter, read_predictions
+from covidmm.utils.fileio import json_bytes, json_value, write_bytes
+from covidmm.utils.pool import Mapper
 
 STUDY_FILE = "study"
 
@@ -205,7 +205,7 @@ def _is_answer(values: Any) -> bool:
 def _named(config: Any) -> Any:
     """A plugin's config with the hash of every checkpoint that it names."""
     from covidmm.engine.checkpointing import trained_file
-    from covidmm.provenance import sha256
+    from covidmm.utils.provenance import sha256
 
     if isinstance(config, Mapping):
         named = {key: _named(value) for key, value in config.items()}

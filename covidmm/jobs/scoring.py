@@ -9,25 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from covidmm.atomic import json_bytes, json_value, write_bytes
-from covidmm.datasets.cases import read_cases
+from covidmm.datasets.image_folders import read_cases
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import LEVEL, RESAMPLES, intervals
-from covidmm.evaluation.coco import coco_matches
+from covidmm.evaluation.coco_eval import coco_matches
+from covidmm.evaluation.comparison_table import format_comparison
 from covidmm.evaluation.competition import labels_of, score_submission
 from covidmm.evaluation.detection import IOU_THRESHOLD, match, score_detections
+from covidmm.evaluation.metrics_file import write_metrics
 from covidmm.evaluation.ranking import Ranking, detection_statistic
-from covidmm.evaluation.results import write_metrics
-from covidmm.evaluation.studies import score_studies
-from covidmm.evaluation.tables import format_comparison
+from covidmm.evaluation.study_scores import score_studies
+from covidmm.jobs.ensemble_pictures import draw_ensemble
+from covidmm.jobs.folder_outcome import Outcome, run_folder
+from covidmm.jobs.folder_truth import Truth, read_truth
 from covidmm.jobs.fusion import ENSEMBLE
-from covidmm.jobs.outcome import Outcome, run_folder
-from covidmm.jobs.pictures import draw_ensemble
 from covidmm.jobs.prediction import FolderRun
-from covidmm.jobs.truth import Truth, read_truth
+from covidmm.outputs.kaggle import read_submission
+from covidmm.outputs.predictions import Predictions
 from covidmm.plugins import PluginManager
-from covidmm.predictions import Predictions
-from covidmm.submission import read_submission
+from covidmm.utils.fileio import json_bytes, json_value, write_bytes
 
 OPERATING_FILE = "operating.json"
 
@@ -108,8 +108,8 @@ def _coco_ranking(predictions: Predictions, truth: Truth, studies: Mapping[str, 
 
 def provenance(outcome: Outcome) -> dict[str, Any]:
     """What the ensemble's results came from, and on what machine."""
-    from covidmm.evaluation.results import machine
-    from covidmm.provenance import git_revision
+    from covidmm.evaluation.metrics_file import machine
+    from covidmm.utils.provenance import git_revision
 
     return {
         **outcome.origin(),

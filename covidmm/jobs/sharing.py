@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from covidmm.datasets.workers import Mapper
 from covidmm.engine.launch import launched
 from covidmm.errors import ConfigError
-from covidmm.processes import is_first
+from covidmm.utils.distributed import is_first
+from covidmm.utils.pool import Mapper
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -41,7 +41,7 @@ def sharing(launcher: str, scheduler: str | None, folders: Sequence[Path]) -> It
     if scheduler is not None:
         if launcher != "none":
             raise ConfigError("--launcher and --scheduler: choose one of them")
-        from covidmm.datasets.cluster import ClusterMapper, connected
+        from covidmm.utils.dask_pool import ClusterMapper, connected
 
         with connected(scheduler) as client:
             yield ClusterMapper(client, folders)

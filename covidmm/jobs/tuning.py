@@ -8,16 +8,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from covidmm.atomic import write_bytes
-from covidmm.ensembles.cases import FusionCase
-from covidmm.ensembles.config import EnsembleConfig
+from covidmm.ensembles.ensemble_config import EnsembleConfig
 from covidmm.ensembles.fitting import fit
 from covidmm.ensembles.sweep import Grid, sweep
+from covidmm.ensembles.validation_images import FusionCase
 from covidmm.inference.detector import select
+from covidmm.jobs.folder_truth import Truth
 from covidmm.jobs.fusion import joined
-from covidmm.jobs.truth import Truth
-from covidmm.predictions import Predictions
-from covidmm.spreadsheet import csv_bytes
+from covidmm.outputs.predictions import Predictions
+from covidmm.utils.csv_tables import csv_bytes
+from covidmm.utils.fileio import write_bytes
 
 SWEEP_TABLE, SWEEP_PICTURE, LEARNED = "sweep.csv", "sweep.png", "learned.json"
 _SHOWN = 5
@@ -53,7 +53,7 @@ def tune(config: EnsembleConfig, members: Mapping[str, Predictions], truth: Trut
     Raises:
         DataError: images on which no fusion can be chosen.
     """
-    from covidmm.reports.sweep import draw_sweep
+    from covidmm.reports.sweep_picture import draw_sweep
 
     cases = fusion_cases(config, members, truth)
     wbf = config.strategy if config.strategy["type"] == "wbf" else {}

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from covidmm.atomic import json_bytes, write_bytes
 from covidmm.errors import CheckpointError
 from covidmm.models.checkpoints import checkpoint_store, read_checkpoint, state_of
+from covidmm.utils.fileio import json_bytes, write_bytes
 
 
 def publish(checkpoint: Path, name: str, part: str = "backbone", replace: bool = False) -> list[str]:

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from covidmm.atomic import write_bytes
 from covidmm.errors import CovidmmError, DataError
 from covidmm.models.checkpoints import checkpoint_store
 from covidmm.reports.checklist import CLAIM, ROBERTS, Item, fill
 from covidmm.reports.detections import of_run
 from covidmm.reports.facts import find_file, parse_config
 from covidmm.reports.measured import Measured, measured_boxes, measured_labels
-from covidmm.reports.page import render
+from covidmm.reports.report_page import render
+from covidmm.reports.reported_data import Prepared, read_prepared
 from covidmm.reports.runs import DAMAGES, Run, find_runs, read_json
-from covidmm.reports.truth import Prepared, read_prepared
+from covidmm.utils.fileio import write_bytes
 
 LIMITS = (
     "Never evaluated for clinical use, nor on any data but those named here.",

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.atomic import json_value
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import intervals
-from covidmm.evaluation.coco import coco_matches
-from covidmm.evaluation.detection import IOU_THRESHOLD, corners, match, score_detections
+from covidmm.evaluation.coco_eval import coco_matches
+from covidmm.evaluation.detection import IOU_THRESHOLD, match, score_detections
 from covidmm.evaluation.ranking import Ranking, detection_statistic
-from covidmm.predictions import read_predictions
-from covidmm.reports.cases import Case, choose
+from covidmm.outputs.predictions import read_predictions
+from covidmm.reports.drawn_images import Case, choose
+from covidmm.reports.reported_data import Split
 from covidmm.reports.runs import ENSEMBLE, Fused, Run
-from covidmm.reports.truth import Split
+from covidmm.utils.boxes import corners
+from covidmm.utils.fileio import json_value
 
 #: What a case is shown for.
 KINDS = ("best", "median", "worst", "missed", "false alarm")

@@ -160,7 +160,7 @@ def _origin(origin: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _checkpoints(run: Run) -> list[str]:
-    from covidmm.provenance import sha256
+    from covidmm.utils.provenance import sha256
 
     best = sorted(run.folder.glob("best_*.pth")) or sorted(run.folder.glob("epoch_*.pth"))[-1:]
     return [f"{path.name}, sha256 {sha256(path)}" for path in best]

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from covidmm.atomic import write_bytes
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import IOU_THRESHOLD
-from covidmm.reports.cases import Case, Order, choose, read_cases
+from covidmm.reports.drawn_images import Case, Order, choose, read_cases
+from covidmm.utils.fileio import write_bytes
 
 FOOTER = "covidmm: research software, not a medical device"
 CRITERION = f"TP: a prediction whose IoU with a truth is above {IOU_THRESHOLD:g}"
@@ -79,7 +79,7 @@ def draw_grid(
         count: how many images at most.
         columns: images in a row.
         seed: which images ``order='spread'`` draws.
-        order: ``spread``, ``worst`` or ``best``, as :func:`covidmm.reports.cases.choose` says.
+        order: ``spread``, ``worst`` or ``best``, as :func:`covidmm.reports.drawn_images.choose` says.
 
     Raises:
         DataError: a file is missing or damaged, or there is no image to draw.

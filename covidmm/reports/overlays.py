@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from covidmm import radiograph
 from covidmm.errors import RadiographError
 from covidmm.evaluation.detection import match
-from covidmm.reports.cases import Case
 from covidmm.reports.detections import Comparison
+from covidmm.reports.drawn_images import Case
 from covidmm.reports.figures.style import Drawn
 from covidmm.reports.grid import PREDICTION, TRUTH
 

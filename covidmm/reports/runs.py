@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from covidmm.atomic import json_value
+from covidmm.utils.fileio import json_value
 
 ENSEMBLE = "ensemble"
 _OPERATING = "operating.json"

@@ -18,7 +18,8 @@ import covidmm
 from covidmm.errors import CovidmmError
 from covidmm.findings import STUDY_CLASSES
 from covidmm.radiograph import resize_longer
-from covidmm.web import pictures, problems, schemas, telemetry
+from covidmm.web import previews as pictures
+from covidmm.web import problems, schemas, telemetry
 from covidmm.web.dicom_node import DicomNode
 from covidmm.web.problems import CLIENT_LEFT, ProblemError
 from covidmm.web.queue import JobQueue, QueueFullError

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covidmm.atomic import write_bytes
 from covidmm.errors import ConfigError, CovidmmError, RadiographError
 from covidmm.radiograph import Radiograph
+from covidmm.utils.fileio import write_bytes
 from covidmm.web.queue import JobQueue, QueueFullError
 from covidmm.web.service import Question, Service
 from covidmm.web.uploads import Upload

@@ -11,8 +11,8 @@ _SEED, _INDEX, _SIZE = 7, 1, (1024, 1024)
 @cache
 def sample_file() -> bytes:
     """The DICOM file, drawn once."""
-    from covidmm.datasets.phantom.dicom import encode
-    from covidmm.datasets.phantom.study import plan_study, render
+    from covidmm.phantom.dicom import encode
+    from covidmm.phantom.study import plan_study, render
 
     study = plan_study(_SEED, _INDEX, _SIZE)
     return encode(study, 0, render(study, 0).grey)

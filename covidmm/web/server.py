@@ -11,7 +11,7 @@ import numpy as np
 
 from covidmm import radiograph
 from covidmm.errors import CheckpointError, ConfigError
-from covidmm.isolation import DECODE_BYTES, IsolatedReader
+from covidmm.radiograph.sandbox import DECODE_BYTES, IsolatedReader
 from covidmm.web.app import Settings, create_app
 from covidmm.web.dicom_node import DicomNode, NodeSettings
 from covidmm.web.service import Question, Service

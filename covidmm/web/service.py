@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import covidmm
-from covidmm import structured_report
 from covidmm.engine.checkpointing import checkpoint_hashes
-from covidmm.ensembles.config import EnsembleConfig
+from covidmm.ensembles.ensemble_config import EnsembleConfig
 from covidmm.errors import CovidmmError, RadiographError
 from covidmm.findings import STUDY_CLASSES, Detections, ImageFindings, StudyFindings
-from covidmm.inference.attention import Explainer, explainable
 from covidmm.inference.detector import made_from, select
 from covidmm.inference.predictor import Predictor
-from covidmm.isolation import IsolatedReader
-from covidmm.provenance import hash_lines, versions
+from covidmm.inference.study_attention import Explainer, explainable
+from covidmm.outputs import dicom_sr as structured_report
+from covidmm.outputs.kaggle import NoneRule, Rerank, prediction_string, ranked_row, study_row
 from covidmm.radiograph import Radiograph
-from covidmm.submission import NoneRule, Rerank, prediction_string, ranked_row, study_row
+from covidmm.radiograph.sandbox import IsolatedReader
+from covidmm.utils.provenance import hash_lines, versions
 from covidmm.web import schemas
 from covidmm.web.uploads import Upload
 

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from covidmm.audit.folder import Entry
-from covidmm.datasets.options import Options
-from covidmm.datasets.phantom import write_phantoms
-from covidmm.datasets.preparation import prepare
+from covidmm.audit.audited_images import Entry
+from covidmm.phantom import write_phantoms
+from covidmm.prepare.options import Options
+from covidmm.prepare.pipeline import prepare
 
 
 def annotations(folder: Path) -> dict[str, dict]:

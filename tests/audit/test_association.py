@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from covidmm.audit import association
 from covidmm.audit.association import associate, auroc_interval, aurocs
-from covidmm.audit.outcome import Level
+from covidmm.audit.checks import Level
 
 
 @given(st.integers(0, 10_000))

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
 
+from covidmm.audit.checks import Level
 from covidmm.audit.headers import check_headers, header_values
-from covidmm.audit.outcome import Level
 
 BOX = (10.0, 10.0, 20.0, 20.0)
 

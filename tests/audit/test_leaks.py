@@ -1,5 +1,5 @@
+from covidmm.audit.checks import Level
 from covidmm.audit.leaks import check_leaks
-from covidmm.audit.outcome import Level
 
 
 def test_what_stands_in_one_split_is_no_leak(entry):

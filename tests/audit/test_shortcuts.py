@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from covidmm.audit.look import Look
-from covidmm.audit.outcome import Level
+from covidmm.audit.appearance import Look
+from covidmm.audit.checks import Level
 from covidmm.audit.shortcuts import (
     check_blur,
     check_border,

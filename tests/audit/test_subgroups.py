@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from covidmm.audit import subgroups
-from covidmm.audit.outcome import Level
+from covidmm.audit.checks import Level
 from covidmm.audit.subgroups import (
     average_precision,
     best_threshold,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from covidmm.errors import RadiographError
-from covidmm.isolation import IsolatedReader
+from covidmm.radiograph.sandbox import IsolatedReader
 from tests.corpus.valid import valid_files
 
 #: What a reader is allowed for one mutant.

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from covidmm.isolation import IsolatedReader
+from covidmm.radiograph.sandbox import IsolatedReader
 from tests.corpus.mutants import mutants, read_mutants
 from tests.corpus.valid import valid_files
 

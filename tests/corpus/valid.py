@@ -31,7 +31,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from covidmm.datasets.phantom.dicom import _compress_jpeg_lossless
+from covidmm.phantom.dicom import _compress_jpeg_lossless
 
 HEIGHT, WIDTH = 64, 56
 #: Where a DICOM file's meta header begins to be counted: after preamble, magic and the element that counts it.

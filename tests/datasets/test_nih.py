@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from covidmm.datasets.nih_labels import FINDINGS
-from covidmm.datasets.options import Options
-from covidmm.datasets.preparation import prepare
 from covidmm.errors import DataError
+from covidmm.prepare.layouts.nih import FINDINGS
+from covidmm.prepare.options import Options
+from covidmm.prepare.pipeline import prepare
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import json
 import pytest
 from mmengine.logging import MMLogger
 
-from covidmm.datasets.options import Options
-from covidmm.datasets.preparation import prepare
 from covidmm.errors import DataError
+from covidmm.prepare.options import Options
+from covidmm.prepare.pipeline import prepare
 
 PIPELINE = [
     {"type": "LoadImageFromFile"},

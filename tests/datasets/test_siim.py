@@ -4,12 +4,12 @@ import pytest
 from mmdet.registry import DATASETS
 from mmengine.registry import init_default_scope
 
-from covidmm.datasets.options import Options
-from covidmm.datasets.preparation import prepare
 from covidmm.datasets.prepared import OpacityDataset
 from covidmm.datasets.siim import SIIMDataset
 from covidmm.errors import DataError
 from covidmm.findings import STUDY_CLASSES
+from covidmm.prepare.options import Options
+from covidmm.prepare.pipeline import prepare
 
 
 def test_it_is_registered_and_reads_opacities():

@@ -3,13 +3,13 @@
 import json
 import sys
 
-from covidmm.errors import run_tool
+from covidmm.utils.command_line import run_tool
 
 
 def main():
     from covidmm.engine.launch import launched
     from covidmm.jobs.ensemble import Request, ensemble
-    from covidmm.jobs.models import evaluate, train
+    from covidmm.jobs.train_test import evaluate, train
 
     with launched("pytorch"):
         for name, arguments in json.loads(sys.argv[1]).items():

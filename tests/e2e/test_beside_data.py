@@ -80,7 +80,7 @@ def test_the_server_s_decoding_child_imports_nothing_from_the_current_folder(fol
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from covidmm.isolation import IsolatedReader
+from covidmm.radiograph.sandbox import IsolatedReader
 with IsolatedReader(20, 2**31) as reader:
     print(reader.read(next(Path("train").rglob("image*.dcm")).read_bytes(), "a").pixels.shape)
 """)

@@ -175,7 +175,7 @@ def test_the_test_tool_prints_the_table_and_leaves_metrics_predictions_and_pictu
 
 
 def test_an_earlier_run_is_set_aside_not_overwritten(phantoms, undisturbed, tmp_path):
-    from covidmm.jobs.models import _set_aside
+    from covidmm.jobs.train_test import _set_aside
 
     (tmp_path / "epoch_7.pth").write_bytes(b"hours of work")
     _set_aside(tmp_path)

@@ -12,11 +12,11 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 
-from covidmm.datasets.options import Options
-from covidmm.datasets.preparation import prepare
 from covidmm.engine.config import load_config
 from covidmm.engine.preflight import PreflightHook, check_anchors, check_classes, check_labels
 from covidmm.errors import ConfigError, DataError
+from covidmm.prepare.options import Options
+from covidmm.prepare.pipeline import prepare
 
 PIPELINE = [
     {"type": "LoadImageFromFile"},

@@ -9,16 +9,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from covidmm.audit import attention
+from covidmm.audit import lung_attention as attention
 from covidmm.engine.config import load_config
 from covidmm.errors import CheckpointError
 from covidmm.inference.detector import Detector
 from covidmm.inference.export import to_onnx
 from covidmm.jobs.ensemble import Request, ensemble
-from covidmm.jobs.models import evaluate, train
-from covidmm.models.conversion import convert_plain, convert_resnet, convert_yolov5
+from covidmm.jobs.train_test import evaluate, train
+from covidmm.models.checkpoint_conversion import convert_plain, convert_resnet, convert_yolov5
 from covidmm.models.publishing import publish
-from covidmm.reports.labels import attention_pictures
+from covidmm.reports.classifier_pictures import attention_pictures
 from covidmm.studies.network import NetworkClassifier
 
 STUDY = "configs/phantom/study_r18_phantom.py"

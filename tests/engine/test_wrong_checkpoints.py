@@ -5,12 +5,12 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 
-from covidmm.datasets.options import Options
-from covidmm.datasets.preparation import prepare
 from covidmm.engine.config import load_config
 from covidmm.errors import CheckpointError
-from covidmm.jobs.models import evaluate, train
+from covidmm.jobs.train_test import evaluate, train
 from covidmm.models.publishing import publish
+from covidmm.prepare.options import Options
+from covidmm.prepare.pipeline import prepare
 from covidmm.studies.network import NetworkClassifier
 
 CONFIG = "configs/phantom/study_r18_phantom.py"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from covidmm.ensembles.cases import FusionCase
+from covidmm.ensembles.validation_images import FusionCase
 from covidmm.findings import Detections
 
 SIZE = (480, 640)  # height, width: not square, or a swap would go unseen

@@ -5,8 +5,8 @@ import pytest
 from sklearn.calibration import calibration_curve
 
 from covidmm.ensembles import fitting
-from covidmm.ensembles.cases import FusionCase, mean_ap_50, pool_cases
 from covidmm.ensembles.fitting import fit
+from covidmm.ensembles.validation_images import FusionCase, mean_ap_50, pool_cases
 from covidmm.errors import ConfigError, DataError
 from covidmm.findings import Detections
 

@@ -6,15 +6,15 @@ import torch
 from ensemble_boxes import nms, non_maximum_weighted, soft_nms
 from torchvision.ops import batched_nms
 
-from covidmm.ensembles.pool import NormBoxes
+from covidmm.ensembles.pooled_boxes import NormBoxes
 from covidmm.ensembles.suppression import (
     NonMaximumSuppression,
     NonMaximumWeighted,
     SoftNonMaximumSuppression,
     suppressed,
 )
-from covidmm.evaluation.detection import iou
 from covidmm.findings import Detections
+from covidmm.utils.boxes import iou
 
 COUNTS = [(30,), (40, 40), (10, 0, 25, 30)]
 counts = pytest.mark.parametrize("counts", COUNTS, ids=str)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from covidmm.ensembles.cases import mean_ap_50, pool_cases
-from covidmm.ensembles.pool import NormBoxes
+from covidmm.ensembles.pooled_boxes import NormBoxes
 from covidmm.ensembles.sweep import Grid, ratios, sweep
+from covidmm.ensembles.validation_images import mean_ap_50, pool_cases
 from covidmm.ensembles.wbf import WeightedBoxesFusion
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.detection import operating_curve

@@ -7,7 +7,7 @@ import pytest
 from covidmm.errors import DataError
 from covidmm.evaluation.competition import CLASSES, labels_of, read_label_files, score_submission
 from covidmm.findings import STUDY_CLASSES, Detections
-from covidmm.submission import image_row, read_submission, study_row, write_submission
+from covidmm.outputs.kaggle import image_row, read_submission, study_row, write_submission
 
 BOX = np.array([[10.0, 10, 60, 80]])
 NO_BOX = np.zeros((0, 4))

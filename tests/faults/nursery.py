@@ -25,13 +25,13 @@ from typing import Any
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 PRELOADED = (
     "covidmm.registration",
-    "covidmm.jobs.models",
+    "covidmm.jobs.train_test",
     "covidmm.jobs.ensemble",
     "covidmm.inference",
     "covidmm.engine.config",
-    "covidmm.evaluation.results",
-    "covidmm.datasets.preparation",
-    "covidmm.reports.page",
+    "covidmm.evaluation.metrics_file",
+    "covidmm.prepare.pipeline",
+    "covidmm.reports.report_page",
     "covidmm.reports.grid",
     "covidmm.web.server",
     "mmdet.apis",

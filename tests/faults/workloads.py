@@ -84,7 +84,7 @@ class Bench:
     """
 
     def __init__(self, folder: Path) -> None:
-        from covidmm.datasets.phantom import write_phantoms
+        from covidmm.phantom import write_phantoms
 
         self.nursery = Nursery(folder / "logs", SIIM_ROOT=str(folder / "prepare"))
         self.workloads: dict[str, Workload] = {}

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from covidmm.datasets.cases import read_cases
-from covidmm.ensembles.config import Backend, Member, load_ensemble
+from covidmm.datasets.image_folders import read_cases
+from covidmm.ensembles.ensemble_config import Backend, Member, load_ensemble
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.inference import Predictor, backends
 from covidmm.inference.detector import Detector, made_from

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from covidmm.datasets.cases import read_cases
-from covidmm.ensembles.config import Member
+from covidmm.datasets.image_folders import read_cases
+from covidmm.ensembles.ensemble_config import Member
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.findings import Detections
 from covidmm.inference.detector import Detector, _chosen_precision, made_from, select
-from covidmm.jobs.models import evaluate
+from covidmm.jobs.train_test import evaluate
 
 
 @pytest.fixture(scope="module", params=["frcnn", "yolo", "yolo augmented"])

@@ -12,12 +12,12 @@ import pytest
 import covidmm.ensembles
 import covidmm.studies
 from covidmm import radiograph
-from covidmm.datasets.cases import read_cases
-from covidmm.ensembles.config import load_ensemble
+from covidmm.datasets.image_folders import read_cases
+from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import ConfigError, DataError, PluginError, RadiographError
 from covidmm.inference import Predictor
 from covidmm.inference.detector import select
-from covidmm.jobs.outcome import run_folder
+from covidmm.jobs.folder_outcome import run_folder
 from covidmm.jobs.prediction import FolderRun
 from covidmm.plugins import PluginManager
 

@@ -5,8 +5,9 @@ import os
 import sys
 from pathlib import Path
 
-from covidmm.errors import CovidmmError, run_tool
+from covidmm.errors import CovidmmError
 from covidmm.jobs.sharing import sharing
+from covidmm.utils.command_line import run_tool
 
 
 def main():

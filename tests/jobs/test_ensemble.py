@@ -8,9 +8,9 @@ import shutil
 import pytest
 
 from covidmm.errors import ConfigError, DataError, PluginError
-from covidmm.jobs import work
+from covidmm.jobs import network_work as work
 from covidmm.jobs.ensemble import Request, ensemble
-from covidmm.submission import read_submission
+from covidmm.outputs.kaggle import read_submission
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covidmm.datasets.cases import CaseList
-from covidmm.ensembles.config import EnsembleConfig, Member
+from covidmm.datasets.image_folders import CaseList
+from covidmm.ensembles.ensemble_config import EnsembleConfig, Member
 from covidmm.errors import DataError
 from covidmm.findings import Detections
 from covidmm.jobs.fusion import fuse_folder, joined
 from covidmm.jobs.prediction import FolderRun
-from covidmm.predictions import ImageEntry, PredictionsWriter, read_predictions
+from covidmm.outputs.predictions import ImageEntry, PredictionsWriter, read_predictions
 
 IMAGES = [ImageEntry(f"image{k}", "study", 50, 40) for k in range(130)]
 

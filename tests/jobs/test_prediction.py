@@ -10,11 +10,11 @@ import pytest
 
 import covidmm.ensembles
 import covidmm.studies
-from covidmm.datasets.cases import read_cases
-from covidmm.ensembles.config import load_ensemble
+from covidmm.datasets.image_folders import read_cases
+from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import DataError
 from covidmm.inference.detector import Detector
-from covidmm.jobs import work
+from covidmm.jobs import network_work as work
 from covidmm.jobs.fusion import fuse_folder
 from covidmm.jobs.prediction import FolderRun, classify_studies, predict_members
 from covidmm.plugins import PluginManager

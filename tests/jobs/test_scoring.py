@@ -6,9 +6,9 @@ import pytest
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import score_detections
 from covidmm.findings import Detections
+from covidmm.jobs.folder_truth import Truth
 from covidmm.jobs.scoring import choose_thresholds, detector_intervals, ground_truth, score_each, stored_thresholds
-from covidmm.jobs.truth import Truth
-from covidmm.predictions import ImageEntry, PredictionsWriter
+from covidmm.outputs.predictions import ImageEntry, PredictionsWriter
 
 IMAGES = [ImageEntry(f"i{k}", f"s{k}", 100, 100) for k in range(4)]
 BOX = np.array([[10.0, 10, 40, 60]])

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from covidmm.datasets.cases import read_cases
-from covidmm.datasets.cluster import ClusterMapper, connected
-from covidmm.ensembles.config import load_ensemble
+from covidmm.datasets.image_folders import read_cases
+from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import ConfigError
 from covidmm.jobs import sharing as module
 from covidmm.jobs.ensemble import Request, ensemble
 from covidmm.jobs.prediction import FolderRun, predict_members
 from covidmm.jobs.sharing import sharing
+from covidmm.utils.dask_pool import ClusterMapper, connected
 from tests.torchrun import errors, torchrun
 
 SCRIPT = Path(__file__).with_name("in_two_processes.py")

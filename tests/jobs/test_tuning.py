@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covidmm.ensembles.config import EnsembleConfig, Member
+from covidmm.ensembles.ensemble_config import EnsembleConfig, Member
 from covidmm.errors import DataError
 from covidmm.findings import Detections
-from covidmm.jobs.truth import Truth
+from covidmm.jobs.folder_truth import Truth
 from covidmm.jobs.tuning import fusion_cases, tune
-from covidmm.predictions import ImageEntry, PredictionsWriter
+from covidmm.outputs.predictions import ImageEntry, PredictionsWriter
 
 IMAGES = [ImageEntry(f"i{k}", f"s{k // 2}", 200, 200) for k in range(24)]
 BOX = np.array([[20.0, 20, 90, 120]])

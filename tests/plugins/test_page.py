@@ -19,7 +19,7 @@ PAGE = (ROOT / "docs/plugins.md").read_text()
 FILES = dict(re.findall(r"[Pp]ut (?:it|this) into\s+`(\S+)`:\n\n```\w+\n(.*?)```", PAGE, re.DOTALL))
 
 USE = """
-from covidmm.ensembles.config import load_ensemble
+from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import PluginError
 from covidmm.findings import Detections
 from covidmm.plugins import PluginManager

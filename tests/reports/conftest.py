@@ -13,7 +13,7 @@ import pytest
 
 from covidmm.evaluation.detection import score_detections
 from covidmm.findings import STUDY_CLASSES, Detections
-from covidmm.predictions import ImageEntry, PredictionsWriter
+from covidmm.outputs.predictions import ImageEntry, PredictionsWriter
 
 CONFIG = """
 _base_ = './base.py'

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from covidmm.reports.card import write_card
-from covidmm.reports.page import report
+from covidmm.reports.report_page import report
 
 # A frame as wide as the screen to be tried: a headless window is never narrower than 500 px.
 FRAME = """<!doctype html><title>frame</title><body style="margin:0">

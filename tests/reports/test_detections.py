@@ -6,8 +6,8 @@ import pytest
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import match
 from covidmm.reports.detections import KINDS, of_fused, of_run
+from covidmm.reports.reported_data import read_prepared
 from covidmm.reports.runs import find_runs
-from covidmm.reports.truth import read_prepared
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from PIL import Image
 
 from covidmm.errors import DataError
 from covidmm.findings import STUDY_CLASSES
-from covidmm.reports.cases import choose, read_cases
+from covidmm.reports.drawn_images import choose, read_cases
 from covidmm.reports.grid import MEMBERS, PREDICTION, TRUTH, draw_case, draw_grid, draw_sheet, draw_show_dir
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from covidmm.reports.detections import of_fused
 from covidmm.reports.overlays import case_rows, sheet
+from covidmm.reports.reported_data import read_prepared
 from covidmm.reports.runs import find_runs
-from covidmm.reports.truth import read_prepared
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from covidmm.inference import Predictor
-from covidmm.isolation import IsolatedReader
+from covidmm.radiograph.sandbox import IsolatedReader
 from covidmm.web.app import Settings, create_app
 from covidmm.web.service import Service
 from covidmm.web.uploads import Limits

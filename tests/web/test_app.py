@@ -14,7 +14,7 @@ import pydicom
 import pytest
 from PIL import Image, PngImagePlugin
 
-from covidmm.isolation import IsolatedReader
+from covidmm.radiograph.sandbox import IsolatedReader
 from covidmm.web.problems import MEDIA_TYPE
 
 PREDICT = "/api/v1/predict"

@@ -21,8 +21,8 @@ from pynetdicom.sop_class import (
     DigitalXRayImageStorageForPresentation,
 )
 
-from covidmm.datasets.phantom import write_phantoms
 from covidmm.errors import ConfigError
+from covidmm.phantom import write_phantoms
 from covidmm.web.dicom_node import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, DicomNode, NodeSettings, Peer
 from covidmm.web.queue import JobQueue
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidmm.submission import read_submission
+from covidmm.outputs.kaggle import read_submission
 from covidmm.web.sample import sample_file
 
 pytestmark = pytest.mark.e2e

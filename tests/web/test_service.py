@@ -2,8 +2,8 @@ import pytest
 
 from covidmm.errors import CovidmmError, RadiographError
 from covidmm.inference import Predictor
-from covidmm.provenance import sha256, versions
-from covidmm.submission import Prediction, read_submission
+from covidmm.outputs.kaggle import Prediction, read_submission
+from covidmm.utils.provenance import sha256, versions
 from covidmm.web.service import Question, Service
 from covidmm.web.uploads import Upload
 

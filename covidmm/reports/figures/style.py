@@ -15,7 +15,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from covidmm.spreadsheet import csv_bytes
+from covidmm.utils.csv_tables import csv_bytes
 
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 #: Okabe and Ito (2008), told apart with every kind of colour vision; its black and yellow vanish on one of the pages.

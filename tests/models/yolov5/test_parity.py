@@ -16,8 +16,8 @@ import pytest
 import torch
 from mmengine.runner import load_checkpoint
 
-from covidmm.models.conversion import convert_yolov5
-from covidmm.models.yolov5.conversion import convert_state
+from covidmm.models.checkpoint_conversion import convert_yolov5
+from covidmm.models.yolov5.published_weights import convert_state
 
 FIXTURE = Path(__file__).parent / "data/parity.npz"
 NUM_CLASSES = 3

@@ -1,0 +1,157 @@
+"""The whole audit: prepared folders in, checks out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from covidmm.audit.appearance import Look, look_at_all
+from covidmm.audit.audit_files import write_audit
+from covidmm.audit.audited_images import Entry, read_folders
+from covidmm.audit.checks import Check, Level, Table
+from covidmm.audit.duplicate_images import Pair, check_duplicates, find_pairs
+from covidmm.audit.headers import check_headers
+from covidmm.audit.label_conflicts import check_conflicts
+from covidmm.audit.leaks import check_leaks
+from covidmm.audit.shortcuts import check_blur, check_border, check_markers, check_sources
+from covidmm.errors import ConfigError, DataError
+from covidmm.utils.provenance import resolved_sha256, sha256
+
+
+def audit(
+    folders: Sequence[Path],
+    out: Path,
+    predictions: Path | None = None,
+    threshold: float | None = None,
+    classifier: tuple[str, str] | None = None,
+    workers: int = 1,
+    progress: bool | None = None,
+) -> list[Check]:
+    """Check prepared folders together, and one detector's predictions or one classifier on one of them.
+
+    Writes ``out/audit.json``, ``out/audit.html`` and one CSV per table.
+
+    Args:
+        folders: as ``tools/prepare.py`` wrote them.
+        out: made if missing; files of an earlier audit are replaced.
+        predictions: a COCO results list in pixels of the prepared images; only with a single folder.
+        threshold: for precision, recall and F1 of the subgroups, from validation.
+        classifier: config and checkpoint of a classifier, asked where it looks; only with a single folder.
+        workers: processes that read images.
+        progress: show a bar; None: only on a terminal.
+
+    Raises:
+        ConfigError: predictions or a classifier with several folders, or a threshold without predictions.
+        DataError: a folder, an annotation file or the predictions cannot be used.
+    """
+    if predictions is not None and len(folders) != 1:
+        raise ConfigError("--predictions: image numbers belong to one prepared folder, name only that one")
+    if classifier is not None and len(folders) != 1:
+        raise ConfigError("--classifier: it was trained for one data set, name only the folder of that one")
+    if threshold is not None and (predictions is None or not 0 <= threshold <= 1):
+        raise ConfigError(f"--threshold: expected 0 to 1 together with --predictions, got {threshold}")
+    entries = read_folders(folders)
+    detector = _check_detector(entries, predictions, threshold) if predictions else []
+    paths = list(dict.fromkeys(entry.path for entry in entries))
+    looks, failed = look_at_all(paths, workers, progress)
+    if not looks:
+        raise DataError(f"{paths[0]}: no image can be read ({failed[paths[0]]})")
+    readable = [entry for entry in entries if entry.path in looks]
+    seen = [looks[entry.path] for entry in readable]
+    pairs = find_pairs(seen, [entry.path for entry in readable])
+    checks = [
+        _check_images(entries, looks, failed),
+        check_leaks(entries),
+        check_duplicates(readable, pairs),
+        # a picture that cannot be read has labels all the same, and comes last so that pairs keep their numbers
+        check_conflicts([*readable, *(entry for entry in entries if entry.path not in looks)], pairs),
+        *check_headers(entries),
+        *_check_shortcuts(readable, seen),
+        *detector,
+        *_check_classifier(readable, classifier),
+    ]
+    write_audit(out, folders, checks, _pictures(readable, pairs), _asked(predictions, classifier))
+    return checks
+
+
+def _asked(predictions: Path | None, classifier: tuple[str, str] | None) -> dict[str, Any]:
+    """The hashes of what the audit was made of, beside the data."""
+    asked: dict[str, Any] = {}
+    if predictions is not None:
+        asked["predictions"] = {"file": predictions.name, "sha256": sha256(predictions)}
+    if classifier is not None:
+        from covidmm.engine.checkpointing import trained_file
+        from covidmm.engine.config import load_config
+
+        config, checkpoint = classifier
+        asked["classifier"] = {
+            "config": Path(config).name,
+            "config_resolved_sha256": resolved_sha256(load_config(config).to_dict()),
+            "checkpoint_sha256": sha256(trained_file(checkpoint)),
+        }
+    return asked
+
+
+def _check_detector(entries: Sequence[Entry], predictions: Path, threshold: float | None) -> list[Check]:
+    from covidmm.audit.subgroups import check_calibration, check_subgroups, read_predictions, score
+
+    scored = score(entries, read_predictions(predictions))
+    return [check_subgroups(scored, threshold), check_calibration(scored)]
+
+
+def _check_classifier(entries: Sequence[Entry], classifier: tuple[str, str] | None) -> list[Check]:
+    if classifier is None:
+        return []
+    from covidmm.audit.lung_attention import check_attention
+
+    return [check_attention(entries, *classifier)]
+
+
+def _check_shortcuts(entries: Sequence[Entry], looks: Sequence[Look]) -> list[Check]:
+    checks = []
+    names = list(dict.fromkeys(entry.dataset for entry in entries))
+    for name in names:
+        chosen = [(entry, look) for entry, look in zip(entries, looks, strict=True) if entry.dataset == name]
+        own, seen = [entry for entry, _ in chosen], [look for _, look in chosen]
+        checks += [check_border(own, seen), check_blur(own, seen), check_markers(own, seen)]
+    return [*checks, check_sources(entries, looks)] if len(names) > 1 else checks
+
+
+def _check_images(entries: Sequence[Entry], looks: Mapping[Path, Look], failed: Mapping[Path, str]) -> Check:
+    """Whether every image is there, can be read, and has the size that its boxes count in."""
+    rows = [(entry.dataset, entry.image["file_name"], failed[entry.path]) for entry in entries if entry.path in failed]
+    for entry in entries:
+        expected = entry.image["height"], entry.image["width"]
+        if entry.path in looks and looks[entry.path].shape != expected:
+            height, width = looks[entry.path].shape
+            cause = f"is {width} x {height} pixels, the annotations say {expected[1]} x {expected[0]}"
+            rows.append((entry.dataset, entry.image["file_name"], cause))
+    summary = f"{len(rows)} of {len(entries)} images cannot be used" if rows else f"all {len(entries)} can be read"
+    paragraph = (
+        "Every PNG that the annotation files name was opened, and its size compared with theirs. A missing, damaged "
+        "or resized file ends a training run or puts its boxes in the wrong place; prepare the data set again."
+    )
+    level = Level.FAULT if rows else Level.OK
+    table = Table("images", ("dataset", "file", "cause"), rows)
+    return Check("images", level, summary, paragraph, {"images": len(entries), "unusable": len(rows)}, (table,))
+
+
+def _pictures(entries: Sequence[Entry], pairs: Sequence[Pair]) -> list[tuple[str, Path, str, Path]]:
+    """Caption and file of both images of every pair, those of different splits first."""
+    order = sorted(pairs, key=lambda pair: (entries[pair.first].split == entries[pair.second].split, pair))
+    return [
+        (
+            _caption(entries[pair.first]),
+            entries[pair.first].path,
+            _caption(entries[pair.second]),
+            entries[pair.second].path,
+        )
+        for pair in order
+        if entries[pair.first].study != entries[pair.second].study
+        or entries[pair.first].split != entries[pair.second].split
+    ]
+
+
+def _caption(entry: Entry) -> str:
+    return f"{entry.name} ({entry.split}, {', '.join(entry.classes)})"

@@ -1,0 +1,92 @@
+"""Labels that contradict each other."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from covidmm.audit.audited_images import Entry
+from covidmm.audit.checks import Check, Level, Table
+from covidmm.audit.duplicate_images import Pair
+
+_RSNA_POSITIVE = "Lung Opacity"
+
+
+class Conflict(NamedTuple):
+    """One contradiction."""
+
+    level: Level
+    kind: str
+    dataset: str
+    study: str
+    image: str
+    detail: str
+
+
+def check_conflicts(entries: Sequence[Entry], pairs: Sequence[Pair]) -> Check:
+    """Classes that contradict the boxes, the other images of their study, or another copy of the picture.
+
+    Args:
+        entries: of all data sets.
+        pairs: of images that show one picture.
+    """
+    found = sorted({*_studies(entries), *_boxes(entries), *_copies(entries, pairs)})
+    counts = Counter(conflict.kind for conflict in found)
+    level = max((conflict.level for conflict in found), default=Level.OK)
+    summary = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())) or "labels and boxes agree"
+    paragraph = (
+        "A negative study with a box, a study of typical appearance without any, an image of RSNA's class Lung "
+        "Opacity without a box (or one with a box in another class), a study with two classes and a box outside its "
+        "image contradict themselves: one of the two labels is wrong, and a model is taught both. An indeterminate or "
+        "atypical study without a box, and two copies of one picture of which only one is called positive, may be "
+        "as the readers meant it: a warning."
+    )
+    if found:
+        paragraph += " conflicts.csv lists them; look at the images and correct the label files."
+    rows = [(one.level.label, one.kind, one.dataset, one.study, one.image, one.detail) for one in reversed(found)]
+    columns = ("level", "kind", "dataset", "study", "image_id", "detail")
+    table = Table("conflicts", columns, rows)
+    return Check("labels", level, summary, paragraph, dict(sorted(counts.items())), (table,))
+
+
+def _studies(entries: Sequence[Entry]) -> Iterator[Conflict]:
+    studies: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.image.get("study_class"):
+            studies[entry.dataset, entry.study].append(entry)
+    for (dataset, study), own in studies.items():
+        classes = sorted({str(entry.image["study_class"]) for entry in own})
+        boxes = sum(len(entry.boxes) for entry in own)
+        if len(classes) > 1:
+            yield Conflict(Level.FAULT, "study with two classes", dataset, study, "", ", ".join(classes))
+        elif classes == ["negative"] and boxes:
+            yield Conflict(Level.FAULT, "negative study with boxes", dataset, study, "", f"{boxes} boxes")
+        elif classes != ["negative"] and not boxes:
+            level = Level.FAULT if classes == ["typical"] else Level.WARNING
+            yield Conflict(level, f"{classes[0]} study without a box", dataset, study, "", f"{len(own)} images")
+
+
+def _boxes(entries: Sequence[Entry]) -> Iterator[Conflict]:
+    for entry in entries:
+        where = entry.dataset, entry.study, str(entry.image["image_id"])
+        rsna = entry.image.get("rsna_class")
+        if rsna == _RSNA_POSITIVE and not len(entry.boxes):
+            yield Conflict(Level.FAULT, "Lung Opacity without a box", *where, "")
+        elif rsna and rsna != _RSNA_POSITIVE and len(entry.boxes):
+            yield Conflict(Level.FAULT, "box in an image without Lung Opacity", *where, f"{rsna}, {len(entry.boxes)}")
+        for x, y, width, height in entry.boxes.tolist():
+            # prepare rounds to a thousandth of a pixel
+            beyond = x + width > entry.image["width"] + 0.01 or y + height > entry.image["height"] + 0.01
+            if not (width > 0 and height > 0 and x >= 0 and y >= 0) or beyond:
+                detail = f"x {x:g} y {y:g} width {width:g} height {height:g}"
+                yield Conflict(Level.FAULT, "box outside its image or empty", *where, detail)
+
+
+def _copies(entries: Sequence[Entry], pairs: Sequence[Pair]) -> Iterator[Conflict]:
+    for pair in pairs:
+        one, other = entries[pair.first], entries[pair.second]
+        if one.positive != other.positive and one.study != other.study:
+            detail = f"{'|'.join(one.classes)}; {'|'.join(other.classes)} in {other.name}"
+            image = str(one.image["image_id"])
+            yield Conflict(Level.WARNING, "copies of two labels", one.dataset, one.study, image, detail)

@@ -1,0 +1,212 @@
+"""The config of an ensemble: members, strategy, study classifier and the rules of the submission."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from covidmm.errors import ConfigError, did_you_mean
+from covidmm.utils.provenance import resolved_sha256
+
+_TOP_LEVEL = ("members", "strategy", "study", "none", "rerank", "max_size", "batch_size", "custom_imports")
+
+
+#: What a backend can compute in.
+PRECISIONS = {
+    "torch": ("float32", "bfloat16", "float16", "auto"),
+    "onnxruntime": ("float32",),
+    "openvino": ("float32", "bfloat16"),
+}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What runs a detector's network.
+
+    Attributes:
+        type: ``torch``, ``onnxruntime`` or ``openvino``.
+        file: what ``tools/export.py`` made of the member, for all but ``torch``.
+        precision: ``float32``; ``bfloat16`` (torch, openvino); ``float16`` (torch on a GPU); ``auto`` (torch): the
+            fastest of these that the machine has units for.
+    """
+
+    type: str = "torch"
+    file: str | None = None
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.type not in PRECISIONS:
+            raise ConfigError(f"unknown backend '{self.type}'{did_you_mean(str(self.type), PRECISIONS)}")
+        if (self.file is None) != (self.type == "torch"):
+            raise ConfigError(f"backend '{self.type}' takes {'no file' if self.file else 'a file of tools/export.py'}")
+        if self.precision not in PRECISIONS[self.type]:
+            known = ", ".join(PRECISIONS[self.type])
+            raise ConfigError(f"backend '{self.type}' has no precision '{self.precision}', it has {known}")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One detector of an ensemble.
+
+    Attributes:
+        config: its MMDetection config.
+        checkpoint: a file, ``covidmm://NAME``, or a work dir, whose best checkpoint is taken.
+        weight: how much it counts in the fusion, positive.
+        score_threshold: boxes below this confidence do not take part.
+        nms_iou_threshold: IoU of a non-maximum suppression of its own before the fusion; None for none.
+        test_time_augmentation: None does as its config says.
+        backend: what runs its network; a dict in a config.
+    """
+
+    config: str
+    checkpoint: str
+    weight: float = 1.0
+    score_threshold: float = 0.0
+    nms_iou_threshold: float | None = None
+    test_time_augmentation: bool | None = None
+    backend: Backend = Backend()
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ConfigError(f"weight must be positive, not {self.weight}")
+        if not 0 <= self.score_threshold < 1:
+            raise ConfigError(f"score_threshold must lie in 0..1, not {self.score_threshold}")
+        if self.nms_iou_threshold is not None and not 0 < self.nms_iou_threshold <= 1:
+            raise ConfigError(f"nms_iou_threshold must lie in 0..1, not {self.nms_iou_threshold}")
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """What an ensemble config says, checked.
+
+    Attributes:
+        path: the file.
+        members: the detectors by name, in the order of the file.
+        strategy: type and arguments of the ensemble strategy.
+        study: type and arguments of the study classifier; None to classify no studies.
+        none: rule and weight of the confidence of 'none'; see :mod:`covidmm.outputs.kaggle`.
+        rerank: exponents of the re-ranking of opacity scores, None for none.
+        max_size: longer side, in pixels, that images are shrunk to before anything sees them, as in ``prepare``.
+        batch_size: images that go through a network at once.
+    """
+
+    path: Path
+    members: Mapping[str, Member]
+    strategy: Mapping[str, Any]
+    study: Mapping[str, Any] | None
+    none: Mapping[str, Any]
+    rerank: Mapping[str, Any] | None
+    max_size: int
+    batch_size: int
+
+    @property
+    def sha256(self) -> str:
+        """Of what file, bases and overrides say, as :func:`covidmm.utils.provenance.resolved_sha256`."""
+        return resolved_sha256({name: value for name, value in asdict(self).items() if name != "path"})
+
+
+def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConfig:
+    """Load the config of an ensemble and refuse every key that nothing reads.
+
+    Args:
+        path: config file.
+        options: overrides, each ``dotted.key=value``.
+
+    Raises:
+        ConfigError: the file is missing or broken, a key is unknown or missing, a value out of range.
+    """
+    from covidmm.engine.config import merge_options, read_config
+
+    path = Path(path)
+    cfg = read_config(path)
+    helpers = merge_options(cfg, options)
+    for key in cfg:
+        if key not in _TOP_LEVEL and key not in helpers:
+            raise ConfigError(f"{path}: unknown key '{key}' in the config{did_you_mean(key, _TOP_LEVEL)}")
+    for key in ("members", "strategy", "none", "max_size", "batch_size"):
+        if key not in cfg:
+            raise ConfigError(f"{path}: has no '{key}'; inherit configs/_base_/ensemble.py")
+    content = cfg.to_dict()
+    for key in ("strategy", "study"):
+        if content.get(key) is not None:
+            if not isinstance(content[key], dict):
+                raise ConfigError(f"{path}: {key} must be a dict with a type, not {content[key]!r}")
+            content[key] = _without_other_types(path, key, content[key], options)
+    if not content["members"]:
+        raise ConfigError(f"{path}: has no members")
+    for key in ("max_size", "batch_size"):
+        if not isinstance(content[key], int) or content[key] < 1:
+            raise ConfigError(f"{path}: {key} must be a positive integer, not {content[key]!r}")
+    return EnsembleConfig(
+        path=path,
+        members={name: _member(path, name, value) for name, value in content["members"].items()},
+        strategy=content["strategy"],
+        study=content.get("study"),
+        none=content["none"],
+        rerank=content.get("rerank"),
+        max_size=content["max_size"],
+        batch_size=content["batch_size"],
+    )
+
+
+def _without_other_types(path: Path, key: str, merged: Mapping[str, Any], options: Sequence[str]) -> dict[str, Any]:
+    """A plugin's dict without the arguments of the plugin that it replaced.
+
+    MMEngine's inheritance merges key by key, so ``strategy = dict(type='soft_nms', sigma=0.5)`` would keep the
+    arguments of the strategy below it. Here a dict that names a type stands alone.
+    """
+    keys = {text.split("=")[0].split(".")[1] for text in options if text.startswith(f"{key}.")}
+    found = set() if "type" in keys else _assigned_keys(path, key)
+    return dict(merged) if found is None else {k: v for k, v in merged.items() if k in found | keys}
+
+
+def _assigned_keys(path: Path, key: str) -> set[str] | None:
+    """The keys that the dict of that name gets in a file and its bases, down to the one that names its type."""
+    names: dict[str, ast.expr] = {}
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            names[node.targets[0].id] = node.value
+    own: set[str] = set()
+    value = names.get(key)
+    if isinstance(value, ast.Call):
+        own = {keyword.arg for keyword in value.keywords if keyword.arg}
+    elif isinstance(value, ast.Dict):
+        own = {k.value for k in value.keys if isinstance(k, ast.Constant)}
+    if {"type", "_delete_"} & own:
+        return own
+    bases = ast.literal_eval(names["_base_"]) if "_base_" in names else []
+    for base in [bases] if isinstance(bases, str) else bases:
+        below = _assigned_keys(path.parent / base, key)
+        if below is not None:
+            return own | below
+    return None
+
+
+def _member(path: Path, name: str, value: Mapping[str, Any]) -> Member:
+    where = f"{path}: member '{name}'"
+    if not name.isidentifier():
+        raise ConfigError(f"{where}: the name becomes a file name, use letters, digits and '_'")
+    known = [field.name for field in fields(Member)]
+    for key in value:
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key '{key}'{did_you_mean(key, known)}")
+    for key in ("config", "checkpoint"):
+        if key not in value:
+            raise ConfigError(f"{where}: has no '{key}'")
+    try:
+        return Member(**{**value, "backend": _backend(value.get("backend", {}))})
+    except (ConfigError, TypeError) as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _backend(value: Any) -> Backend:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"backend must be a dict with a type, not {value!r}")
+    known = [field.name for field in fields(Backend)]
+    for key in value:
+        if key not in known:
+            raise ConfigError(f"unknown key '{key}' in backend{did_you_mean(key, known)}")
+    return Backend(**value)

@@ -1,0 +1,132 @@
+"""The detection metrics as an MMEngine metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+
+from covidmm.datasets.prepared_folder import read_annotations
+from covidmm.errors import ConfigError, DataError
+from covidmm.evaluation.detection import require_finite, score_detections
+from covidmm.utils.fileio import json_bytes, write_bytes
+
+
+@METRICS.register_module()
+class DetectionMetric(BaseMetric):
+    """mAP by pycocotools, and precision, recall and F1 at one confidence threshold, as ``detection/...``.
+
+    Ground truth comes from the annotation file, not from the pipeline, so no transform can change it.
+
+    Args:
+        ann_file: COCO detection file.
+        threshold: the confidence threshold that validation chose; None maximises F1 on the set at hand.
+        outfile: where to keep the predictions, as a COCO results list in pixels of the prepared images.
+        collect_device: as every MMEngine metric.
+        prefix: as every MMEngine metric.
+    """
+
+    default_prefix = "detection"
+
+    def __init__(
+        self,
+        ann_file: str,
+        threshold: float | None = None,
+        outfile: str | None = None,
+        collect_device: str = "cpu",
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.ann_file = Path(ann_file)
+        self.threshold = threshold
+        self.outfile = Path(outfile) if outfile else None
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Keep one batch's predictions in plain values."""
+        for sample in data_samples:
+            instances = sample["pred_instances"]
+            boxes = instances["bboxes"].cpu().double()
+            boxes[:, 2:] -= boxes[:, :2]
+            self.results.append(
+                {
+                    "image_id": int(sample["img_id"]),
+                    "shape": tuple(sample["ori_shape"][:2]),
+                    "boxes": boxes.tolist(),
+                    "scores": instances["scores"].cpu().double().tolist(),
+                    "labels": instances["labels"].cpu().tolist(),
+                }
+            )
+
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
+        """Score the predictions of all images that were evaluated and that the annotation file has.
+
+        Raises:
+            DataError: the annotation file is missing, does not fit the images, or has no box in them; a
+                prediction is not finite.
+            ConfigError: a predicted label has no category.
+        """
+        logger = MMLogger.get_current_instance()
+        whole = read_annotations(self.ann_file)
+        # keyed by image, for an image that a sampler repeats is scored once
+        by_image = {result["image_id"]: result for result in results}
+        truth = _cut(whole, set(by_image))
+        scored = [by_image[image["id"]] for image in truth["images"]]
+        if len(scored) < max(len(by_image), len(whole["images"])):
+            text = "%s: scored the %d images that are both in this file (%d) and evaluated (%d)"
+            logger.warning(text, self.ann_file, len(scored), len(whole["images"]), len(by_image))
+        if not scored:
+            raise DataError(f"{self.ann_file}: has none of the {len(by_image)} images that were evaluated")
+        self._require_shapes(truth["images"], by_image)
+        predictions = self._predictions(scored, truth["categories"])
+        if not predictions:
+            logger.warning("NOT A SINGLE BOX was predicted in %d images: every metric is 0", len(scored))
+        require_finite(predictions)
+        if self.outfile is not None:
+            self.outfile.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(self.outfile, json_bytes(predictions))
+        try:
+            found = score_detections(truth, predictions, self.threshold)
+        except DataError as error:
+            raise DataError(f"{self.ann_file}: {error}") from error
+        boxed = {annotation["category_id"] for annotation in truth["annotations"]}
+        absent = [category["name"] for category in truth["categories"] if category["id"] not in boxed]
+        if absent:
+            logger.warning("NO BOX of %s in %d images: means are over other classes", ", ".join(absent), len(scored))
+        if predictions and not any(one["score"] >= found["threshold"] for one in predictions):
+            text = "NOT ONE of %d predictions reaches the threshold %.3f: precision, recall and F1 are 0"
+            logger.warning(text, len(predictions), found["threshold"])
+        return found
+
+    def _require_shapes(self, images: Sequence[dict[str, Any]], by_image: dict[int, dict[str, Any]]) -> None:
+        """Boxes can only be compared in one and the same pixel grid."""
+        for image in images:
+            annotated, read = (image["height"], image["width"]), by_image[image["id"]]["shape"]
+            if annotated != read:
+                raise DataError(
+                    f"{self.ann_file}: image {image['id']} is annotated at height x width {annotated}, "
+                    f"but {read} was evaluated; prepare the data set again"
+                )
+
+    def _predictions(self, scored: Sequence[dict[str, Any]], categories: Sequence[dict[str, Any]]) -> list:
+        """A COCO results list; labels become category ids as mmdet's CocoDataset made them labels."""
+        classes = (self.dataset_meta or {}).get("classes")
+        ids = [category["id"] for category in categories if classes is None or category["name"] in classes]
+        worst = max((label for result in scored for label in result["labels"]), default=-1)
+        if worst >= len(ids):
+            raise ConfigError(f"label {worst} was predicted, but {self.ann_file} has {len(ids)} of the classes")
+        return [
+            {"image_id": result["image_id"], "category_id": ids[label], "bbox": box, "score": score}
+            for result in scored
+            for box, score, label in zip(result["boxes"], result["scores"], result["labels"], strict=True)
+        ]
+
+
+def _cut(truth: dict[str, Any], evaluated: set[int]) -> dict[str, Any]:
+    """The annotation file's content for some of its images."""
+    images = [image for image in truth["images"] if image["id"] in evaluated]
+    boxes = [annotation for annotation in truth["annotations"] if annotation["image_id"] in evaluated]
+    return {**truth, "images": images, "annotations": boxes}

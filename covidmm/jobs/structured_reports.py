@@ -1,0 +1,97 @@
+"""A folder's findings as DICOM Structured Reports, one file a study."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from covidmm.datasets.image_folders import Case
+from covidmm.errors import DataError, RadiographError
+from covidmm.findings import Detections, ImageFindings, StudyFindings
+from covidmm.jobs.folder_outcome import Outcome
+from covidmm.outputs.predictions import ImageEntry
+from covidmm.utils.fileio import write_bytes
+from covidmm.utils.provenance import hash_lines
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+#: What may become the name of a file as it is; other study ids come from headers that anybody may have written.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
+
+
+def write_reports(outcome: Outcome, folder: str | Path, threshold: float) -> tuple[int, list[str]]:
+    """Write the report of every study whose images are DICOM files; each file appears whole or not at all.
+
+    Args:
+        outcome: what the ensemble made of the folder.
+        folder: where ``<study>.dcm`` go.
+        threshold: boxes of lower confidence are left out.
+
+    Returns:
+        How many were written, and one line for each study that was skipped.
+
+    Raises:
+        CovidmmError: highdicom is missing, or no study could be written.
+    """
+    from covidmm.outputs.dicom_sr import study_report
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = f"{outcome.run.config.path.name}: {outcome.run.config.strategy['type']}"
+    made_from = hash_lines(outcome.origin())
+    found = iter(outcome.fused)
+    written, skipped = 0, []
+    for study_id, cases in outcome.run.cases.studies():
+        images = [next(found) for _ in cases]
+        content = io.BytesIO()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what pydicom says of odd values was said when the pixels were read
+                findings, headers = _study(study_id, cases, images, outcome)
+                report = study_report(findings, headers, threshold, model, made_from)
+                report.save_as(content, enforce_file_format=True)
+        except RadiographError as error:
+            skipped.append(f"{study_id}: {error}")
+            continue
+        write_bytes(folder / f"{_file_name(study_id)}.dcm", content.getvalue())
+        written += 1
+    if not written:
+        raise DataError(f"{outcome.run.cases.source}: no study can have a Structured Report, the first: {skipped[0]}")
+    return written, skipped
+
+
+def _study(
+    study_id: str, cases: list[Case], images: list[tuple[ImageEntry, Detections]], outcome: Outcome
+) -> tuple[StudyFindings, list[Dataset]]:
+    """Findings under the UIDs of the images, and the headers; unreadable images are left out."""
+    readable = [(case, entry, boxes) for case, (entry, boxes) in zip(cases, images, strict=True) if not entry.error]
+    if not readable:
+        raise RadiographError(f"no image can be read: {images[0][0].error}")
+    headers = [_header(case.path) for case, _, _ in readable]
+    findings = [
+        ImageFindings(str(header.get("SOPInstanceUID")), entry.height, entry.width, {}, boxes)
+        for header, (_, entry, boxes) in zip(headers, readable, strict=True)
+    ]
+    probabilities = (outcome.studies or {}).get(study_id)
+    known = None if probabilities is None else np.asarray(probabilities, np.float32)
+    return StudyFindings(study_id, findings, known), headers
+
+
+def _header(path: Path) -> Dataset:
+    import pydicom
+
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True)
+    except Exception:
+        raise RadiographError(f"{path}: is no DICOM file, a Structured Report can refer to DICOM only") from None
+
+
+def _file_name(study_id: str) -> str:
+    return study_id if _PLAIN_NAME.fullmatch(study_id) else hashlib.sha256(study_id.encode()).hexdigest()[:32]

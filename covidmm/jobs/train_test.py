@@ -1,0 +1,245 @@
+"""The jobs behind ``tools/train.py`` and ``tools/test.py``: a config in, a finished run folder out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from covidmm.errors import CheckpointError, ClusterError
+from covidmm.utils.distributed import is_first
+from covidmm.utils.lazy_imports import imports_that_stay
+from covidmm.utils.malloc import EVERYTHING, keep_freed_memory
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+
+
+def train(
+    config: str | Path,
+    work_dir: str | Path | None = None,
+    resume: str | bool = False,
+    amp: bool = False,
+    options: Sequence[str] = (),
+    launcher: str = "none",
+) -> Path:
+    """Train the model that a config describes.
+
+    A fresh run in a work dir that holds an earlier run's checkpoints moves those into
+    ``earlier_<n>/`` first: nothing is overwritten.
+
+    Args:
+        config: config file.
+        work_dir: where checkpoints and logs go; ``work_dirs/<config name>`` by default.
+        resume: True to continue after the last finished epoch in ``work_dir``, or a checkpoint file.
+        amp: mixed precision, float16 on CUDA and bfloat16 on a CPU.
+        options: overrides, each ``dotted.key=value``, as ``--cfg-options`` gives them.
+        launcher: ``none``, ``pytorch`` or ``slurm``.
+
+    Returns:
+        The work dir.
+
+    Raises:
+        CovidmmError: a bad config, data that does not agree with it, or a checkpoint that does not fit.
+        KeyboardInterrupt: ctrl-C or SIGTERM, with how to go on; the last finished epoch is on disk.
+    """
+    cfg = _load(config, work_dir, options, launcher)
+    # after it, which is how PyTorch and MMDetection are to be imported
+    from covidmm.engine.checkpointing import latest_checkpoint
+    from covidmm.engine.launch import launched, wait_for_all
+
+    folder = Path(cfg.work_dir)
+    if amp:
+        cfg.optim_wrapper.type = "MixedPrecisionOptimWrapper"
+    if resume:
+        cfg.resume = True
+        cfg.load_from = str(latest_checkpoint(folder)) if resume is True else str(resume)
+    try:
+        with launched(launcher):
+            if not resume and is_first():
+                _set_aside(folder)
+            wait_for_all()
+            keep_freed_memory(EVERYTHING)
+            _runner(cfg, trains=True).train()
+    except (KeyboardInterrupt, ClusterError) as stop:
+        cause = f"{stop}; " if isinstance(stop, ClusterError) else ""
+        stop.args = (f"{cause}{_how_to_go_on(folder)}",)
+        raise
+    return folder
+
+
+def evaluate(
+    config: str | Path,
+    checkpoint: str | Path,
+    work_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    show_dir: str | Path | None = None,
+    options: Sequence[str] = (),
+    launcher: str = "none",
+) -> dict[str, Any]:
+    """Evaluate a checkpoint on a config's test split, print the table and write ``metrics.json``.
+
+    Precision, recall and F1 are taken at the confidence threshold that the checkpoint's own validation chose.
+
+    Args:
+        config: config file.
+        checkpoint: checkpoint file, or a work dir, whose best checkpoint is taken.
+        work_dir: where ``metrics.json`` and logs go; as :func:`train`.
+        out: file for the predictions, a COCO results list in pixels of the prepared images.
+        show_dir: folder for one picture per image, with truth and predictions, and ``grid.png`` with twelve.
+        options: as :func:`train`.
+        launcher: as :func:`train`.
+
+    Returns:
+        The metrics, by name.
+
+    Raises:
+        CovidmmError: a bad config or data, or a checkpoint that is missing, unsafe or does not fit.
+    """
+    cfg = _load(config, work_dir, options, launcher)
+    # after it, as above
+    from covidmm.engine.checkpointing import stored_val_metrics, trained_file
+    from covidmm.engine.launch import launched
+    from covidmm.utils.provenance import resolved_sha256
+
+    # before this run's files and the checkpoint's threshold go into it: as its training wrote into the checkpoint
+    resolved = resolved_sha256(cfg.to_dict())
+    weights = trained_file(checkpoint)
+    stored = stored_val_metrics(weights)
+    predictions = Path(out) if out else Path(cfg.work_dir) / "predictions.json"
+    run = Evaluation(cfg, str(config), resolved, weights, predictions)
+    labels = cfg.test_evaluator.type == "LabelMetric"
+    (_prepare_labels if labels else _prepare_boxes)(run, stored)
+    cfg.load_from = str(weights)
+    if cfg.get("test_time_augmentation"):
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        # wraps the model after its checkpoint was loaded
+        cfg.custom_hooks.append({"type": "PrepareTTAHook", "tta_cfg": cfg.tta_model})
+    with launched(launcher):
+        runner = _runner(cfg, trains=False)
+        started = time.monotonic()
+        found = {name.split("/", 1)[1]: value for name, value in runner.test().items()}
+        run.seconds = time.monotonic() - started
+    if is_first():
+        (_report_labels if labels else _report_boxes)(run, found, show_dir)
+        print(f"predictions: {run.predictions}\nmetrics: {run.metrics}")
+    return found
+
+
+@dataclass
+class Evaluation:
+    """One run of :func:`evaluate`."""
+
+    cfg: Config
+    config: str
+    resolved: str
+    weights: Path
+    predictions: Path
+    seconds: float = 0.0
+
+    @property
+    def metrics(self) -> Path:
+        """The file that collects what was measured."""
+        return Path(self.cfg.work_dir) / "metrics.json"
+
+    def write(self, name: str, annotations: Path, **sections: Any) -> None:
+        """Add sections, the seconds and the provenance of this run to ``metrics.json``; the last beside predictions."""
+        from covidmm.evaluation.metrics_file import provenance, write_metrics
+        from covidmm.utils.fileio import json_bytes, write_bytes
+
+        origin = provenance(self.config, self.resolved, self.weights, annotations)
+        write_bytes(self.predictions.with_suffix(".provenance.json"), json_bytes(origin, indent=2))
+        write_metrics(self.metrics, **sections, seconds={f"test_{name}": self.seconds}, provenance={name: origin})
+
+
+def _prepare_boxes(run: Evaluation, stored: dict[str, float]) -> None:
+    # a validation that found nothing chose nothing
+    threshold = stored["detection/threshold"] if stored.get("detection/best_f1") else None
+    run.cfg.test_evaluator.update(outfile=str(run.predictions), threshold=threshold)
+
+
+def _report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
+    from covidmm.evaluation.metrics_file import format_table
+    from covidmm.reports.grid import draw_show_dir
+
+    chosen = run.cfg.test_evaluator.threshold is not None
+    found["threshold_source"] = "validation" if chosen else "this split, maximising F1 (optimistic)"
+    name = run.cfg.get("detector") or run.cfg.model.type.lower()
+    run.write(name, Path(run.cfg.test_evaluator.ann_file), detectors={name: found})
+    print(f"{found['images']} images, {found['boxes']} boxes; threshold from {found['threshold_source']}")
+    print(format_table({name: found}))
+    if show_dir:
+        draw_show_dir(show_dir, run.cfg.test_dataloader.dataset, run.predictions, found["threshold"], name)
+        print(f"pictures: {show_dir}")
+
+
+def _prepare_labels(run: Evaluation, stored: dict[str, float]) -> None:
+    evaluator = run.cfg.test_evaluator
+    evaluator.update(outfile=str(run.predictions))
+    if not evaluator.multi_label:
+        # fitted on validation; a checkpoint without one is taken as it is
+        evaluator.temperature = stored.get(f"{evaluator.prefix}/temperature", 1.0)
+
+
+def _report_labels(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
+    from covidmm.evaluation.metrics_file import format_labels
+    from covidmm.reports.classifier_pictures import draw_labels
+
+    details = json.loads(run.predictions.read_text())
+    del details["predictions"]
+    dataset = run.cfg.test_dataloader.dataset
+    name = run.cfg.test_evaluator.prefix
+    run.write(name, Path(dataset.data_root, dataset.ann_file), **{name: details})
+    print(f"{details['cases']} {'images' if run.cfg.test_evaluator.multi_label else 'studies'}")
+    print(format_labels(details))
+    if show_dir:
+        draw_labels(Path(show_dir), details, run.cfg, run.weights)
+        print(f"pictures: {show_dir}")
+
+
+def _load(config: str | Path, work_dir: Any, options: Sequence[str], launcher: str) -> Config:
+    """Load the config of a job, and with it PyTorch and MMDetection."""
+    with imports_that_stay():
+        from covidmm.engine.config import load_config
+
+        cfg = load_config(config, options)
+    cfg.launcher = launcher
+    cfg.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(config).stem)
+    return cfg
+
+
+def _runner(cfg: Config, trains: bool) -> Runner:
+    """MMEngine's runner for the processes that have joined."""
+    from covidmm.engine.checkpointing import CheckedRunner
+    from covidmm.engine.launch import share_out
+
+    share_out(cfg, trains)
+    return CheckedRunner.from_cfg(cfg)
+
+
+def _how_to_go_on(folder: Path) -> str:
+    from covidmm.engine.checkpointing import latest_checkpoint
+
+    try:
+        last = latest_checkpoint(folder)
+    except CheckpointError:
+        return "no epoch is finished yet: the same command begins anew"
+    return f"run the same command with --resume to go on after {last}"
+
+
+def _set_aside(folder: Path) -> None:
+    """Move an earlier run's checkpoints into a folder of their own."""
+    earlier = [*folder.glob("epoch_*.pth"), *folder.glob("best_*.pth")]
+    if not earlier:
+        return
+    number = 1
+    while (aside := folder / f"earlier_{number}").exists():
+        number += 1
+    aside.mkdir()
+    for path in earlier:
+        path.replace(aside / path.name)
+    print(f"{folder}: moved {len(earlier)} checkpoints of an earlier run to {aside}")

@@ -1,0 +1,55 @@
+"""The choices that a user has when a data set is prepared."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from covidmm.errors import ConfigError
+from covidmm.prepare.splits import FOLDS, SPLITS
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to prepare a data set.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    max_size: int = 1024
+    """Longer side of the PNGs at most, in pixels; smaller images keep their size."""
+    seed: int = 0
+    """Draws the splits."""
+    val_fold: int = 0
+    """The fold (0..4) that validates."""
+    test_fraction: float = 0.15
+    """Share of the images that is held out for the test."""
+    split: str = "auto"
+    """``'train'``, ``'val'`` or ``'test'`` puts the whole folder into that one split."""
+    mask_markers: bool = False
+    """Paint over letters burned into the images; see :mod:`covidmm.prepare.markers`."""
+    negatives: bool = False
+    """RSNA: keep the images without a lung opacity."""
+    workers: int = field(default_factory=_cores)
+    """Processes that convert images."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler whose workers convert them instead."""
+    progress: bool | None = None
+    """Show a progress bar; None: only on a terminal."""
+
+    def __post_init__(self) -> None:
+        limits = {
+            "max_size": (self.max_size >= 16, "an integer >= 16"),
+            "val_fold": (0 <= self.val_fold < FOLDS, f"0 to {FOLDS - 1}"),
+            "test_fraction": (0 <= self.test_fraction < 1, "0 <= fraction < 1"),
+            "split": (self.split in ("auto", *SPLITS), f"auto, {', '.join(SPLITS)}"),
+            "workers": (self.workers >= 1, "an integer >= 1"),
+        }
+        for name, (valid, expected) in limits.items():
+            if not valid:
+                raise ConfigError(f"option {name}: expected {expected}, got {getattr(self, name)!r}")

@@ -1,0 +1,121 @@
+"""One image file of a raw data set becomes one 8-bit PNG, and a record of how it was made."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import covidmm
+from covidmm import radiograph
+from covidmm.errors import RadiographError
+from covidmm.prepare import near_duplicates as duplicates
+from covidmm.prepare.markers import mask_markers
+from covidmm.radiograph import sandbox as isolation
+from covidmm.utils.fileio import write_bytes
+
+
+class Job(NamedTuple):
+    """What a worker needs to know."""
+
+    source: Path
+    target: Path
+    file_name: str
+    max_size: int
+    mask_markers: bool
+
+
+@dataclass(frozen=True)
+class Record:
+    """A written PNG: from what it was made, and all that later steps need to know of it."""
+
+    file_name: str
+    made_from: str
+    """:func:`stamp` of the source and the options; another stamp means that the PNG is out of date."""
+    png_size: int
+    pixels_sha256: str
+    width: int
+    height: int
+    original_width: int
+    original_height: int
+    photometric: str
+    view: str | None
+    sex: str | None
+    age: int | None
+    modality: str | None
+    patient: str | None
+    notes: tuple[str, ...]
+    thumbnail: str
+    """Base64 of the (32, 32) thumbnail that near-duplicates are found with."""
+    manufacturer: str | None
+    body_part: str | None
+    bits_stored: int
+    transfer_syntax: str | None
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The thumbnail as an array (32, 32)."""
+        side = duplicates.SIDE
+        return np.frombuffer(base64.b64decode(self.thumbnail), np.uint8).reshape(side, side)
+
+
+def stamp(source: Path, max_size: int, masked: bool) -> str:
+    """Size and time of the source file, and everything else that decides what its PNG looks like.
+
+    Raises:
+        OSError: the file is gone.
+    """
+    status = source.stat()
+    options = f"max_size={max_size}" + " mask_markers" * masked
+    return f"{status.st_size} {status.st_mtime_ns} {options} covidmm={covidmm.__version__}"
+
+
+def convert(job: Job) -> Record:
+    """Read one radiograph, shrink it to ``max_size``, mask markers if asked, and write a PNG, whole or not at all.
+
+    Raises:
+        RadiographError: the source cannot be read.
+        OSError: the PNG cannot be written.
+    """
+    try:
+        made_from = stamp(job.source, job.max_size, job.mask_markers)
+        image = isolation.read(job.source)
+    except OSError as error:
+        raise RadiographError(f"{job.source}: cannot be read: {error.strerror or error}") from error
+    pixels = radiograph.resize_longer(image.pixels, job.max_size)
+    notes = image.notes
+    if job.mask_markers:
+        pixels, masked = mask_markers(pixels)
+        notes += (f"{masked} marker regions masked",) if masked else ()
+    _, encoded = cv2.imencode(".png", pixels)
+    png = encoded.tobytes()
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(job.target, png)
+    header = image.header
+    return Record(
+        file_name=job.file_name,
+        made_from=made_from,
+        png_size=len(png),
+        pixels_sha256=hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest(),
+        width=pixels.shape[1],
+        height=pixels.shape[0],
+        original_width=header.width,
+        original_height=header.height,
+        photometric=header.photometric,
+        view=header.view,
+        sex=header.sex,
+        age=header.age,
+        modality=header.modality,
+        patient=header.patient,
+        notes=notes,
+        thumbnail=base64.b64encode(duplicates.thumbnail(pixels).tobytes()).decode(),
+        manufacturer=header.manufacturer,
+        body_part=header.body_part,
+        bits_stored=header.bits_stored,
+        transfer_syntax=header.transfer_syntax,
+    )

@@ -1,0 +1,109 @@
+"""What the label files of a data set say of its images, the same for every layout."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from covidmm.prepare.scratch import joined, parted
+
+Box = tuple[float, float, float, float]
+"""x, y, width, height in pixels of the original image."""
+
+
+class Issue(NamedTuple):
+    """One thing that was skipped or changed: a row of ``skipped.csv`` or ``notes.csv``."""
+
+    file: str
+    field: str
+    cause: str
+
+
+class IssueSink(Protocol):
+    """A list of issues, or :class:`Issues`."""
+
+    def append(self, issue: Issue, /) -> None:
+        """Add one."""
+
+
+class Issues(Collection[Issue]):
+    """Issues in sorted order, kept in a map.
+
+    Args:
+        counts: an empty map whose keys come in sorted order; the same issue may come twice.
+    """
+
+    def __init__(self, counts: MutableMapping[str, int]) -> None:
+        self._counts = counts
+
+    def append(self, issue: Issue, /) -> None:
+        """Add one."""
+        key = joined(*issue)
+        self._counts[key] = self._counts.get(key, 0) + 1
+
+    def extend(self, issues: Iterable[Issue]) -> None:
+        """Add several."""
+        for issue in issues:
+            self.append(issue)
+
+    def __iter__(self) -> Iterator[Issue]:
+        for key, count in self._counts.items():
+            for _ in range(count):
+                yield Issue(*parted(key))
+
+    def __len__(self) -> int:
+        return sum(count for _, count in self._counts.items())
+
+    def __contains__(self, issue: object) -> bool:
+        return isinstance(issue, Issue) and joined(*issue) in self._counts
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its labels; no pixel has been read."""
+
+    image_id: str
+    path: str
+    """Of the image file; a string, since the samples of a whole data set go to and from disk."""
+    file_name: str
+    """Where the PNG goes, below ``OUT/images``."""
+    study_id: str
+    classes: tuple[str, ...]
+    """Names over which the splits are balanced: the study class, the findings, ..."""
+    study_class: str | None = None
+    boxes: tuple[Box, ...] = ()
+    label_file: str = ""
+    """Name of the file that the boxes come from, for messages."""
+    patient: str | None = None
+    official: str | None = None
+    """``'test'`` or ``'train_val'`` where the publisher's own lists say so."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further entries of the COCO image; they win over what the image file's header says."""
+
+    @property
+    def source(self) -> Path:
+        """The image file."""
+        return Path(self.path)
+
+
+@dataclass(frozen=True)
+class LabelledFolder:
+    """A raw data set: its usable samples, and what could not be used."""
+
+    samples: MutableMapping[str, Sample]
+    """By image id, in sorted order."""
+    skipped: Issues
+    classes: tuple[str, ...]
+    """Every name that a sample's ``classes`` may hold, in the order in which people list them."""
+    categories: tuple[str, ...] = ("opacity",)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Why images were left out on purpose, and how many."""
+
+
+def clip_box(box: Box, width: int, height: int) -> Box | None:
+    """The part of ``box`` inside an image of ``width`` x ``height`` pixels, None where there is none."""
+    x1, y1 = max(box[0], 0.0), max(box[1], 0.0)
+    x2, y2 = min(box[0] + box[2], float(width)), min(box[1] + box[3], float(height))
+    return (x1, y1, x2 - x1, y2 - y1) if x2 > x1 and y2 > y1 else None

@@ -1,0 +1,260 @@
+"""One page of everything: what ``tools/report.py`` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import covidmm
+from covidmm.errors import CovidmmError, DataError
+from covidmm.evaluation.study_scores import score_studies
+from covidmm.reports.detections import Comparison, of_fused, of_run
+from covidmm.reports.facts import Difference, config_difference, find_file, origin_facts, run_facts
+from covidmm.reports.figures.data_figures import SIZE, data_figures, header_table
+from covidmm.reports.figures.result_figures import comparison_figures, label_figures
+from covidmm.reports.figures.style import Drawn
+from covidmm.reports.figures.training_figures import training_figures
+from covidmm.reports.grid import PREDICTION, TRUTH
+from covidmm.reports.measured import Measured, measured_boxes, measured_labels, with_interval
+from covidmm.reports.overlays import Row, case_rows, sheet
+from covidmm.reports.reported_data import Prepared, Split, read_prepared
+from covidmm.reports.runs import DAMAGES, Found, Fused, Run, find_runs, read_json
+from covidmm.utils.fileio import write_bytes
+
+PAGE = "report.html"
+_HEADERS = {
+    "photometric": "photometric interpretation",
+    "bits_stored": "bits stored",
+    "transfer_syntax": "transfer syntax",
+    "modality": "modality",
+    "view": "view",
+    "manufacturer": "manufacturer",
+    SIZE: "size, pixels",
+}
+_VALUES = 12
+Made = TypeVar("Made")
+
+
+@dataclass
+class Section:
+    """A part of the page about one run, ensemble or data set; ``remarks`` say what is missing and why."""
+
+    title: str
+    lead: str = ""
+    measured: list[Measured] = field(default_factory=list)
+    figures: list[Drawn] = field(default_factory=list)
+    cases: list[Row] = field(default_factory=list)
+    tables: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    facts: Sequence[tuple[str, str]] = ()
+    changes: Sequence[Difference] | str = ()
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Page:
+    """The page's chapters, and the figures that only files are made of."""
+
+    results: list[Section] = field(default_factory=list)
+    training: list[Section] = field(default_factory=list)
+    data: list[Section] = field(default_factory=list)
+    facts: list[Section] = field(default_factory=list)
+    sheets: list[Drawn] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def report(folders: Sequence[Path], data: Sequence[Path], out: Path) -> Path:
+    """Write ``report.html`` and, beside it, every figure as SVG and its numbers as CSV.
+
+    Args:
+        folders: of trainings, tests and ensembles.
+        data: prepared folders; those that the runs name are found without, if they are there.
+        out: the folder to write; made if missing.
+
+    Returns:
+        The page.
+
+    Raises:
+        DataError: none of the folders is one of a run, or ``out`` cannot be written. Whatever else is missing or
+            damaged leaves a sentence on the page.
+    """
+    found = find_runs(folders)
+    if not found:
+        raise DataError("; ".join(found.remarks) or "no folder of a run was named")
+    page = _collect(found, data)
+    drawn = [one for part in (page.results, page.training, page.data) for section in part for one in section.figures]
+    try:
+        (out / "figures").mkdir(parents=True, exist_ok=True)
+        for one in [*drawn, *page.sheets]:
+            write_bytes(out / "figures" / f"{_slug(one.name)}.svg", one.file())
+            write_bytes(out / "figures" / f"{_slug(one.name)}.csv", one.csv())
+        write_bytes(
+            out / PAGE,
+            render("report.html.jinja", page=page, title=_title(found), slug=_slug, truth=TRUTH, prediction=PREDICTION),
+        )
+    except OSError as error:
+        raise DataError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
+    for remark in page.remarks:
+        print(f"note: {remark}")
+    return out / PAGE
+
+
+def render(template: str, **values: Any) -> bytes:
+    """A template of this package with its values, and what every page tells."""
+    from jinja2 import Environment, FunctionLoader
+
+    folder = files("covidmm.reports").joinpath("templates")
+    environment = Environment(
+        autoescape="html" in template,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text()),
+    )
+    made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    return (
+        environment.get_template(template)
+        .render(version=covidmm.__version__, made=made, **values)
+        .encode(errors="replace")
+    )
+
+
+def _collect(found: Found, data: Sequence[Path]) -> Page:
+    page = Page(remarks=found.remarks)
+    prepared = _prepared(found, data, page.remarks)
+    splits = [split for one in prepared for split in one.splits.values()]
+    for fused in found.fused:
+        _add(page.results, fused.name, page, lambda fused=fused: _fused_section(fused, splits, page))
+    for run in found.runs:
+        if run.results:
+            _add(page.results, run.name, page, lambda run=run: _run_section(run, splits, page))
+        if run.train or run.val:
+            _add(page.training, run.name, page, lambda run=run: Section(run.name, figures=training_figures(run)))
+        _add(page.facts, run.name, page, lambda run=run: _facts_section(run))
+    for one in found.fused:
+        if one.provenance:
+            _add(page.facts, one.name, page, lambda one=one: Section(one.name, facts=origin_facts(one.provenance)))
+    page.data = [_data_section(one) for one in prepared]
+    return page
+
+
+def _add(chapter: list[Section], name: str, page: Page, make: Callable[[], Section]) -> None:
+    """A section more; a sentence where what a run left is not as covidmm writes it."""
+    remarks: list[str] = []
+    if section := _try(make, remarks):
+        chapter.append(section)
+    page.remarks += [f"{name}: {remark}" for remark in remarks]
+
+
+def _facts_section(run: Run) -> Section:
+    return Section(run.name, facts=run_facts(run), changes=config_difference(run))
+
+
+def _prepared(found: Found, data: Sequence[Path], remarks: list[str]) -> list[Prepared]:
+    """Those named, then those that the runs name and that are still there."""
+    folders = {folder.resolve(): folder for folder in data}
+    for one in (*found.runs, *found.fused):
+        origins = one.provenance.values() if isinstance(one, Run) else [one.provenance]
+        for recorded in [str(origin["data"]) for origin in origins if "data" in origin]:
+            if path := find_file(recorded, one.folder):
+                folder = path.parent.parent if path.is_file() else path
+                folders.setdefault(folder.resolve(), folder)
+    made = (_try(lambda folder=folder: read_prepared(folder), remarks) for folder in folders.values())
+    return [one for one in made if one]
+
+
+def _fused_section(fused: Fused, splits: Sequence[Split], page: Page) -> Section:
+    section = Section(fused.name, "Detectors and their ensemble on the same images.")
+    if compared := _try(lambda: of_fused(fused, splits), section.remarks):
+        _compare(section, compared, page)
+    elif detectors := fused.metrics.get("detectors"):
+        section.measured.append(measured_boxes(detectors))
+    if study := fused.metrics.get("study") or _studies(fused, compared):
+        _label(section, fused.name, study)
+    else:
+        section.remarks.append("No study was classified.")
+    if competition := fused.metrics.get("competition"):
+        section.lead += f" Score of the challenge's metric: {with_interval(competition, 'score')}."
+    return section
+
+
+def _run_section(run: Run, splits: Sequence[Split], page: Page) -> Section:
+    name, metrics = next(iter(run.results.items()))
+    section = Section(run.name, f"{name} on its test split.")
+    if "mAP_50" in metrics:
+        if compared := _try(lambda: of_run(run, splits), section.remarks):
+            _compare(section, compared, page)
+        else:
+            section.measured.append(measured_boxes(run.results))
+    else:
+        details = read_json(run.predictions, section.remarks) if run.predictions else {}
+        _label(section, run.name, details if "per_class" in details else metrics)
+    return section
+
+
+def _compare(section: Section, compared: Comparison, page: Page) -> None:
+    section.measured.append(measured_boxes(compared.metrics))
+    for name, metrics in compared.metrics.items():
+        if (source := metrics.get("threshold_source", "validation")) != "validation":
+            section.remarks.append(f"The threshold of {name} was not chosen on validation, but on {source}.")
+    section.figures += comparison_figures(compared)
+    section.cases = case_rows(compared)
+    if section.cases:
+        page.sheets.append(sheet(compared, section.cases))
+
+
+def _label(section: Section, name: str, details: Mapping[str, Any]) -> None:
+    section.figures += label_figures(name, details)
+    section.measured.append(measured_labels(details))
+
+
+def _studies(fused: Fused, compared: Comparison | None) -> Mapping[str, Any] | None:
+    """Study metrics that nobody has written yet, where the truth is at hand."""
+    truth = {one["study_id"]: one.get("study_class") for one in compared.images} if compared else {}
+    known = {study: str(name) for study, name in truth.items() if name}
+    return score_studies(known, fused.studies) if known and fused.studies else None
+
+
+def _data_section(data: Prepared) -> Section:
+    counts = []
+    for name, split in data.splits.items():
+        studies = len({image["study_id"] for image in split.images})
+        counts.append((name, str(len(split.images)), str(studies), str(sum(map(len, split.boxes)))))
+    images = [image for split in data.splits.values() for image in split.images]
+    known = {key: label for key, label in _HEADERS.items() if key == SIZE or any(key in image for image in images)}
+    tables = {label: _most(header_table(data, key)) for key, label in known.items()}
+    missing = [label for key, label in _HEADERS.items() if key not in known]
+    remarks = [f"Prepared before these were kept: {', '.join(missing)}."] if missing else []
+    digest = data.manifest.get("data_sha256")
+    lead = f"Layout {data.manifest.get('layout', 'unknown')}, sha256 {digest or 'unknown: no prepared.json'}."
+    table = Measured(("split", "images", "studies", "boxes"), counts)
+    return Section(data.name, lead, [table], data_figures(data), tables=tables, remarks=remarks)
+
+
+def _most(values: Mapping[str, int]) -> dict[str, int]:
+    """The most frequent values, and how many others there are."""
+    shown = dict(list(values.items())[:_VALUES])
+    rest = sum(values.values()) - sum(shown.values())
+    return shown | ({f"{len(values) - _VALUES} others": rest} if rest else {})
+
+
+def _try(make: Callable[[], Made], remarks: list[str]) -> Made | None:
+    """What can be made; else a remark, for one bad folder must not cost the page."""
+    try:
+        return make()
+    except (CovidmmError, OSError, *DAMAGES) as error:
+        told = isinstance(error, CovidmmError | OSError)
+        remarks.append(str(error) if told else f"cannot be read: {type(error).__name__}: {error}")
+        return None
+
+
+def _title(found: Found) -> str:
+    names = [one.name for one in (*found.fused, *found.runs)]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _slug(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "_-." else "_" for letter in name)

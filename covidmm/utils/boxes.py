@@ -1,0 +1,53 @@
+"""Conversions of boxes, and their overlap; every other module calls these.
+
+Boxes are (N, 4). ``corners`` are x1 y1 x2 y2, ``xywh`` x y width height as in COCO files; ``size`` is (height, width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def corners(xywh: ArrayLike) -> NDArray[np.float64]:
+    """Boxes x y width height as x1 y1 x2 y2; (0, 4) where there are none."""
+    boxes = np.array(xywh, np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
+def xywh(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Boxes x1 y1 x2 y2 as x y width height, as COCO files have them."""
+    found = np.array(boxes, np.float64).reshape(-1, 4)
+    found[:, 2:] -= found[:, :2]
+    return found
+
+
+def normalised(boxes: ArrayLike, size: Sequence[float]) -> NDArray[np.float64]:
+    """Boxes in pixels as shares, 0..1, of an image of ``size`` (height, width)."""
+    height, width = size
+    return np.asarray(boxes, np.float64).reshape(-1, 4) / [width, height, width, height]
+
+
+def in_pixels(boxes: ArrayLike, size: Sequence[float]) -> NDArray[np.float64]:
+    """Boxes as shares of an image in pixels of its ``size`` (height, width)."""
+    height, width = size
+    return np.asarray(boxes, np.float64).reshape(-1, 4) * [width, height, width, height]
+
+
+def areas(boxes: ArrayLike) -> NDArray[np.float64]:
+    """(N,) areas of corner boxes."""
+    found = np.asarray(boxes, np.float64).reshape(-1, 4)
+    return np.prod(found[:, 2:] - found[:, :2], axis=1)
+
+
+def iou(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+    """Intersection over union of (N, 4) and (M, 4) corner boxes: (N, M)."""
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
+    union = areas(first)[:, None] + areas(second)[None, :] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

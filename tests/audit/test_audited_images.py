@@ -1,0 +1,69 @@
+import shutil
+
+import pytest
+
+from covidmm.audit.audited_images import owners, read_folders, unnamed_patients
+from covidmm.errors import DataError
+
+
+def test_reads_every_split_with_boxes_and_classes(clean, plants):
+    entries = read_folders([clean])
+    stored = plants.annotations(clean)
+    assert len(entries) == sum(len(content["images"]) for content in stored.values())
+    assert sum(len(entry.boxes) for entry in entries) == sum(len(content["annotations"]) for content in stored.values())
+    assert {entry.split for entry in entries} == {"train", "val", "test"}
+    assert all(entry.path.is_file() and entry.dataset == "clean" for entry in entries)
+    assert all(entry.positive == (entry.classes != ("negative",)) for entry in entries)
+
+
+def test_folders_of_one_name_get_longer_names(clean, tmp_path):
+    shutil.copytree(clean, tmp_path / "clean")
+    names = {entry.dataset for entry in read_folders([clean, tmp_path / "clean"])}
+    assert len(names) == 2
+    assert all(name.endswith("/clean") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("{", "not a COCO"),
+        ("[]", "not a COCO"),
+        ('{"images": [{"id": 1}], "annotations": []}', "image 1 has no file_name"),
+        ('{"images": [], "annotations": [{"image_id": 3, "bbox": [0, 0, 1, 1]}]}', "belongs to image 3"),
+        ('{"images": [], "annotations": []}', "holds no image"),
+    ],
+    ids=["truncated", "a list", "no file name", "a box of no image", "empty"],
+)
+def test_a_damaged_file_is_one_line(tmp_path, text, cause):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "train.json").write_text(text)
+    with pytest.raises(DataError, match=cause) as error:
+        read_folders([tmp_path])
+    assert "\n" not in str(error.value)
+
+
+def test_refuses_a_folder_that_is_not_prepared_or_named_twice(clean, tmp_path):
+    with pytest.raises(DataError, match="holds no annotations"):
+        read_folders([tmp_path])
+    with pytest.raises(DataError, match="named twice"):
+        read_folders([clean, clean])
+
+
+def test_an_image_belongs_with_its_study_and_its_patient(entry):
+    entries = [entry(1, patient="p"), entry(2, patient="p"), entry(3, patient=None), entry(4, study_id="study3")]
+    keys = owners(entries)
+    assert keys[0] == keys[1] != keys[2] == keys[3]
+
+
+def test_a_patient_id_that_most_studies_share_names_nobody(entry):
+    entries = [entry(number, patient="ANON") for number in range(8)] + [entry(9, patient="p")]
+    assert unnamed_patients(entries) == {("a", "ANON"): 8}
+    assert len(set(owners(entries))) == 9
+
+
+def test_classes_of_each_layout(entry):
+    assert entry(1, study_class=None, rsna_class="Normal").classes == ("Normal",)
+    nih = entry(1, study_class=None, labels=["No Finding"])
+    assert (nih.classes, nih.positive) == (("No Finding",), False)
+    bare = entry(1, study_class=None, boxes=[(0, 0, 1, 1)])
+    assert (bare.classes, bare.positive) == (("opacity",), True)

@@ -1,0 +1,35 @@
+from covidmm.evaluation.comparison_table import format_comparison
+
+ONE = {
+    "mAP_50": 0.409, "f1": 0.547, "recall": 0.503, "precision": 0.603, "threshold": 0.25,
+    "mAP_50_interval": [0.35, 0.46],
+}  # fmt: skip
+
+
+def test_detectors_stand_side_by_side_with_intervals():
+    text = format_comparison({"detectors": {"frcnn": ONE, "ensemble": {**ONE, "mAP_50": 0.451}}}, 30)
+    lines = text.splitlines()
+    assert lines[0].split() == ["frcnn", "ensemble"]
+    assert lines[1].split() == ["mAP@.50", "0.409", "[0.350", "0.460]", "0.451", "[0.350", "0.460]"]
+    assert [line.split("  ")[0] for line in lines[2:5]] == ["F1", "mean recall", "mean precision"]
+    assert "over 30 studies" in lines[-1]
+    assert len({len(line) for line in lines[:5]}) == 1
+
+
+def test_what_counts_by_convention_is_said():
+    study = {"accuracy": 0.5, "absent": ["atypical"], "unclassified": 2}
+    text = format_comparison({"detectors": {"a": {**ONE, "unreadable": 3}}, "study": study}, 30)
+    assert "3 images that cannot be read count as without a box found" in text
+    assert "(means without atypical, which no label has; 2 studies that nobody could classify count as neg" in text
+    assert "count as" not in format_comparison({"detectors": {"a": {**ONE, "unreadable": 0}}}, 30)
+
+
+def test_studies_and_the_competition_follow_where_they_were_scored():
+    found = {
+        "detectors": {"a": ONE},
+        "study": {"accuracy": 0.669, "f1": 0.482, "mAP": 0.405, "mAP_interval": [0.3, 0.5]},
+        "competition": {"score": 0.5, "score_interval": [0.4, 0.6], "per_class": {"negative": 0.7, "atypical": None}},
+    }
+    text = format_comparison(found, 30)
+    assert "studies: accuracy 0.669, macro F1 0.482, mAP 0.405 [0.300 0.500]" in text
+    assert "competition score 0.500 [0.400 0.600]: negative 0.700, atypical - (without atypical, which" in text

@@ -1,0 +1,73 @@
+"""A folder's Structured Reports, from real files and the real tool."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from covidmm.jobs.structured_reports import _file_name
+from covidmm.phantom import write_phantoms
+
+pytest.importorskip("highdicom", reason="the extra 'dicom' is not installed")
+TOOL = Path(__file__).parents[2] / "tools/ensemble.py"
+
+
+def run(random_ensemble, data, folder, *more):
+    command = [sys.executable, TOOL, random_ensemble.config, "--data", data, "--predictions", folder / "predictions"]
+    command += ["--out", folder / "submission.csv", "--sr", folder / "sr", *more]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def folder(random_ensemble, tmp_path_factory):
+    """Three studies of DICOM files, one picture, one truncated file; and what the tool said of them."""
+    folder = tmp_path_factory.mktemp("structured")
+    data = folder / "data"
+    write_phantoms(folder / "raw", 3, seed=0, size=(160, 200), workers=1)
+    data.mkdir()
+    for file in (folder / "raw").rglob("*.dcm"):
+        shutil.copy(file, data)
+    picture = next((random_ensemble.prepared / "images").rglob("*.png"))
+    shutil.copy(picture, data / "picture.png")
+    (data / "broken.dcm").write_bytes(bytes(128) + b"DICM and no more")
+    done = run(random_ensemble, data, folder, "--sr-threshold", "0.005")
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_every_dicom_study_gets_a_report_and_the_others_are_listed(folder):
+    folder, said = folder
+    reports = list((folder / "sr").iterdir())
+    assert len(reports) == 3
+    assert "3 Structured Reports" in said
+    assert "2 studies have none:" in said
+    assert "is no DICOM file, a Structured Report can refer to DICOM only" in said
+    assert "no image can be read" in said
+    files = list((folder / "data").rglob("*.dcm"))
+    patients = {pydicom.dcmread(file, stop_before_pixels=True).PatientID for file in files if file.stem != "broken"}
+    assert {pydicom.dcmread(file).PatientID for file in reports} == patients
+
+
+def test_a_second_run_writes_the_same_instances(folder, random_ensemble):
+    folder, _ = folder
+    before = {file.name: pydicom.dcmread(file).SOPInstanceUID for file in (folder / "sr").iterdir()}
+    assert run(random_ensemble, folder / "data", folder, "--sr-threshold", "0.005").returncode == 0
+    assert {file.name: pydicom.dcmread(file).SOPInstanceUID for file in (folder / "sr").iterdir()} == before
+
+
+def test_a_folder_without_dicom_is_one_line(random_ensemble, tmp_path):
+    done = run(random_ensemble, random_ensemble.prepared, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: {random_ensemble.prepared}: no study can have a Structured")
+    assert list((tmp_path / "sr").iterdir()) == []
+
+
+@pytest.mark.parametrize("study", ["../outside", "/etc/passwd", "a/b", "", ".hidden", "x" * 300, "a\nb"])
+def test_an_id_never_becomes_a_path(study):
+    name = _file_name(study)
+    assert len(name) == 32
+    assert set(name) <= set("0123456789abcdef")
+    assert _file_name("1.2.840.5") == "1.2.840.5"
