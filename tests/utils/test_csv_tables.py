@@ -34,7 +34,7 @@ def test_a_title_and_a_path_begin_no_formula_either():
 
 
 def test_every_table_for_people_is_written_here():
-    """A submission is for Kaggle, which wants its ids as they are; covidmm/outputs/kaggle.py lets plain ones in alone."""
+    """A submission is for Kaggle, which wants ids as they are; covidmm/outputs/kaggle.py lets plain ones alone in."""
     writers = {
         str(path.relative_to(ROOT))
         for folder in ("covidmm", "tools")

@@ -73,7 +73,7 @@ def _git(folder, *arguments):
 
 
 def test_git_revision(tmp_path, monkeypatch):
-    code = tmp_path / "covidmm" / "provenance.py"
+    code = tmp_path / "covidmm" / "utils" / "provenance.py"
     code.parent.mkdir(parents=True)
     code.write_text("")
     monkeypatch.setattr(module, "__file__", str(code))
