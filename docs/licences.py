@@ -24,7 +24,6 @@ the lock's.
 The published `yolov5` package (AGPL) is a reference for developers, in the extra `parity`; covidmm never imports it.
 
 `make licences` writes this page. `make audit-dependencies` asks an advisory service for known vulnerabilities.
-Research software, not a medical device.
 
 | distribution | version | licence |
 |---|---|---|

@@ -1,0 +1,1 @@
+"""Checks of data sets: leaks, duplicates, label conflicts, shortcuts, subgroups."""

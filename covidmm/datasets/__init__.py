@@ -1,0 +1,1 @@
+"""From a prepared folder to MMDetection data sets, transforms and anchors."""

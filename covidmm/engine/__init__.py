@@ -1,0 +1,1 @@
+"""Training: configs, checks before the first epoch, hooks and schedules."""

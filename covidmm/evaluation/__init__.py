@@ -1,0 +1,1 @@
+"""What is measured: detection, classification, the challenge's score, intervals."""

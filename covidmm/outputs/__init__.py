@@ -1,0 +1,1 @@
+"""File formats of findings: predictions, Kaggle's submission, DICOM Structured Reports."""

@@ -1,0 +1,1 @@
+"""Plumbing that no other package owns: files, signals, processes, memory, boxes, provenance."""

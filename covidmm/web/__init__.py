@@ -1,0 +1,1 @@
+"""The web application: its API, its page and the DICOM node."""
