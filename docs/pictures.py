@@ -1,4 +1,4 @@
-"""The pictures of the site that are drawn from the package: the way of a radiograph, and which package imports which."""
+"""The pictures of the site that are drawn from the package: the way of a radiograph, and who imports whom."""
 
 from __future__ import annotations
 
