@@ -104,7 +104,8 @@ class PredictionsWriter(Journal):
     """
 
     def __init__(self, folder: Path, name: str, made_from: Mapping[str, Any], resume: bool = True) -> None:
-        super().__init__(folder / f"{name}.part", made_from, resume, "another run is writing these predictions")
+        path = folder / f"{name}.part"
+        super().__init__(path, made_from, resume, busy=f"{path}: another run is writing these predictions")
         self._name = name
 
     def add(self, batch: Sequence[tuple[ImageEntry, Detections]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from covidmm.errors import DataError
-from covidmm.utils.fileio import append, json_bytes, json_value, naming
+from covidmm.utils.fileio import append, json_bytes, json_value, naming, whole_file
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -28,7 +28,7 @@ class Journal:
         made_from: the fingerprint: what decides the content. A journal with another one, or of an earlier version of
             covidmm, is emptied.
         resume: False to begin anew.
-        busy: the error where another run holds the lock.
+        busy: what the error says where another run holds the lock.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Journal:
         path: Path,
         made_from: Mapping[str, Any],
         resume: bool = True,
-        busy: str = "another run is writing this file",
+        busy: str | None = None,
     ) -> None:
         self.path = path
         self.made_from = json.loads(json.dumps(made_from))
         self._resume = resume
-        self._busy = busy
+        self._busy = busy or f"{path}: another run is writing this file"
         self._lock = FileLock(path.with_name(path.name + ".lock"), timeout=0)
         self.done = 0
         """Items in the file, over all batches."""
@@ -57,16 +57,17 @@ class Journal:
         try:
             self._lock.acquire()
         except Timeout:
-            raise DataError(f"{self.path}: {self._busy}") from None
+            raise DataError(self._busy) from None
         try:
             # Unbuffered: a line is in the file when append returns.
             self._file = self.path.open("a+b", buffering=0)
             try:
                 end = self._resumable() if self._resume else 0
                 with naming(self.path):
-                    self._file.truncate(end)
+                    if end != self.path.stat().st_size:
+                        self._file.truncate(end)
                 if not end:
-                    append(self._file, self.path, json_bytes({"made_from": self.made_from}))
+                    append(self._file, self.path, self._header())
             except BaseException:
                 self._file.close()
                 raise
@@ -97,10 +98,19 @@ class Journal:
             for line in lines:
                 yield from json_value(line)
 
+    def rewrite(self, batches: Iterable[Sequence[Any]]) -> None:
+        """Put other batches in place of all that is in the file, in one step; nothing can be appended afterwards."""
+        with whole_file(self.path) as file:
+            file.write(self._header())
+            file.writelines(map(json_bytes, batches))
+
     def remove(self) -> None:
         """Remove the journal, whose work is done; the last that is done with it."""
         self.path.unlink()
         Path(self._lock.lock_file).unlink()
+
+    def _header(self) -> bytes:
+        return json_bytes({"made_from": self.made_from})
 
     def _resumable(self) -> int:
         """Count what an earlier run of the same fingerprint finished; returns where it ends."""
