@@ -7,11 +7,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from covidmm.prepare.layouts import LAYOUTS, layout_title
 from covidmm.utils.command_line import run_tool
 
 EPILOG = """\
-A run that was killed goes on where it stopped when the same command is given again. Files and rows that
-cannot be used are listed in OUT/skipped.csv; the exit code is then 1, unless --allow-skipped is given."""
+After a kill the same command resumes the run. Files and rows that cannot be used are listed in
+OUT/skipped.csv; the exit code is then 1, unless --allow-skipped is given."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,10 +41,8 @@ def parser() -> argparse.ArgumentParser:
     noise.add_argument("--progress", action="store_true", default=None, help="show progress without a terminal too")
     noise.add_argument("--quiet", action="store_true", help="no progress and no summary, only errors")
 
-    layouts.add_parser("siim", parents=[common], help="SIIM-FISABIO-RSNA COVID-19 (Kaggle folder)")
-    rsna = layouts.add_parser("rsna", parents=[common], help="RSNA Pneumonia Detection Challenge 2018")
-    rsna.add_argument("--negatives", action="store_true", help="keep images without a lung opacity too")
-    layouts.add_parser("nih", parents=[common], help="NIH ChestX-ray14")
+    raw_layouts = {name: layouts.add_parser(name, parents=[common], help=layout_title(name)) for name in LAYOUTS}
+    raw_layouts["rsna"].add_argument("--negatives", action="store_true", help="keep images without a lung opacity too")
     phantom = layouts.add_parser("phantom", help="write synthetic studies in the raw SIIM layout")
     phantom.add_argument("out", type=Path, metavar="OUT", help="the raw folder to make")
     phantom.add_argument("--studies", type=int, default=100, help="how many (default 100)")

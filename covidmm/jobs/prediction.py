@@ -19,9 +19,10 @@ from covidmm.ensembles.ensemble_config import EnsembleConfig
 from covidmm.errors import DataError
 from covidmm.inference.detector import made_from
 from covidmm.jobs.network_work import Batch, Classifying, Detecting, StudyJob, timed
-from covidmm.outputs.predictions import BatchJournal, Predictions, PredictionsWriter, read_predictions
+from covidmm.outputs.predictions import Predictions, PredictionsWriter, read_predictions
 from covidmm.plugins import PluginManager
 from covidmm.utils.fileio import json_bytes, json_value, write_bytes
+from covidmm.utils.journal import Journal
 from covidmm.utils.pool import Mapper
 
 STUDY_FILE = "study"
@@ -158,15 +159,15 @@ def classify_studies(
     if known is not None:
         print(f"{path}: out of date, classifying again")
     run.fresh.append(STUDY_FILE)
-    with BatchJournal(path.with_suffix(".part"), made) as journal:
+    with Journal(path.with_suffix(".part"), made) as journal:
         _classify(run, work, fused, journal)
         studies = {study: values for study, values in journal.items() if values is not None}
         write_bytes(path, json_bytes({"made_from": made, "studies": studies}))
-        journal.path.unlink()
+        journal.remove()
     return studies
 
 
-def _classify(run: FolderRun, work: Classifying, fused: Predictions, journal: BatchJournal) -> None:
+def _classify(run: FolderRun, work: Classifying, fused: Predictions, journal: Journal) -> None:
     boxes = iter(fused)
     all_jobs = (StudyJob(study_id, cases, [next(boxes) for _ in cases]) for study_id, cases in run.cases.studies())
     total, done = sum(1 for _ in run.cases.studies()), journal.done

@@ -3,27 +3,22 @@
 ``NAME.json`` is a COCO results list, boxes x y width height in pixels of the original images, with the results of
 one image on each line. ``NAME.header.json`` says what they were made from and which images they cover; it is
 written last, so it stands for a file that is whole. While a detector is at work its lines gather in
-``NAME.part``, from which a killed run goes on.
+``NAME.part``, from which a killed run resumes.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from covidmm.errors import DataError
 from covidmm.findings import Detections
-from covidmm.utils.fileio import append, json_bytes, json_value, naming, whole_file, write_bytes
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from covidmm.utils.fileio import json_bytes, json_value, whole_file, write_bytes
+from covidmm.utils.journal import Journal
 
 #: How far, in pixels, a box may reach over the edge of its image before the file is taken to be wrong.
 TOLERANCE = 1.0
@@ -98,85 +93,19 @@ def read_predictions(folder: Path, name: str) -> Predictions | None:
     return Predictions(path, made_from, images)
 
 
-class BatchJournal:
-    """JSON lines, one per batch of work, that a killed run goes on from.
-
-    A context manager: it holds a lock, so that two runs cannot write one file.
-
-    Args:
-        path: the file; made, with its folder, if it is not there.
-        made_from: what decides the content. Lines of a run with another one are dropped.
-        resume: False to begin anew.
-    """
-
-    def __init__(self, path: Path, made_from: Mapping[str, Any], resume: bool = True) -> None:
-        self.path = path
-        self.made_from = json.loads(json.dumps(made_from))
-        self._resume = resume
-        self.done = 0
-        """Items in the file, over all batches."""
-
-    def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: a line is in the file when its batch is said to be done.
-        self._file = self.path.open("a+b", buffering=0)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise DataError(f"{self.path}: another run is writing these predictions") from None
-        end = self._whole_lines() if self._resume else 0
-        with naming(self.path):
-            self._file.truncate(end)
-        if not end:
-            append(self._file, self.path, json_bytes({"made_from": self.made_from}))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-    def append(self, batch: Sequence[Any]) -> None:
-        """Add one batch."""
-        append(self._file, self.path, json_bytes(batch))
-        self.done += len(batch)
-
-    def items(self) -> Iterator[Any]:
-        """Every item of every batch, read from the file."""
-        with self.path.open("rb") as lines:
-            next(lines)
-            for line in lines:
-                yield from json_value(line)
-
-    def _whole_lines(self) -> int:
-        """Count what an earlier run of the same kind finished; returns where it ends."""
-        self._file.seek(0)
-        end = 0
-        for line in self._file.readlines():
-            try:
-                content = json_value(line)
-                if not line.endswith(b"\n") or (not end and content["made_from"] != self.made_from):
-                    break
-            except (ValueError, KeyError, TypeError):
-                break
-            self.done += len(content) if end else 0
-            end += len(line)
-        return end
-
-
-class PredictionsWriter(BatchJournal):
+class PredictionsWriter(Journal):
     """Gathers a detector's predictions for one folder and makes its two files of them.
 
     Args:
         folder: where the files go.
         name: of the detector or the ensemble.
-        made_from: as :class:`BatchJournal`.
-        resume: as :class:`BatchJournal`.
+        made_from: as :class:`covidmm.utils.journal.Journal`.
+        resume: as :class:`covidmm.utils.journal.Journal`.
     """
 
     def __init__(self, folder: Path, name: str, made_from: Mapping[str, Any], resume: bool = True) -> None:
-        super().__init__(folder / f"{name}.part", made_from, resume)
+        path = folder / f"{name}.part"
+        super().__init__(path, made_from, resume, busy=f"{path}: another run is writing these predictions")
         self._name = name
 
     def add(self, batch: Sequence[tuple[ImageEntry, Detections]]) -> None:
@@ -200,7 +129,7 @@ class PredictionsWriter(BatchJournal):
             header.unlink(missing_ok=True)  # until the new one is there, the file stands for nothing
         content = {"made_from": self.made_from, "images": [image._asdict() for image in images]}
         write_bytes(header, json_bytes(content))
-        self.path.unlink()
+        self.remove()
         return Predictions(path, self.made_from, images)
 
 

@@ -1,31 +1,29 @@
-"""Turns labels and written PNGs into the COCO files that training reads."""
+"""Writes the COCO files that training reads, from labels and records of PNGs, and the tables of issues."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 from covidmm.prepare.pixels import Record
-from covidmm.prepare.samples import Box, Issue, IssueSink, Sample, clip_box
+from covidmm.prepare.samples import Box, Issue, Sample, clip_box
+from covidmm.radiograph import PREPARED_FIELDS
 from covidmm.utils.csv_tables import csv_lines
-from covidmm.utils.fileio import json_bytes, naming, whole_file
-
-_PART = 1 << 20
+from covidmm.utils.fileio import json_bytes, whole_file
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """A written image; the boxes of its sample are in pixels of the original, inside it."""
 
+    number: int
+    """Its integer id, unique over all splits."""
     sample: Sample
     record: Record
     fold: int
 
 
-def check_boxes(sample: Sample, record: Record, skipped: IssueSink, notes: IssueSink) -> tuple[Box, ...] | None:
+def check_boxes(sample: Sample, record: Record, skipped: list[Issue], notes: list[Issue]) -> tuple[Box, ...] | None:
     """Cut boxes to their image and drop those that are wholly outside or too thin to be seen.
 
     Args:
@@ -42,8 +40,8 @@ def check_boxes(sample: Sample, record: Record, skipped: IssueSink, notes: Issue
     kept: list[Box] = []
     for index, box in enumerate(sample.boxes):
         where = f"boxes[{index}] of {sample.image_id}"
-        clipped = clip_box(box, record.original_width, record.original_height)
-        size = f"{record.original_width} x {record.original_height} image"
+        clipped = clip_box(box, record.header.width, record.header.height)
+        size = f"{record.header.width} x {record.header.height} image"
         if box[2] <= 0 or box[3] <= 0:
             skipped.append(Issue(sample.label_file, where, f"zero area: {_show(box)}"))
         elif clipped is None:
@@ -62,112 +60,70 @@ def check_boxes(sample: Sample, record: Record, skipped: IssueSink, notes: Issue
     return tuple(kept)
 
 
-class Document:
-    """The COCO detection file of one split, written image by image.
-
-    Contains no date: the same input gives the same bytes, those of ``json_bytes`` of the whole.
+def document(images: Sequence[Image], categories: Sequence[str], info: Mapping[str, Any]) -> bytes:
+    """The COCO detection file of one split. It contains no date: the same input gives the same bytes.
 
     Args:
-        file: where to.
-        annotations: an empty file to write and read, where they wait for the last image.
+        images: of the split.
         categories: names of the categories 1, 2, ...
         info: goes into ``info``.
     """
-
-    def __init__(
-        self, file: BinaryIO, annotations: BinaryIO, categories: Sequence[str], info: Mapping[str, Any]
-    ) -> None:
-        self._file = file
-        self._annotations = annotations
-        self._categories = [{"id": index, "name": name} for index, name in enumerate(categories, start=1)]
-        self._digest = hashlib.sha256()
-        self._comma = self._box_comma = b""
-        self._write(b'{"info":' + _json(dict(info)) + b',"images":[')
-
-    def add(self, image: Image, number: int) -> None:
-        """Add an image with its boxes.
-
-        Args:
-            image: of this split.
-            number: its integer id, unique over all splits.
-        """
-        self._write(self._comma + _json(_image(image, number)))
-        self._comma = b","
-        for index, box in enumerate(image.sample.boxes):
-            x, y, width, height = _written(box, image.record)
-            annotation = {
-                # Unique over all splits as well: no image has a thousand boxes.
-                "id": number * 1000 + index,
-                "image_id": number,
-                "category_id": 1,
-                "bbox": [x, y, width, height],
-                "area": round(width * height, 2),
-                "iscrowd": 0,
-            }
-            with naming(Path(self._annotations.name)):
-                self._annotations.write(self._box_comma + _json(annotation))
-            self._box_comma = b","
-
-    def end(self) -> str:
-        """Write the rest; returns the SHA-256 of the whole."""
-        self._write(b'],"annotations":[')
-        with naming(Path(self._annotations.name)):
-            self._annotations.seek(0)
-        while part := self._annotations.read(_PART):
-            self._write(part)
-        self._write(b'],"categories":' + _json(self._categories) + b"}\n")
-        self._file.flush()
-        return self._digest.hexdigest()
-
-    def _write(self, data: bytes) -> None:
-        self._digest.update(data)
-        self._file.write(data)
+    return json_bytes(
+        {
+            "info": info,
+            "images": [_entry(image) for image in images],
+            "annotations": [annotation for image in images for annotation in _annotations(image)],
+            "categories": [{"id": number, "name": name} for number, name in enumerate(categories, start=1)],
+        }
+    )
 
 
 def write_table(path: Path, issues: Iterable[Issue], last_column: str) -> None:
-    """Write sorted issues as CSV with the columns ``file``, ``field`` and ``last_column``.
+    """Write issues, sorted, as CSV with the columns ``file``, ``field`` and ``last_column``.
 
     Raises:
         OSError: it cannot be written.
     """
     with whole_file(path, keep_equal=True) as file:
-        file.writelines(csv_lines(("file", "field", last_column), issues))
+        file.writelines(csv_lines(("file", "field", last_column), sorted(issues)))
 
 
-def _json(value: Any) -> bytes:
-    return json_bytes(value)[:-1]  # without the end of the line
-
-
-def _image(image: Image, number: int) -> dict[str, Any]:
+def _entry(image: Image) -> dict[str, Any]:
     record, sample = image.record, image.sample
     return {
-        "id": number,
+        "id": image.number,
         "file_name": sample.file_name,
         "width": record.width,
         "height": record.height,
-        "original_width": record.original_width,
-        "original_height": record.original_height,
+        "original_width": record.header.width,
+        "original_height": record.header.height,
         "image_id": sample.image_id,
         "study_id": sample.study_id,
         "study_class": sample.study_class,
         "fold": image.fold,
-        "patient": sample.patient or record.patient,
-        "photometric": record.photometric,
-        "view": record.view,
-        "sex": record.sex,
-        "age": record.age,
-        "modality": record.modality,
-        "manufacturer": record.manufacturer,
-        "body_part": record.body_part,
-        "bits_stored": record.bits_stored,
-        "transfer_syntax": record.transfer_syntax,
+        "patient": sample.patient or record.header.patient,
+        **{name: getattr(record.header, name) for name in PREPARED_FIELDS},
         **sample.extra,
     }
 
 
+def _annotations(image: Image) -> Iterator[dict[str, Any]]:
+    for index, box in enumerate(image.sample.boxes):
+        x, y, width, height = _written(box, image.record)
+        yield {
+            # Unique over all splits as well: no image has a thousand boxes.
+            "id": image.number * 1000 + index,
+            "image_id": image.number,
+            "category_id": 1,
+            "bbox": [x, y, width, height],
+            "area": round(width * height, 2),
+            "iscrowd": 0,
+        }
+
+
 def _written(box: Box, record: Record) -> tuple[float, float, float, float]:
     """A box of the original image in pixels of the written one."""
-    across, down = record.width / record.original_width, record.height / record.original_height
+    across, down = record.width / record.header.width, record.height / record.header.height
     x, y, width, height = box
     return round(x * across, 3), round(y * down, 3), round(width * across, 3), round(height * down, 3)
 

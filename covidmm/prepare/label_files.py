@@ -6,14 +6,14 @@ import csv
 import gzip
 import math
 import os
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from covidmm.errors import DataError
-from covidmm.prepare.samples import Issue, IssueSink
-from covidmm.prepare.scratch import Scratch
+from covidmm.prepare.samples import Issue, Sample
 
 Row = TypeVar("Row")
 
@@ -23,20 +23,52 @@ class Table(Generic[Row]):
     """The usable rows of a label file by id, the ids of the others, and what is wrong with those."""
 
     name: str
-    rows: MutableMapping[str, Row] = field(default_factory=dict)
-    refused: MutableMapping[str, None] = field(default_factory=dict)
-    issues: IssueSink = field(default_factory=list)
+    rows: dict[str, Row] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    issues: list[Issue] = field(default_factory=list)
 
-    @classmethod
-    def on_disk(cls, name: str, scratch: Scratch, issues: IssueSink) -> Table[Row]:
-        """An empty table for any number of rows; ids come in sorted order."""
-        return cls(name, scratch.map(), scratch.map(), issues)
+    def __contains__(self, key: str) -> bool:
+        return key in self.rows or key in self.refused
 
-    def refuse(self, key: str, line: int, column: str, cause: str) -> None:
-        """Leave the row of ``key`` out, and any other row of that id."""
-        self.refused[key] = None
-        self.rows.pop(key, None)
-        self.issues.append(Issue(self.name, f"{column} (line {line}, id {key!r})", cause))
+    @contextmanager
+    def reading(self, key: str, line: int) -> Iterator[None]:
+        """Where the block raises a ValueError ``column: cause``, refuse this and any other row of the id ``key``."""
+        try:
+            yield
+        except ValueError as error:
+            self.refused.add(key)
+            self.rows.pop(key, None)
+            column, _, cause = str(error).partition(": ")
+            self.issues.append(Issue(self.name, f"{column} (line {line}, id {key!r})", cause))
+
+
+def join_files(
+    raw: Path, files: Iterable[Path], sample_of: Callable[[Path, Sample | None], Sample | None], skipped: list[Issue]
+) -> dict[str, Sample]:
+    """Join image files, whose stems are the image ids, with the rows of label files.
+
+    Args:
+        raw: the folder of the data set.
+        files: below it.
+        sample_of: gets a file, and the sample of an earlier file of the same image; returns the file's sample, or None
+            where the file is left out and needs no mention. Raises a ValueError ``field: cause`` for a file that
+            cannot be used.
+        skipped: gets the files that cannot be used.
+
+    Returns:
+        Samples by image id, sorted.
+    """
+    samples: dict[str, Sample] = {}
+    for path in files:
+        try:
+            sample = sample_of(path, samples.get(path.stem))
+        except ValueError as error:
+            column, _, cause = str(error).partition(": ")
+            skipped.append(Issue(path.relative_to(raw).as_posix(), column, cause))
+        else:
+            if sample is not None:
+                samples[sample.image_id] = sample
+    return dict(sorted(samples.items()))
 
 
 def read_rows(path: Path, columns: Sequence[str], whole: bool = False) -> Iterator[tuple[int, dict[str, str]]]:
@@ -90,8 +122,10 @@ def number(text: str) -> float:
     return value
 
 
-def find_files(folder: Path, suffix: str, issues: IssueSink) -> Iterator[Path]:
-    """Yield every file below ``folder`` whose name ends in ``suffix`` (any case), in the order of the file system.
+def find_files(folder: Path, suffix: str, issues: list[Issue]) -> list[Path]:
+    """Every file below ``folder`` whose name ends in ``suffix`` (any case), by name, then by folder.
+
+    Links to folders are not followed.
 
     Args:
         folder: where to look.
@@ -101,55 +135,15 @@ def find_files(folder: Path, suffix: str, issues: IssueSink) -> Iterator[Path]:
     Raises:
         DataError: the folder is missing or unreadable, or no such file lies below it.
     """
-    cause = None
-    found = False
-    for outcome in _walk(folder):
-        if isinstance(outcome, OSError):
-            issues.append(Issue(str(outcome.filename), "folder", outcome.strerror or str(outcome)))
-            cause = cause or outcome.strerror
-        elif outcome.name.lower().endswith(suffix) and not outcome.name.startswith("."):
-            found = True
-            yield Path(outcome.path)
+    errors: list[OSError] = []
+    found = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder, onerror=errors.append)
+        for name in names
+        if name.lower().endswith(suffix) and not name.startswith(".")
+    ]
+    issues += [Issue(str(error.filename), "folder", error.strerror or str(error)) for error in errors]
     if not found:
-        raise DataError(f"{folder}: {cause or f'no {suffix} file in it'}")
-
-
-def _walk(folder: Path) -> Iterator[os.DirEntry[str] | OSError]:
-    """What lies below a folder and is none, and the errors; links to folders are not followed.
-
-    ``os.walk`` holds the names of a whole folder, of which there may be millions.
-    """
-    open_folders: list[Iterator[os.DirEntry[str]]] = []
-    pending: str | None = str(folder)
-    while pending is not None or open_folders:
-        try:
-            if pending is not None:
-                path, pending = pending, None
-                open_folders.append(os.scandir(path))
-            entry = next(open_folders[-1], None)
-            if entry is None:
-                open_folders.pop()
-            elif not _is_folder(entry):
-                yield entry
-            elif not entry.is_symlink():
-                pending = entry.path
-        except OSError as error:
-            yield error
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link in a circle
-        return False
-
-
-def missing(ids: Iterable[str], others: Iterable[str]) -> Iterator[str]:
-    """Yield the ids that are not among the others; both sorted, others may come twice."""
-    rest = iter(others)
-    other = next(rest, None)
-    for one in ids:
-        while other is not None and other < one:
-            other = next(rest, None)
-        if other != one:
-            yield one
+        cause = next((error.strerror for error in errors if error.strerror), f"no {suffix} file in it")
+        raise DataError(f"{folder}: {cause}")
+    return sorted(found, key=lambda path: (path.stem, path.parts))

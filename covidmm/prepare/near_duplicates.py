@@ -22,8 +22,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.prepare.scratch import Rows
-
 SIDE = 32
 MAX_BITS = 16
 MIN_CORRELATION = 0.95
@@ -64,7 +62,7 @@ def near_duplicates(thumbnails: Sequence[NDArray[np.uint8]]) -> list[tuple[int, 
     return list(near_pairs(hashes(stack), stack))
 
 
-def near_pairs(codes: Rows | NDArray[np.uint8], thumbnails: Rows | NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
+def near_pairs(codes: NDArray[np.uint8], thumbnails: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
     """Yield the index pairs ``(i, j)``, ``i < j``, of images that show the same picture.
 
     Compares all pairs, a block of matrix products at a time: 30,000 images take some seconds.
@@ -85,7 +83,7 @@ def near_pairs(codes: Rows | NDArray[np.uint8], thumbnails: Rows | NDArray[np.ui
             yield from zip(first[part][similar].tolist(), second[part][similar].tolist(), strict=True)
 
 
-def _close(codes: Rows | NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+def _close(codes: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Pairs whose hashes differ in at most ``MAX_BITS`` bits; of codes of +-1 that is (128 - product) / 2."""
     for top in range(0, len(codes), _BLOCK):
         upper = _signs(codes[top : top + _BLOCK])

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from covidmm.errors import DataError, RadiographError
-from covidmm.prepare import coco_files as coco
-from covidmm.prepare import splits
-from covidmm.prepare.coco_files import Image
-from covidmm.prepare.journal import Journal
-from covidmm.prepare.layouts import nih as nih_labels
-from covidmm.prepare.layouts import rsna as rsna_labels
-from covidmm.prepare.layouts import siim as siim_labels
+from covidmm.prepare.coco_files import Image, check_boxes, document, write_table
+from covidmm.prepare.layouts import layout_module
 from covidmm.prepare.options import Options
-from covidmm.prepare.pixels import Job, Record, convert, stamp
-from covidmm.prepare.planning import Plan, Planner
-from covidmm.prepare.samples import Issue, Issues, LabelledFolder, Sample
-from covidmm.prepare.scratch import Scratch
+from covidmm.prepare.pixels import Job, Record, convert, fingerprint
+from covidmm.prepare.planning import plan
+from covidmm.prepare.samples import Issue, LabelledFolder, Sample
+from covidmm.prepare.splits import SPLITS, split_of
 from covidmm.prepare.summary import Listed, Summary
+from covidmm.radiograph import Header
 from covidmm.utils.fileio import json_bytes, same_content, whole_file, write_if_changed
+from covidmm.utils.journal import Journal
 from covidmm.utils.pool import WorkerCrashedError, run_each
 from covidmm.utils.provenance import versions
 
-LAYOUTS = ("siim", "rsna", "nih")
 MANIFEST = "prepared.json"
+# A journal whose records have other fields is not read.
+_RECORD_FIELDS = {kind.__name__: [field.name for field in dataclasses.fields(kind)] for kind in (Record, Header)}
 
 
 def prepare(layout: str, raw: Path, out: Path, options: Options) -> Summary:
@@ -42,7 +40,7 @@ def prepare(layout: str, raw: Path, out: Path, options: Options) -> Summary:
     ``out/skipped.csv`` and ``out/notes.csv``, each whole or not at all, the annotations last.
 
     Args:
-        layout: ``'siim'``, ``'rsna'`` or ``'nih'``.
+        layout: one of :data:`covidmm.prepare.layouts.LAYOUTS`.
         raw: the folder as its publisher hands it out; only read.
         out: the folder to make or to complete.
         options: see :class:`Options`.
@@ -59,74 +57,70 @@ def prepare(layout: str, raw: Path, out: Path, options: Options) -> Summary:
         raise DataError(f"{out}: lies in the raw folder {raw}, choose another place for the prepared data")
     with _writing_errors(raw, out), _folder(out):
         _check_owner(out, layout)
-        with Journal(out) as journal:
-            labels = _read_labels(layout, raw, journal.scratch, options)
+        labels = layout_module(layout).read_folder(raw, options)
+        busy = f"{out}: another prepare is writing this folder"
+        with Journal(out / ".journal/images.jsonl", _RECORD_FIELDS, busy=busy) as journal:
             write_if_changed(_owner(out), layout.encode())
             return _prepare(layout, raw, out, labels, journal, options)
 
 
 def _prepare(layout: str, raw: Path, out: Path, labels: LabelledFolder, journal: Journal, options: Options) -> Summary:
-    written = _convert_all(labels, raw, out, journal, options)
-    notes = Issues(journal.scratch.map())
-    planner = Planner(journal.scratch)
-    converted = _check(labels, journal, planner, notes)
-    coco.write_table(out / "skipped.csv", labels.skipped, "cause")
-    if not len(planner):
+    records = {record.file_name: record for record in map(Record.from_json, journal.items())}
+    written = _convert_all(labels, raw, out, journal, records, options)
+    notes: list[Issue] = []
+    samples = _check(labels, records, notes)
+    write_table(out / "skipped.csv", labels.skipped, "cause")
+    if not samples:
         raise DataError(f"{raw}: no usable image, see {out / 'skipped.csv'}")
-    plan = planner.plan(labels.samples, notes, options)
-    coco.write_table(out / "notes.csv", notes, "note")
-    counts = _write_annotations(layout, out, plan, labels, journal, options)
-    journal.tidy()
+    planned = plan(samples, records, notes, options)
+    write_table(out / "notes.csv", notes, "note")
+    images = [
+        Image(number, samples[image_id], records[samples[image_id].file_name], fold)
+        for number, (image_id, fold) in enumerate(planned.folds.items(), start=1)
+    ]
+    counts = _write_annotations(layout, out, images, labels, planned.near_duplicates, options)
+    if journal.done > len(records):
+        journal.rewrite([[record.to_json()] for record in records.values()])
     return Summary(
         out=out,
         written=written,
-        kept=converted - written,
+        kept=sum(sample.file_name in records for sample in labels.samples.values()) - written,
         skipped=Listed.of(labels.skipped),
         notes=Listed.of(notes),
         left_out=labels.left_out,
         counts=counts,
-        near_duplicates=plan.near_duplicates,
+        near_duplicates=planned.near_duplicates,
     )
 
 
-def _read_labels(layout: str, raw: Path, scratch: Scratch, options: Options) -> LabelledFolder:
-    if layout == "siim":
-        return siim_labels.read_folder(raw, scratch)
-    if layout == "rsna":
-        return rsna_labels.read_folder(raw, scratch, options.negatives)
-    return nih_labels.read_folder(raw, scratch)
-
-
-def _convert_all(labels: LabelledFolder, raw: Path, out: Path, journal: Journal, options: Options) -> int:
-    """Write every PNG that is not there yet; returns how many were written."""
-    todo = journal.scratch.map()
-    total, changes = 0, False
-    for image_id, sample in labels.samples.items():
-        if not _is_done(sample, journal, options):
-            todo[image_id] = None
-            total += 1
-            changes = changes or (out / "images" / sample.file_name).exists()
-    if changes:
+def _convert_all(
+    labels: LabelledFolder, raw: Path, out: Path, journal: Journal, records: dict[str, Record], options: Options
+) -> int:
+    """Write every PNG that is not there yet, and bring its record up to date; returns how many were written."""
+    todo = [sample for sample in labels.samples.values() if not _is_done(sample, out, records, options)]
+    if any((out / "images" / sample.file_name).exists() for sample in todo):
         _withdraw(out)  # they describe pixels that are about to change
     written = 0
-    jobs = (_job(labels.samples[image_id], out, options) for image_id in todo)
+    jobs = (_job(sample, out, options) for sample in todo)
     results = run_each(convert, jobs, options.workers, options.scheduler, (raw, out))
     hidden = None if options.progress is None else not options.progress
-    with closing(results), tqdm(total=total, desc="converting", unit="image", disable=hidden) as bar:
+    with closing(results), tqdm(total=len(todo), desc="converting", unit="image", disable=hidden) as bar:
         try:
             for job, outcome in results:
                 if isinstance(outcome, Record):
-                    journal.add(outcome)
+                    journal.append([outcome.to_json()])
+                    records[job.file_name] = outcome
                     written += 1
                 elif isinstance(outcome, OSError):
                     raise outcome
                 else:
-                    journal.forget(job.file_name)
+                    job.target.unlink(missing_ok=True)
+                    records.pop(job.file_name, None)
                     labels.skipped.append(_failure(job, outcome, raw))
                 bar.update()
         except KeyboardInterrupt:
             bar.close()
-            print(f"stopped: {written} of {total} images written", file=sys.stderr)
+            print(f"stopped: {written} of {len(todo)} images written", file=sys.stderr)
             raise
     return written
 
@@ -136,11 +130,17 @@ def _job(sample: Sample, out: Path, options: Options) -> Job:
     return Job(sample.source, target, sample.file_name, options.max_size, options.mask_markers)
 
 
-def _is_done(sample: Sample, journal: Journal, options: Options) -> bool:
+def _is_done(sample: Sample, out: Path, records: Mapping[str, Record], options: Options) -> bool:
+    """Whether the PNG is there as recorded, made from this source with these options."""
+    record = records.get(sample.file_name)
     try:
-        return journal.done(sample.file_name, stamp(sample.source, options.max_size, options.mask_markers))
+        return (
+            record is not None
+            and record.made_from == fingerprint(sample.source, options.max_size, options.mask_markers)
+            and record.png_size == (out / "images" / sample.file_name).stat().st_size
+        )
     except OSError:
-        return False  # the file has just gone; its worker will say so
+        return False  # one of them is gone; if it is the source, its worker will say so
 
 
 def _failure(job: Job, error: Exception, raw: Path) -> Issue:
@@ -150,60 +150,49 @@ def _failure(job: Job, error: Exception, raw: Path) -> Issue:
     return Issue(job.source.relative_to(raw).as_posix(), "pixels", " ".join(cause.split()))
 
 
-def _check(labels: LabelledFolder, journal: Journal, planner: Planner, notes: Issues) -> int:
-    """Keep the samples that have a PNG, and of them those that have boxes if they had some, cut to the image.
-
-    Returns:
-        How many have a PNG.
-    """
-    converted = 0
+def _check(labels: LabelledFolder, records: Mapping[str, Record], notes: list[Issue]) -> dict[str, Sample]:
+    """The samples that have a PNG, and of them those that have boxes if they had some, cut to the image."""
+    samples = {}
     for image_id, sample in labels.samples.items():
-        try:
-            record = journal.record(sample.file_name)
-        except KeyError:
-            del labels.samples[image_id]  # listed already
-            continue
-        converted += 1
-        boxes = coco.check_boxes(sample, record, labels.skipped, notes)
-        if boxes is None:
-            del labels.samples[image_id]
-            continue
-        if boxes != sample.boxes:
-            labels.samples[image_id] = replace(sample, boxes=boxes)
-        planner.add(sample, record)
-    return converted
+        record = records.get(sample.file_name)
+        if record is None:
+            continue  # listed already
+        boxes = check_boxes(sample, record, labels.skipped, notes)
+        if boxes is not None:
+            samples[image_id] = sample if boxes == sample.boxes else dataclasses.replace(sample, boxes=boxes)
+    return samples
 
 
 def _write_annotations(
-    layout: str, out: Path, plan: Plan, labels: LabelledFolder, journal: Journal, options: Options
+    layout: str, out: Path, images: Sequence[Image], labels: LabelledFolder, near_duplicates: int, options: Options
 ) -> dict[str, Any]:
     """Write the COCO files, then the manifest; returns its counts."""
     folder = out / "annotations"
     folder.mkdir(exist_ok=True)
-    names = splits.SPLITS if options.split == "auto" else (options.split,)
-    counts = {split: _Counts(journal.scratch.map()) for split in names}
+    if options.split == "auto":
+        parts: dict[str, list[Image]] = {split: [] for split in SPLITS}
+        for image in images:
+            parts[split_of(image.fold, options.val_fold)].append(image)
+    else:
+        parts = {options.split: list(images)}
     digest = hashlib.sha256()
+    for image in images:
+        digest.update(f"{image.sample.file_name} {image.record.pixels_sha256}\n".encode())
     with ExitStack() as whole:
-        files = {split: whole.enter_context(whole_file(folder / f"{split}.json", keep_equal=True)) for split in names}
-        documents = {}
-        for split, file in files.items():
+        files = {split: whole.enter_context(whole_file(folder / f"{split}.json", keep_equal=True)) for split in parts}
+        for split, file in sorted(files.items()):
             info = {"description": f"covidmm {layout}", "layout": layout, "split": split}
-            documents[split] = coco.Document(file, journal.scratch.file(), labels.categories, info)
-        for number, (image_id, sample) in enumerate(labels.samples.items(), start=1):
-            image = Image(sample, journal.record(sample.file_name), plan.fold(image_id))
-            split = splits.split_of(image.fold, options.val_fold) if options.split == "auto" else options.split
-            documents[split].add(image, number)
-            counts[split].add(sample)
-            digest.update(f"{sample.file_name} {image.record.pixels_sha256}\n".encode())
-        for split in sorted(documents):
-            digest.update(f"{split} {documents[split].end()}\n".encode())
+            content = document(parts[split], labels.categories, info)
+            digest.update(f"{split} {hashlib.sha256(content).hexdigest()}\n".encode())
+            file.write(content)
+            file.flush()
         for path in folder.glob("*.json"):
             if path.stem not in files or not same_content(path, Path(files[path.stem].name)):
                 _withdraw(out)  # the splits of two runs, half of each, would share images
                 break
-    content = {split: own.content(labels.classes) for split, own in counts.items()}
-    write_if_changed(out / MANIFEST, _manifest(layout, content, plan.near_duplicates, digest.hexdigest(), options))
-    return content
+    counts = {split: _counts(part, labels.classes) for split, part in parts.items()}
+    write_if_changed(out / MANIFEST, _manifest(layout, counts, near_duplicates, digest.hexdigest(), options))
+    return counts
 
 
 def _manifest(layout: str, counts: dict[str, Any], near_duplicates: int, data_sha256: str, options: Options) -> bytes:
@@ -235,30 +224,18 @@ def _manifest(layout: str, counts: dict[str, Any], near_duplicates: int, data_sh
     return json_bytes(manifest, indent=2)
 
 
-class _Counts:
-    """What a split holds; ``studies`` is an empty map."""
-
-    def __init__(self, studies: MutableMapping[str, None]) -> None:
-        self._studies = studies
-        self._images = self._with_boxes = self._boxes = 0
-        self._per_class: Counter[str] = Counter()
-
-    def add(self, sample: Sample) -> None:
-        self._studies[sample.study_id] = None
-        self._images += 1
-        self._with_boxes += bool(sample.boxes)
-        self._boxes += len(sample.boxes)
-        self._per_class.update(sample.classes)
-
-    def content(self, names: Sequence[str]) -> dict[str, Any]:
-        return {
-            "images": self._images,
-            "studies": len(self._studies),
-            "images_with_boxes": self._with_boxes,
-            "images_without_boxes": self._images - self._with_boxes,
-            "boxes": self._boxes,
-            "images_per_class": {name: self._per_class[name] for name in names},
-        }
+def _counts(images: Sequence[Image], classes: Sequence[str]) -> dict[str, Any]:
+    samples = [image.sample for image in images]
+    with_boxes = sum(bool(sample.boxes) for sample in samples)
+    per_class = Counter(name for sample in samples for name in sample.classes)
+    return {
+        "images": len(samples),
+        "studies": len({sample.study_id for sample in samples}),
+        "images_with_boxes": with_boxes,
+        "images_without_boxes": len(samples) - with_boxes,
+        "boxes": sum(len(sample.boxes) for sample in samples),
+        "images_per_class": {name: per_class[name] for name in classes},
+    }
 
 
 @contextmanager
@@ -292,7 +269,7 @@ def _check_owner(out: Path, layout: str) -> None:
 
 def _withdraw(out: Path) -> None:
     (out / MANIFEST).unlink(missing_ok=True)
-    for split in splits.SPLITS:
+    for split in SPLITS:
         (out / "annotations" / f"{split}.json").unlink(missing_ok=True)
 
 

@@ -1,12 +1,13 @@
-"""One image file of a raw data set becomes one 8-bit PNG, and a record of how it was made."""
+"""Converts one image file of a raw data set to an 8-bit PNG, with a record of how it was made."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 import covidmm
 from covidmm import radiograph
 from covidmm.errors import RadiographError
-from covidmm.prepare import near_duplicates as duplicates
+from covidmm.prepare import near_duplicates
 from covidmm.prepare.markers import mask_markers
-from covidmm.radiograph import sandbox as isolation
+from covidmm.radiograph import Header, sandbox
 from covidmm.utils.fileio import write_bytes
 
 
@@ -37,34 +38,34 @@ class Record:
 
     file_name: str
     made_from: str
-    """:func:`stamp` of the source and the options; another stamp means that the PNG is out of date."""
+    """:func:`fingerprint` of the source and the options; another one means that the PNG is out of date."""
     png_size: int
     pixels_sha256: str
     width: int
     height: int
-    original_width: int
-    original_height: int
-    photometric: str
-    view: str | None
-    sex: str | None
-    age: int | None
-    modality: str | None
-    patient: str | None
+    header: Header
+    """Of the source, whose path it does not hold."""
     notes: tuple[str, ...]
     thumbnail: str
     """Base64 of the (32, 32) thumbnail that near-duplicates are found with."""
-    manufacturer: str | None
-    body_part: str | None
-    bits_stored: int
-    transfer_syntax: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        return {**vars(self), "header": self.header.to_json()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Record:
+        """What :meth:`to_json` gave."""
+        header = Header.from_json(Path(), content["header"])
+        return cls(**{**content, "header": header, "notes": tuple(content["notes"])})
 
     def pixels(self) -> NDArray[np.uint8]:
         """The thumbnail as an array (32, 32)."""
-        side = duplicates.SIDE
+        side = near_duplicates.SIDE
         return np.frombuffer(base64.b64decode(self.thumbnail), np.uint8).reshape(side, side)
 
 
-def stamp(source: Path, max_size: int, masked: bool) -> str:
+def fingerprint(source: Path, max_size: int, masked: bool) -> str:
     """Size and time of the source file, and everything else that decides what its PNG looks like.
 
     Raises:
@@ -83,8 +84,8 @@ def convert(job: Job) -> Record:
         OSError: the PNG cannot be written.
     """
     try:
-        made_from = stamp(job.source, job.max_size, job.mask_markers)
-        image = isolation.read(job.source)
+        made_from = fingerprint(job.source, job.max_size, job.mask_markers)
+        image = sandbox.read(job.source)
     except OSError as error:
         raise RadiographError(f"{job.source}: cannot be read: {error.strerror or error}") from error
     pixels = radiograph.resize_longer(image.pixels, job.max_size)
@@ -96,7 +97,6 @@ def convert(job: Job) -> Record:
     png = encoded.tobytes()
     job.target.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(job.target, png)
-    header = image.header
     return Record(
         file_name=job.file_name,
         made_from=made_from,
@@ -104,18 +104,7 @@ def convert(job: Job) -> Record:
         pixels_sha256=hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest(),
         width=pixels.shape[1],
         height=pixels.shape[0],
-        original_width=header.width,
-        original_height=header.height,
-        photometric=header.photometric,
-        view=header.view,
-        sex=header.sex,
-        age=header.age,
-        modality=header.modality,
-        patient=header.patient,
+        header=replace(image.header, path=Path()),
         notes=notes,
-        thumbnail=base64.b64encode(duplicates.thumbnail(pixels).tobytes()).decode(),
-        manufacturer=header.manufacturer,
-        body_part=header.body_part,
-        bits_stored=header.bits_stored,
-        transfer_syntax=header.transfer_syntax,
+        thumbnail=base64.b64encode(near_duplicates.thumbnail(pixels).tobytes()).decode(),
     )

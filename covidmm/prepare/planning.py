@@ -2,132 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-from covidmm.prepare import near_duplicates as duplicates
-from covidmm.prepare import splits
+import numpy as np
+
+from covidmm.prepare import near_duplicates, splits
 from covidmm.prepare.options import Options
 from covidmm.prepare.pixels import Record
-from covidmm.prepare.samples import Issue, IssueSink, Sample
-from covidmm.prepare.scratch import Rows, Scratch, joined, parted
-from covidmm.prepare.splits import Groups
+from covidmm.prepare.samples import Issue, Sample
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The fold of every image."""
+class Plan(NamedTuple):
+    """The images to use and their folds."""
 
-    groups: Groups
     folds: Mapping[str, int]
-    """By the first image of a group; the groups that are not named go to ``otherwise``."""
-    otherwise: int
+    """By image id, in sorted order."""
     near_duplicates: int
     """Pairs of images that show the same picture."""
 
-    def fold(self, image_id: str) -> int:
-        """The fold of an image."""
-        return self.folds.get(self.groups.first(image_id), self.otherwise)
 
-
-class Planner:
-    """Is told of every usable image, and then makes a plan.
+def plan(samples: Mapping[str, Sample], records: Mapping[str, Record], notes: list[Issue], options: Options) -> Plan:
+    """Give every image its fold.
 
     Args:
-        scratch: holds what the planner is told.
+        samples: the usable images, by image id, in sorted order.
+        records: of their PNGs, by file name.
+        notes: is told of patient ids that name nobody, and of training images that are left out of the plan because
+            they show what an official test image shows.
+        options: of the preparation.
     """
-
-    def __init__(self, scratch: Scratch) -> None:
-        self._scratch = scratch
-        self._names: MutableMapping[str, str] = scratch.map()
-        self._shared: MutableMapping[str, bool] = scratch.map()
-        self._studies: MutableMapping[str, None] = scratch.map()
-        self._patients: MutableMapping[str, None] = scratch.map()
-        self._codes = Rows(scratch.file(), (16,))
-        self._thumbnails = Rows(scratch.file(), (duplicates.SIDE, duplicates.SIDE))
-        self._listed = True
-        self._near_duplicates = 0
-
-    def __len__(self) -> int:
-        return len(self._codes)
-
-    def add(self, sample: Sample, record: Record) -> None:
-        """Take note of an image and its PNG; no image comes twice."""
-        self._names[_number(len(self))] = sample.image_id
-        pixels = record.pixels()
-        self._codes.append(duplicates.hashes(pixels[None]))
-        self._thumbnails.append(pixels)
-        self._listed = self._listed and bool(sample.official)
-        self._studies[sample.study_id] = None
-        self._shared[joined("study", sample.study_id, sample.image_id)] = True
-        patient = sample.patient or record.patient
-        if patient:
-            self._patients[joined(patient, sample.study_id)] = None
-            self._shared[joined("patient", patient, sample.image_id)] = bool(sample.patient)
-
-    def plan(self, samples: MutableMapping[str, Sample], notes: IssueSink, options: Options) -> Plan:
-        """Give every image its fold.
-
-        Args:
-            samples: those that were added, by image id. Training images that show what an official test image shows
-                are removed.
-            notes: is told of these, and of patient ids that name nobody.
-            options: of the preparation.
-        """
-        groups = splits.group(self._ties(self._placeholders(notes)), self._same_pictures(), self._scratch.map())
-        official = options.split == "auto" and self._listed
-        placed = self._leave_out(samples, groups, notes) if official else {}
-        if options.split in ("val", "test"):
-            return Plan(groups, {}, splits.TEST if options.split == "test" else options.val_fold, self._near_duplicates)
-        firsts = ((groups.first(image_id), sample.classes) for image_id, sample in samples.items())
-        folds = splits.assign(
-            ((None if first in placed else first, classes) for first, classes in firsts),
-            self._scratch.map,
-            seed=options.seed,
-            test_fraction=0.0 if official or options.split != "auto" else options.test_fraction,
-        )
-        return Plan(groups, folds, splits.TEST, self._near_duplicates)
-
-    def _placeholders(self, notes: IssueSink) -> Mapping[str, int]:
-        """Patient ids that half the studies share name nobody."""
-        studies = len(self._studies)
-        pairs = ((patient, study) for patient, study in map(parted, self._patients))
-        found = splits.placeholders(pairs, studies)
-        for patient, own in found.items():
-            cause = f"{patient!r} stands in {own} of {studies} studies: not used for the splits"
-            notes.append(Issue("", "PatientID", cause))
-        return found
-
-    def _ties(self, nobody: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-        """What an image shares with others, and its id. Patients of the label files are believed."""
-        for key, sure in self._shared.items():
-            kind, name, image_id = parted(key)
-            if sure or name not in nobody:
-                yield joined(kind, name), image_id
-
-    def _same_pictures(self) -> Iterator[tuple[str, str]]:
-        for one, other in duplicates.near_pairs(self._codes, self._thumbnails):
-            self._near_duplicates += 1
-            yield self._names[_number(one)], self._names[_number(other)]
-
-    def _leave_out(self, samples: MutableMapping[str, Sample], groups: Groups, notes: IssueSink) -> Mapping[str, str]:
-        """Remove the training images that are tied to an image of the official test list.
-
-        Returns:
-            The first image of every group with test images -> the first of these.
-        """
-        tests: MutableMapping[str, str] = self._scratch.map()
-        for image_id, sample in samples.items():
-            if sample.official == "test":
-                tests.setdefault(groups.first(image_id), image_id)
-        for image_id, sample in samples.items():
-            test = None if sample.official == "test" else tests.get(groups.first(image_id))
-            if test is not None:
-                cause = f"left out of training: shows the same picture or patient as test image {test}"
-                notes.append(Issue(sample.file_name, "split", cause))
-                del samples[image_id]
-        return tests
+    pairs = list(_same_pictures(samples, records))
+    groups = splits.group(_shared(samples, records, notes), pairs)
+    firsts = {image_id: groups.first(image_id) for image_id in samples}
+    official = options.split == "auto" and all(sample.official for sample in samples.values())
+    tests = _official_tests(samples, firsts) if official else {}
+    kept = [
+        image_id for image_id, sample in samples.items() if firsts[image_id] not in tests or sample.official == "test"
+    ]
+    for image_id in samples.keys() - set(kept):
+        cause = f"left out of training: shows the same picture or patient as test image {tests[firsts[image_id]]}"
+        notes.append(Issue(samples[image_id].file_name, "split", cause))
+    if options.split in ("val", "test"):
+        fold = splits.TEST if options.split == "test" else options.val_fold
+        return Plan(dict.fromkeys(kept, fold), len(pairs))
+    folds = splits.assign(
+        ((None if firsts[image_id] in tests else firsts[image_id], samples[image_id].classes) for image_id in kept),
+        seed=options.seed,
+        test_fraction=0.0 if official or options.split != "auto" else options.test_fraction,
+    )
+    return Plan({image_id: folds.get(firsts[image_id], splits.TEST) for image_id in kept}, len(pairs))
 
 
-def _number(index: int) -> str:
-    return f"{index:012d}"
+def _official_tests(samples: Mapping[str, Sample], firsts: Mapping[str, str]) -> dict[str, str]:
+    """The first image of every group with images of the official test list -> the first of these."""
+    tests: dict[str, str] = {}
+    for image_id, sample in samples.items():
+        if sample.official == "test":
+            tests.setdefault(firsts[image_id], image_id)
+    return tests
+
+
+def _shared(
+    samples: Mapping[str, Sample], records: Mapping[str, Record], notes: list[Issue]
+) -> Iterator[tuple[tuple[str, str], str]]:
+    """What an image shares with others, and its id.
+
+    Patient ids of label files are believed; those of headers are not used where half the studies share one.
+    """
+    patients = {
+        image_id: patient
+        for image_id, sample in samples.items()
+        if (patient := sample.patient or records[sample.file_name].header.patient)
+    }
+    studies = len({sample.study_id for sample in samples.values()})
+    pairs = ((patient, samples[image_id].study_id) for image_id, patient in patients.items())
+    nobody = splits.placeholders(pairs, studies)
+    for patient, own in nobody.items():
+        cause = f"{patient!r} stands in {own} of {studies} studies: not used for the splits"
+        notes.append(Issue("", "PatientID", cause))
+    for image_id, sample in samples.items():
+        yield ("study", sample.study_id), image_id
+        patient = patients.get(image_id)
+        if patient and (sample.patient or patient not in nobody):
+            yield ("patient", patient), image_id
+
+
+def _same_pictures(samples: Mapping[str, Sample], records: Mapping[str, Record]) -> Iterator[tuple[str, str]]:
+    ids = list(samples)
+    thumbnails = np.stack([records[sample.file_name].pixels() for sample in samples.values()])
+    for one, other in near_duplicates.near_pairs(near_duplicates.hashes(thumbnails), thumbnails):
+        yield ids[one], ids[other]

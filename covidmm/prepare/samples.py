@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
-
-from covidmm.prepare.scratch import joined, parted
+from typing import Any, NamedTuple
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels of the original image."""
@@ -21,52 +19,13 @@ class Issue(NamedTuple):
     cause: str
 
 
-class IssueSink(Protocol):
-    """A list of issues, or :class:`Issues`."""
-
-    def append(self, issue: Issue, /) -> None:
-        """Add one."""
-
-
-class Issues(Collection[Issue]):
-    """Issues in sorted order, kept in a map.
-
-    Args:
-        counts: an empty map whose keys come in sorted order; the same issue may come twice.
-    """
-
-    def __init__(self, counts: MutableMapping[str, int]) -> None:
-        self._counts = counts
-
-    def append(self, issue: Issue, /) -> None:
-        """Add one."""
-        key = joined(*issue)
-        self._counts[key] = self._counts.get(key, 0) + 1
-
-    def extend(self, issues: Iterable[Issue]) -> None:
-        """Add several."""
-        for issue in issues:
-            self.append(issue)
-
-    def __iter__(self) -> Iterator[Issue]:
-        for key, count in self._counts.items():
-            for _ in range(count):
-                yield Issue(*parted(key))
-
-    def __len__(self) -> int:
-        return sum(count for _, count in self._counts.items())
-
-    def __contains__(self, issue: object) -> bool:
-        return isinstance(issue, Issue) and joined(*issue) in self._counts
-
-
 @dataclass(frozen=True)
 class Sample:
     """One image with its labels; no pixel has been read."""
 
     image_id: str
-    path: str
-    """Of the image file; a string, since the samples of a whole data set go to and from disk."""
+    source: Path
+    """The image file."""
     file_name: str
     """Where the PNG goes, below ``OUT/images``."""
     study_id: str
@@ -82,19 +41,14 @@ class Sample:
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further entries of the COCO image; they win over what the image file's header says."""
 
-    @property
-    def source(self) -> Path:
-        """The image file."""
-        return Path(self.path)
-
 
 @dataclass(frozen=True)
 class LabelledFolder:
     """A raw data set: its usable samples, and what could not be used."""
 
-    samples: MutableMapping[str, Sample]
+    samples: Mapping[str, Sample]
     """By image id, in sorted order."""
-    skipped: Issues
+    skipped: list[Issue]
     classes: tuple[str, ...]
     """Every name that a sample's ``classes`` may hold, in the order in which people list them."""
     categories: tuple[str, ...] = ("opacity",)

@@ -6,13 +6,10 @@ Nothing here depends on the order in which images are given.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from itertools import groupby
-from operator import itemgetter
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 FOLDS = 5
 TEST = -1
@@ -20,19 +17,12 @@ TEST = -1
 
 SPLITS = ("train", "val", "test")
 
-# More images than a group has.
-_LARGEST = 10**12 - 1
-
 
 class Groups:
-    """Images that must stay together (union-find). A group goes by the least of its ids.
+    """Images that must stay together (union-find). A group goes by the least of its ids."""
 
-    Args:
-        above: an empty map, for an image's way to the first one of its group.
-    """
-
-    def __init__(self, above: MutableMapping[str, str]) -> None:
-        self._above = above
+    def __init__(self) -> None:
+        self._above: dict[str, str] = {}
 
     def first(self, image: str) -> str:
         """The least id of the image's group."""
@@ -51,22 +41,17 @@ class Groups:
             self._above[high] = low
 
 
-def group(
-    shared: Iterable[tuple[str, str]], pairs: Iterable[tuple[str, str]], above: MutableMapping[str, str]
-) -> Groups:
+def group(shared: Iterable[tuple[Hashable, str]], pairs: Iterable[tuple[str, str]]) -> Groups:
     """Groups of images that are connected by a shared key or by a pair.
 
     Args:
-        shared: ``(key, image id)``, sorted: what an image shares with others, such as ``'study:a'`` or ``'patient:b'``.
+        shared: ``(key, image id)``: what an image shares with others, such as ``('study', 'a')``.
         pairs: further ids that belong together, such as near-duplicates.
-        above: see :class:`Groups`.
     """
-    groups = Groups(above)
-    last_key, last = "", ""
+    groups = Groups()
+    holder: dict[Hashable, str] = {}
     for key, image in shared:
-        if last and key == last_key:
-            groups.join(last, image)
-        last_key, last = key, image
+        groups.join(holder.setdefault(key, image), image)
     for one, other in pairs:
         groups.join(one, other)
     return groups
@@ -76,27 +61,17 @@ def placeholders(patients: Iterable[tuple[str, str]], studies: int) -> dict[str,
     """Patient ids that name nobody ('ANON', '0'): those that more than half of all studies share, if more than 5.
 
     Args:
-        patients: ``(patient id, study id)``, sorted, each once: the patient ids that the images of a study have.
+        patients: ``(patient id, study id)``: the patient ids that the images of a study have.
         studies: number of all studies.
 
     Returns:
         Patient id -> number of its studies.
     """
-    found = {}
-    for patient, pairs in groupby(patients, itemgetter(0)):
-        own = sum(1 for _ in pairs)
-        if own > 5 and 2 * own > studies:
-            found[patient] = own
-    return found
+    counts = Counter(patient for patient, _ in set(patients))
+    return {patient: own for patient, own in counts.items() if own > 5 and 2 * own > studies}
 
 
-def assign(
-    images: Iterable[tuple[str | None, Sequence[str]]],
-    new_map: Callable[[], MutableMapping[str, Any]],
-    *,
-    seed: int,
-    test_fraction: float,
-) -> Mapping[str, int]:
+def assign(images: Iterable[tuple[str | None, Sequence[str]]], *, seed: int, test_fraction: float) -> dict[str, int]:
     """Give every group a fold 0..4, or -1 for the held-out test split.
 
     Greedy: large groups first, groups of one size in an order drawn by ``seed``; each goes where it brings
@@ -106,53 +81,40 @@ def assign(
     Args:
         images: of every image, the first one of its group (None: it has its place already), and the names of the
             classes that it counts for; any order.
-        new_map: makes an empty map whose keys come in sorted order.
         seed: draws another split.
         test_fraction: share of the images in the test split, 0 <= f < 1; the folds share the rest equally.
 
     Returns:
         First image of every group -> fold.
     """
-    tallies = new_map()
-    total: tuple[int, dict[str, int]] = (0, {})
+    sizes: Counter[str] = Counter()
+    classes: defaultdict[str, Counter[str]] = defaultdict(Counter)
     names: set[str] = set()
-    for first, classes in images:
-        names.update(classes)
+    for first, own in images:
+        names.update(own)
         if first is not None:
-            tallies[first] = _add(tallies.get(first, (0, {})), classes)
-            total = _add(total, classes)
-    order = new_map()
-    for first, tally in tallies.items():
-        order[f"{_LARGEST - tally[0]:012d} {_draw(seed, first)}"] = (first, *tally)
+            sizes[first] += 1
+            classes[first].update(own)
     columns = sorted(names)
-
+    # images per class, and in the last column images whatever their class
+    counts = {
+        first: np.array([*(classes[first][name] for name in columns), size], np.float64)
+        for first, size in sizes.items()
+    }
     shares = [(1 - test_fraction) / FOLDS] * FOLDS + ([test_fraction] if test_fraction > 0 else [])
-    expected = np.outer(shares, _counts(total, columns))
+    expected = np.outer(shares, sum(counts.values(), np.zeros(len(columns) + 1)))
     expected[expected == 0] = 1  # a class without images adds nothing either way
     missing = expected.copy()
     folds = [*range(FOLDS), TEST]
-    result = new_map()
-    for _, (first, *tally) in order.items():
-        counts = _counts(tally, columns)
+    result = {}
+    for first in sorted(sizes, key=lambda first: (-sizes[first], _draw(seed, first))):
+        own = counts[first]
         # What adding the group to each bin would add to the chi-square sum.
-        change = (counts * (counts - 2 * missing) / expected).sum(axis=1)
+        change = (own * (own - 2 * missing) / expected).sum(axis=1)
         best = int(change.argmin())
-        missing[best] -= counts
+        missing[best] -= own
         result[first] = folds[best]
     return result
-
-
-def _add(tally: tuple[int, dict[str, int]], classes: Sequence[str]) -> tuple[int, dict[str, int]]:
-    size, per_class = tally
-    for name in classes:
-        per_class[name] = per_class.get(name, 0) + 1
-    return size + 1, per_class
-
-
-def _counts(tally: Sequence[Any], columns: Sequence[str]) -> NDArray[np.float64]:
-    """Images per class, and in the last column images whatever their class."""
-    size, per_class = tally
-    return np.array([*(per_class.get(name, 0) for name in columns), size], np.float64)
 
 
 def split_of(fold: int, val_fold: int) -> str:

@@ -32,14 +32,10 @@ class Listed:
 
     @classmethod
     def of(cls, issues: Iterable[Issue]) -> Listed:
-        """Look through a list, which is in the order in which it is shown."""
-        first: list[Issue] = []
-        per_field: Counter[str] = Counter()
-        for issue in issues:
-            per_field[issue.field.split(" ")[0]] += 1
-            if len(first) < _SHOWN:
-                first.append(issue)
-        return cls(per_field.total(), tuple(first), dict(per_field.most_common()))
+        """What is shown of a list, in sorted order."""
+        ordered = sorted(issues)
+        per_field = Counter(issue.field.split(" ")[0] for issue in ordered)
+        return cls(len(ordered), tuple(ordered[:_SHOWN]), dict(per_field.most_common()))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """One chest radiograph in memory, from DICOM, PNG, JPEG or TIFF; the only package that knows pixel DICOM."""
 
+from covidmm.radiograph.header import PREPARED_FIELDS, Header
 from covidmm.radiograph.reader import (
     MAX_PIXELS,
-    Header,
     Radiograph,
     of_array,
     of_dataset,
@@ -11,4 +11,14 @@ from covidmm.radiograph.reader import (
     resize_longer,
 )
 
-__all__ = ["MAX_PIXELS", "Header", "Radiograph", "of_array", "of_dataset", "read", "read_header", "resize_longer"]
+__all__ = [
+    "MAX_PIXELS",
+    "PREPARED_FIELDS",
+    "Header",
+    "Radiograph",
+    "of_array",
+    "of_dataset",
+    "read",
+    "read_header",
+    "resize_longer",
+]

@@ -6,7 +6,6 @@ The grey mapping is in :mod:`covidmm.radiograph.grey`.
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from covidmm.errors import RadiographError
 from covidmm.radiograph.bounds import BoundedFile, require_deflated_size, require_file
 from covidmm.radiograph.grey import grey_of_stored, luminance, stretch, stretch_parts
+from covidmm.radiograph.header import KEYWORDS, Header
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -34,38 +34,6 @@ logging.getLogger("openjpeg").addHandler(logging.NullHandler())
 MAX_PIXELS = 2**27
 
 _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
-_HEADER_TAGS = (
-    "Rows", "Columns", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
-    "PhotometricInterpretation", "ViewPosition", "PatientSex", "PatientAge", "PatientID", "Modality",
-    "BitsStored", "NumberOfFrames", "Manufacturer", "BodyPartExamined",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Header:
-    """What is known of a radiograph without decoding a pixel. None stands for blank or absent.
-
-    ``height`` and ``width`` are in pixels; ``study``, ``series`` and ``image`` are the DICOM instance UIDs;
-    ``age`` is in completed years.
-    """
-
-    path: Path
-    height: int
-    width: int
-    study: str | None = None
-    series: str | None = None
-    image: str | None = None
-    photometric: str = "MONOCHROME2"
-    view: str | None = None
-    sex: str | None = None
-    age: int | None = None
-    modality: str | None = None
-    patient: str | None = None
-    bits_stored: int = 8
-    transfer_syntax: str | None = None
-    frames: int = 1
-    manufacturer: str | None = None
-    body_part: str | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +121,7 @@ def read_header(path: str | Path) -> Header:
 
             with BoundedFile(path) as file, Image.open(file) as picture:
                 return Header(path, picture.height, picture.width, bits_stored=_bits(picture.mode))
-        return _header(path, _dataset(path, header_only=True))
+        return Header.of_dataset(path, _dataset(path, header_only=True))
 
 
 def resize_longer(pixels: NDArray[np.uint8], max_size: int) -> NDArray[np.uint8]:
@@ -219,7 +187,7 @@ def _dataset(path: Path, header_only: bool = False) -> Dataset:
     require_deflated_size(path)
     options: dict[str, Any] = {"stop_before_pixels": header_only}
     if header_only:
-        options["specific_tags"] = list(_HEADER_TAGS)
+        options["specific_tags"] = [*KEYWORDS, "SOPClassUID"]
     try:
         with BoundedFile(path) as file:
             return pydicom.dcmread(file, **options)
@@ -238,54 +206,10 @@ def _dataset(path: Path, header_only: bool = False) -> Dataset:
 
 
 def _of_dataset(path: Path, dataset: Dataset) -> Radiograph:
-    header = _header(path, dataset)
+    header = Header.of_dataset(path, dataset)
     pixels, notes = _decode(dataset, header)
     pixels.setflags(write=False)
     return Radiograph(header, pixels, tuple(notes))
-
-
-def _header(path: Path, dataset: Dataset) -> Header:
-    def text(name: str) -> str | None:
-        value = dataset.get(name)
-        return (str(value).strip() or None) if value is not None else None
-
-    def number(name: str, default: int | None = None) -> int:
-        value = dataset.get(name)
-        if default is not None and (value is None or value == ""):
-            return default
-        try:
-            return int(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"{name} is {text(name)!r:.50}, expected a whole number") from None
-
-    missing = [name for name in ("Rows", "Columns", "PhotometricInterpretation") if text(name) is None]
-    if missing:
-        raise ValueError(f"DICOM without {missing[0]}: it holds no image")
-    return Header(
-        path,
-        height=number("Rows"),
-        width=number("Columns"),
-        study=text("StudyInstanceUID"),
-        series=text("SeriesInstanceUID"),
-        image=text("SOPInstanceUID"),
-        photometric=str(dataset.PhotometricInterpretation),
-        view=text("ViewPosition"),
-        sex=text("PatientSex"),
-        age=_years(text("PatientAge")),
-        modality=text("Modality"),
-        patient=text("PatientID"),
-        bits_stored=number("BitsStored", 8),
-        transfer_syntax=str(dataset.file_meta.get("TransferSyntaxUID", "")) or None,
-        frames=number("NumberOfFrames", 1) or 1,
-        manufacturer=text("Manufacturer"),
-        body_part=text("BodyPartExamined"),
-    )
-
-
-def _years(age: str | None) -> int | None:
-    """Completed years of a DICOM age string such as ``045Y`` or ``006M``."""
-    found = re.fullmatch(r"(\d{1,3})([DWMY])?", age or "")
-    return int(found[1]) // {"D": 365, "W": 52, "M": 12, "Y": 1, None: 1}[found[2]] if found else None
 
 
 def _check_size(height: int, width: int, samples: int) -> None:

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -96,7 +95,7 @@ class IsolatedReader:
         shape = tuple(head["shape"])
         pixels = np.frombuffer(_receive(child.stdout, int(np.prod(shape)), deadline), np.uint8).reshape(shape)
         pixels.setflags(write=False)
-        return Radiograph(Header(**{**head["header"], "path": Path(name)}), pixels, tuple(head["notes"]))
+        return Radiograph(Header.from_json(Path(name), head["header"]), pixels, tuple(head["notes"]))
 
     def _start(self) -> subprocess.Popen:
         child = subprocess.Popen(
@@ -197,8 +196,11 @@ def _decoded(content: bytes) -> tuple[dict[str, Any], bytes]:
             file.write(content)
             file.flush()
             found = radiograph.read(path)
-        header = {**asdict(found.header), "path": ""}
-        return {"header": header, "shape": found.pixels.shape, "notes": found.notes}, found.pixels.tobytes()
+        return {
+            "header": found.header.to_json(),
+            "shape": found.pixels.shape,
+            "notes": found.notes,
+        }, found.pixels.tobytes()
     except RadiographError as error:
         return {"error": str(error).removeprefix(f"{path}: ")}, b""
     except MemoryError:

@@ -1,8 +1,4 @@
 import json
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +8,7 @@ from pycocotools.coco import COCO
 
 from covidmm.errors import DataError
 from covidmm.findings import Detections
-from covidmm.outputs.predictions import BatchJournal, ImageEntry, PredictionsWriter, read_predictions
+from covidmm.outputs.predictions import ImageEntry, PredictionsWriter, read_predictions
 
 STAMP = {"checkpoint_sha256": "abc", "data_sha256": "def"}
 IMAGES = [ImageEntry(f"image{k}", f"study{k // 2}", 100, 80) for k in range(5)]
@@ -65,7 +61,7 @@ def test_no_box_at_all_is_an_empty_list(tmp_path):
     assert [len(found) for _, found in predictions] == [0] * 5
 
 
-def test_nothing_is_there_until_it_is_whole_and_a_stopped_run_goes_on(tmp_path):
+def test_nothing_is_there_until_it_is_whole_and_a_stopped_run_resumes(tmp_path):
     found = [boxes(2, k) for k in range(5)]
     with PredictionsWriter(tmp_path, "frcnn", STAMP) as writer:
         writer.add(list(zip(IMAGES, found, strict=True))[:2])
@@ -79,40 +75,16 @@ def test_nothing_is_there_until_it_is_whole_and_a_stopped_run_goes_on(tmp_path):
     whole = write(tmp_path / "undisturbed", found)
     assert (tmp_path / "frcnn.json").read_bytes() == whole.path.read_bytes()
     assert (tmp_path / "frcnn.header.json").read_bytes() == (tmp_path / "undisturbed/frcnn.header.json").read_bytes()
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.part*"))
 
 
-def test_lines_of_another_model_are_dropped(tmp_path):
-    with BatchJournal(tmp_path / "a.part", {"checkpoint": 1}) as journal:
-        journal.append([1, 2])
-    with BatchJournal(tmp_path / "a.part", {"checkpoint": 2}) as journal:
-        assert journal.done == 0
-        journal.append([3])
-        assert list(journal.items()) == [3]
-
-
-def test_two_runs_cannot_write_one_file(tmp_path):
+def test_two_runs_cannot_write_the_same_predictions(tmp_path):
     with (
-        BatchJournal(tmp_path / "a.part", {}),
-        pytest.raises(DataError, match="another run"),
-        BatchJournal(tmp_path / "a.part", {}),
+        PredictionsWriter(tmp_path, "frcnn", STAMP),
+        pytest.raises(DataError, match=r"frcnn\.part: another run is writing these predictions"),
+        PredictionsWriter(tmp_path, "frcnn", STAMP),
     ):
         pass
-
-
-def test_a_killed_process_leaves_whole_batches(tmp_path):
-    code = (
-        "import sys, os, signal; from pathlib import Path; from covidmm.outputs.predictions import BatchJournal\n"
-        f"with BatchJournal(Path({str(tmp_path / 'a.part')!r}), {{}}) as journal:\n"
-        "    for k in range(100):\n"
-        "        journal.append([k, k])\n"
-        "        if k == 60: os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], check=False, cwd=Path.cwd())
-    assert ended.returncode == -signal.SIGKILL
-    with BatchJournal(tmp_path / "a.part", {}) as journal:
-        assert journal.done == 122
-        assert list(journal.items())[-1] == 60
 
 
 def damage(folder, change, name="frcnn.json"):

@@ -1,56 +1,41 @@
 import contextlib
 import csv
-import hashlib
 import io
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from pycocotools.coco import COCO
 
-from covidmm.prepare.coco_files import Document, Image, check_boxes, write_table
+from covidmm.prepare.coco_files import Image, check_boxes, document, write_table
 from covidmm.prepare.pixels import Record
 from covidmm.prepare.samples import Issue, Sample
-from covidmm.utils.fileio import json_bytes
+from covidmm.radiograph import PREPARED_FIELDS, Header
 
-RECORD = Record(
-    "s/a.png",
-    "",
-    3,
-    "0",
-    512,
-    256,
-    2048,
-    1024,
-    "MONOCHROME1",
-    "PA",
-    "F",
-    40,
-    "DX",
-    "p",
-    (),
-    "",
-    "Acme",
-    "CHEST",
-    12,
-    None,
+HEADER = Header(
+    Path(),
+    height=1024,
+    width=2048,
+    photometric="MONOCHROME1",
+    view="PA",
+    sex="F",
+    age=40,
+    modality="DX",
+    manufacturer="Acme",
+    body_part="CHEST",
+    bits_stored=12,
+    patient="p",
 )
-SAMPLE = Sample("a", "a.dcm", "s/a.png", "s", ("typical",), "typical", label_file="labels.csv")
+RECORD = Record("s/a.png", "", 3, "0", 512, 256, HEADER, (), "")
+SAMPLE = Sample("a", Path("a.dcm"), "s/a.png", "s", ("typical",), "typical", label_file="labels.csv")
 
 
 def check(*boxes):
     """What is kept, skipped and noted."""
     skipped, notes = [], []
     return check_boxes(replace(SAMPLE, boxes=boxes), RECORD, skipped, notes), skipped, notes
-
-
-def write_document(path, images, categories=("opacity",)):
-    with path.open("wb") as file, path.with_suffix(".part").open("w+b") as annotations:
-        document = Document(file, annotations, categories, {"split": path.stem})
-        for number, image in images:
-            document.add(image, number)
-        return document.end()
 
 
 def test_a_box_inside_is_kept():
@@ -91,7 +76,8 @@ def test_notes_of_the_reader_are_passed_on():
 
 def test_the_document_is_read_by_pycocotools(tmp_path):
     boxes = ((400.0, 200.0, 800.0, 100.0), (0.0, 0.0, 2048.0, 1024.0))
-    write_document(tmp_path / "train.json", [(7, Image(replace(SAMPLE, boxes=boxes), RECORD, fold=3))])
+    image = Image(7, replace(SAMPLE, boxes=boxes), RECORD, fold=3)
+    (tmp_path / "train.json").write_bytes(document([image], ("opacity",), {"split": "train"}))
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(tmp_path / "train.json"))
     assert coco.loadCats(coco.getCatIds()) == [{"id": 1, "name": "opacity"}]
@@ -126,21 +112,17 @@ def test_the_document_is_read_by_pycocotools(tmp_path):
     assert min(box["id"] for box in boxes) >= 1
 
 
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_the_document_is_written_as_the_whole_would_be(tmp_path, count):
-    boxes = ((400.0, 200.0, 800.0, 100.0), (0.0, 0.0, 2048.0, 1024.0))
-    images = [(n + 1, Image(replace(SAMPLE, image_id=f"é{n}", boxes=boxes[:n]), RECORD, n)) for n in range(count)]
-    path = tmp_path / "train.json"
-    digest = write_document(path, images, ("opacity", "other"))
-    assert path.read_bytes() == json_bytes(json.loads(path.read_text()))
-    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert len(json.loads(path.read_text())["annotations"]) == [0, 0, 0, 3][count]
+def test_labels_win_over_the_header_in_the_place_of_its_key():
+    image = Image(1, replace(SAMPLE, extra={"labels": ["Mass"], "age": 41}), RECORD, fold=0)
+    (entry,) = json.loads(document([image], ("opacity",), {}))["images"]
+    assert entry["age"] == 41
+    assert list(entry)[10:] == ["patient", *PREPARED_FIELDS, "labels"]
 
 
 def test_issues_as_csv(tmp_path):
     path = tmp_path / "skipped.csv"
     for _ in range(2):
-        write_table(path, [Issue("a", "f", "x"), Issue("b", "f", 'says "no", twice')], "cause")
+        write_table(path, [Issue("b", "f", 'says "no", twice'), Issue("a", "f", "x")], "cause")
         os.utime(path, ns=(1, 1))
     rows = list(csv.reader(io.StringIO(path.read_text())))
     assert rows == [["file", "field", "cause"], ["a", "f", "x"], ["b", "f", 'says "no", twice']]

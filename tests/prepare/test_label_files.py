@@ -2,11 +2,10 @@ import gzip
 import os
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from covidmm.errors import DataError
-from covidmm.prepare.label_files import Table, find_files, missing, number, read_rows
+from covidmm.prepare.label_files import Table, find_files, join_files, number, read_rows
+from covidmm.prepare.samples import Sample
 
 
 @pytest.mark.parametrize("name", ["table.csv", "table.csv.gz"])
@@ -56,9 +55,13 @@ def test_number_refuses(text):
 
 def test_refusing_a_row_takes_its_twin_too():
     table: Table[int] = Table("t.csv", rows={"a": 1, "b": 2})
-    table.refuse("a", 7, "label", "is odd")
+    with table.reading("a", 7):
+        raise ValueError("label: is odd: very")
+    with table.reading("b", 8):
+        pass
     assert table.rows == {"b": 2}
-    assert table.issues == [("t.csv", "label (line 7, id 'a')", "is odd")]
+    assert ("a" in table, "b" in table, "c" in table) == (True, True, False)
+    assert table.issues == [("t.csv", "label (line 7, id 'a')", "is odd: very")]
 
 
 def test_finds_files_of_any_case_and_follows_no_link_to_a_folder(tmp_path):
@@ -68,7 +71,7 @@ def test_finds_files_of_any_case_and_follows_no_link_to_a_folder(tmp_path):
     (tmp_path / "b/up").symlink_to(tmp_path)
     (tmp_path / "b/3.dcm").symlink_to(tmp_path / "b/2.dcm")
     issues = []
-    found = sorted(find_files(tmp_path, ".dcm", issues))
+    found = find_files(tmp_path, ".dcm", issues)
     assert found == [tmp_path / "a/1.DCM", tmp_path / "b/2.dcm", tmp_path / "b/3.dcm"]
     assert issues == []
 
@@ -86,15 +89,15 @@ def test_an_unreadable_folder_is_listed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     issues = []
-    assert list(find_files(tmp_path, ".dcm", issues)) == [tmp_path / "open/2.dcm"]
+    assert find_files(tmp_path, ".dcm", issues) == [tmp_path / "open/2.dcm"]
     assert issues == [(str(tmp_path / "locked"), "folder", "Permission denied")]
 
 
 def test_an_empty_or_missing_folder_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"no \.dcm file in it"):
-        list(find_files(tmp_path, ".dcm", []))
+        find_files(tmp_path, ".dcm", [])
     with pytest.raises(DataError, match="No such file"):
-        list(find_files(tmp_path / "missing", ".dcm", []))
+        find_files(tmp_path / "missing", ".dcm", [])
 
 
 @pytest.mark.parametrize(("row", "fields"), [("a", 1), ("a,b,c", 3), ("a,b,c,d", 4)])
@@ -106,6 +109,20 @@ def test_a_row_of_another_length_is_named_where_rows_must_be_whole(tmp_path, row
         list(read_rows(path, ("id",), whole=True))
 
 
-@given(st.sets(st.text(max_size=2)), st.lists(st.text(max_size=2)))
-def test_missing_is_the_difference(ids, others):
-    assert list(missing(sorted(ids), sorted(others))) == sorted(ids - set(others))
+def test_files_are_joined_with_their_rows(tmp_path):
+    skipped = []
+
+    def sample_of(path, earlier):
+        if path.stem == "left_out":
+            return None
+        if earlier:
+            raise ValueError(f"id: {earlier.source.name} is used")
+        if path.stem == "odd":
+            raise ValueError("shape: expected 2: got 3")
+        return Sample(path.stem, path, f"{path.stem}.png", "study", ())
+
+    files = [tmp_path / name for name in ("b.dcm", "a/x.dcm", "b.DCM", "left_out.dcm", "a/odd.dcm")]
+    samples = join_files(tmp_path, files, sample_of, skipped)
+    assert list(samples) == ["b", "x"]
+    assert samples["b"].source == files[0]
+    assert skipped == [("b.DCM", "id", "b.dcm is used"), ("a/odd.dcm", "shape", "expected 2: got 3")]

@@ -10,8 +10,7 @@ from scipy.fft import dctn
 
 from covidmm import radiograph
 from covidmm.prepare import near_duplicates as duplicates
-from covidmm.prepare.near_duplicates import hashes, near_duplicates, near_pairs, thumbnail
-from covidmm.prepare.scratch import Rows, Scratch
+from covidmm.prepare.near_duplicates import hashes, near_duplicates, thumbnail
 
 
 def scene(seed):
@@ -53,7 +52,7 @@ def test_the_phash_agrees_with_scipy(seed):
     assert (np.unpackbits(hashes(picture[None])[0])[:64] == (low > np.median(low))).mean() > 0.96
 
 
-def test_agrees_with_comparing_pair_by_pair_also_from_disk(tmp_path, monkeypatch):
+def test_agrees_with_comparing_pair_by_pair(monkeypatch):
     monkeypatch.setattr(duplicates, "_BLOCK", 7)  # several blocks
     monkeypatch.setattr(duplicates, "MIN_CORRELATION", -1)
     thumbnails = [thumbnail(scene(seed // 3)) for seed in range(40)]
@@ -65,12 +64,6 @@ def test_agrees_with_comparing_pair_by_pair_also_from_disk(tmp_path, monkeypatch
     ]
     assert sorted(near_duplicates(thumbnails)) == expected
     assert len(expected) >= 39
-    with Scratch(tmp_path / "scratch") as scratch:
-        packed, pictures = Rows(scratch.file(), (16,)), Rows(scratch.file(), (32, 32))
-        for one in thumbnails:
-            packed.append(hashes(one[None]))
-            pictures.append(one)
-        assert sorted(near_pairs(packed, pictures)) == expected
 
 
 def test_four_thousand_images_take_seconds():

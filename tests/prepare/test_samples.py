@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covidmm.prepare.samples import Issue, Issues, clip_box
+from covidmm.prepare.samples import clip_box
 
 
 @pytest.mark.parametrize(
@@ -31,20 +31,3 @@ def test_keeps_exactly_the_pixels_inside(box):
     inside = mask[20:40, 20:30].sum()
     clipped = clip_box(box, 10, 20)
     assert (clipped[2] * clipped[3] if clipped else 0) == inside
-
-
-@given(st.lists(st.tuples(*[st.text(st.sampled_from("\0a=\udcff"), max_size=2)] * 3).map(lambda parts: Issue(*parts))))
-def test_issues_are_a_sorted_list(listed):
-    issues = Issues(InOrder())
-    issues.extend(listed)
-    assert list(issues) == sorted(listed)
-    assert len(issues) == len(listed)
-    assert all(issue in issues for issue in listed)
-    assert Issue("b", "", "") not in issues
-
-
-class InOrder(dict):
-    """A map whose keys come in sorted order."""
-
-    def items(self):
-        return sorted(super().items())

@@ -1,7 +1,5 @@
 import random
 from collections import Counter, defaultdict
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +7,6 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
-from covidmm.prepare.scratch import Scratch
 from covidmm.prepare.splits import FOLDS, TEST, assign, group, placeholders, split_of
 
 NAMES = ("negative", "typical", "indeterminate", "atypical")
@@ -32,9 +29,9 @@ def cohorts(draw):
 
 
 def groups_of(images, pairs=()):
-    shared = [(f"study:{study}", image) for image, (study, _, _) in images.items()]
-    shared += [(f"patient:{patient}", image) for image, (_, patient, _) in images.items() if patient]
-    return group(sorted(shared), pairs, {})
+    shared = [(("study", study), image) for image, (study, _, _) in images.items()]
+    shared += [(("patient", patient), image) for image, (_, patient, _) in images.items() if patient]
+    return group(shared, pairs)
 
 
 def members_of(groups, images):
@@ -48,8 +45,7 @@ def split(images, pairs=(), seed=0, test_fraction=0.15):
     """The groups, and the fold of every image."""
     groups = groups_of(images, pairs)
     rows = [(groups.first(image), (name,)) for image, (_, _, name) in images.items()]
-    with TemporaryDirectory() as folder, Scratch(Path(folder, "scratch")) as scratch:
-        folds = dict(assign(rows, scratch.map, seed=seed, test_fraction=test_fraction).items())
+    folds = assign(rows, seed=seed, test_fraction=test_fraction)
     return members_of(groups, images), {image: folds[groups.first(image)] for image in images}
 
 
@@ -148,9 +144,9 @@ def test_split_of():
     assert [split_of(fold, val_fold=2) for fold in (TEST, 0, 1, 2)] == ["test", "train", "train", "val"]
 
 
-def test_images_that_have_their_place_are_not_dealt_out(scratch):
+def test_images_that_have_their_place_are_not_dealt_out():
     rows = [(None, ("rare",)), *((f"i{n}", ("common",)) for n in range(5))]
-    folds = assign(rows, scratch.map, seed=0, test_fraction=0.0)
+    folds = assign(rows, seed=0, test_fraction=0.0)
     assert sorted(folds.values()) == [0, 1, 2, 3, 4]
 
 
@@ -161,6 +157,6 @@ def test_patient_ids_that_more_than_half_of_the_studies_share_name_nobody():
     assert placeholders(patients[3:], studies=5) == {}
 
 
-def test_an_empty_cohort(scratch):
-    assert group([], [], {}).first("a") == "a"
-    assert len(assign([], scratch.map, seed=0, test_fraction=0.1)) == 0
+def test_an_empty_cohort():
+    assert group([], []).first("a") == "a"
+    assert len(assign([], seed=0, test_fraction=0.1)) == 0

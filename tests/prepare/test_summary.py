@@ -38,10 +38,10 @@ def test_the_table_has_a_column_per_split_and_a_row_per_class_that_occurs():
 
 
 def test_what_was_skipped_is_listed_and_a_long_list_counted():
-    issues = [Issue(f"{n}.dcm", "pixels", "is empty") for n in range(12)]
+    issues = [Issue(f"{n:02}.dcm", "pixels", "is empty") for n in range(12)]
     text = summary(skipped=issues).text()
     assert "skipped       12, in out/skipped.csv" in text
-    assert "0.dcm: pixels: is empty" in text
+    assert "00.dcm: pixels: is empty" in text
     assert "11.dcm" not in text
     assert "12 for pixels" in text
     assert summary(notes=issues[:2]).text().count("notes         2, in out/notes.csv") == 1

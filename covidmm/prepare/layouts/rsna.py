@@ -1,4 +1,4 @@
-"""Reads the raw RSNA Pneumonia Detection Challenge (2018) layout.
+"""RSNA Pneumonia Detection Challenge 2018.
 
 ``RAW/stage_2_train_images/<patient>.dcm``, ``RAW/stage_2_train_labels.csv`` (one row per box) and, where it
 is there, ``RAW/stage_2_detailed_class_info.csv``.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-from covidmm.prepare.label_files import Table, find_files, missing, number, read_rows
-from covidmm.prepare.samples import Box, Issue, Issues, IssueSink, LabelledFolder, Sample
-from covidmm.prepare.scratch import Scratch, joined, parted
+from covidmm.prepare.label_files import Table, find_files, join_files, number, read_rows
+from covidmm.prepare.options import Options
+from covidmm.prepare.samples import Box, Issue, LabelledFolder, Sample
 
 LABEL_CSV = "stage_2_train_labels.csv"
 CLASS_CSV = "stage_2_detailed_class_info.csv"
@@ -22,120 +21,93 @@ UNKNOWN = "No Lung Opacity"
 """Stands for the first two where the class table is missing."""
 
 
-class Patient(NamedTuple):
-    """What the label table says of one patient, who has one image."""
-
-    boxes: tuple[Box, ...]
-
-
-def read_patients(path: Path, scratch: Scratch, issues: IssueSink) -> Table[Patient]:
-    """Read ``stage_2_train_labels.csv``: patient -> boxes. A patient with one bad row is left out whole.
-
-    Args:
-        path: the file.
-        scratch: holds the table.
-        issues: gets what is wrong with it.
+def read_patients(path: Path) -> Table[tuple[Box, ...]]:
+    """Read ``stage_2_train_labels.csv``: patient -> boxes of the one image. A bad row makes its patient unusable.
 
     Raises:
         DataError: the file cannot be read, or a column is missing.
     """
-    table: Table[Patient] = Table.on_disk(path.name, scratch, issues)
-    target = scratch.map()
+    table: Table[tuple[Box, ...]] = Table(path.name)
+    target: dict[str, str] = {}
     for line, row in read_rows(path, ("patientId", "x", "y", "width", "height", "Target")):
         patient = row["patientId"]
-        try:
+        with table.reading(patient, line):
             if not patient:
                 raise ValueError("patientId: is empty")
             if target.setdefault(patient, row["Target"]) != row["Target"]:
                 raise ValueError("Target: differs between the rows of this patient")
             boxes = _row_boxes(row)
-        except ValueError as error:
-            column, _, cause = str(error).partition(": ")
-            table.refuse(patient, line, column, cause)
-        else:
             if patient not in table.refused:
-                above = table.rows.get(patient, Patient(()))
-                table.rows[patient] = Patient(above.boxes + boxes)
+                table.rows[patient] = table.rows.get(patient, ()) + boxes
     return table
 
 
-def read_classes(path: Path, scratch: Scratch, issues: IssueSink) -> Table[str]:
+def read_classes(path: Path) -> Table[str]:
     """Read ``stage_2_detailed_class_info.csv``: patient -> one of ``CLASSES``; empty where there is no such file.
-
-    Args:
-        path: the file.
-        scratch: holds the table.
-        issues: gets what is wrong with it.
 
     Raises:
         DataError: the file cannot be read, or a column is missing.
     """
-    table: Table[str] = Table.on_disk(path.name, scratch, issues)
+    table: Table[str] = Table(path.name)
     if not path.exists():
         return table
     for line, row in read_rows(path, ("patientId", "class")):
         patient, name = row["patientId"], row["class"]
-        if name not in CLASSES:
-            table.refuse(patient, line, "class", f"unknown class {name!r}, expected one of {CLASSES}")
-        elif patient not in table.refused and table.rows.setdefault(patient, name) != name:
-            table.refuse(patient, line, "class", f"{name!r} contradicts {table.rows[patient]!r} above")
+        with table.reading(patient, line):
+            if name not in CLASSES:
+                raise ValueError(f"class: unknown class {name!r}, expected one of {CLASSES}")
+            if patient not in table.refused and table.rows.setdefault(patient, name) != name:
+                raise ValueError(f"class: {name!r} contradicts {table.rows[patient]!r} above")
     return table
 
 
-def read_folder(raw: Path, scratch: Scratch, negatives: bool = False) -> LabelledFolder:
-    """Join the tables of a raw RSNA folder with its files.
-
-    Args:
-        raw: the folder.
-        scratch: holds what is read.
-        negatives: keep the images without a lung opacity too.
+def read_folder(raw: Path, options: Options) -> LabelledFolder:
+    """Join the tables of a raw RSNA folder with its files; without ``negatives`` only images with a lung opacity.
 
     Raises:
         DataError: a table is missing or malformed, or there is no DICOM file.
     """
-    skipped = Issues(scratch.map())
-    patients = read_patients(raw / LABEL_CSV, scratch, skipped)
-    classes = read_classes(raw / CLASS_CSV, scratch, skipped)
-    found = scratch.map()
-    for path in find_files(raw / IMAGES, ".dcm", skipped):
-        found[joined(path.stem, *path.relative_to(raw).parts)] = None
-    samples = scratch.map()
+    patients = read_patients(raw / LABEL_CSV)
+    classes = read_classes(raw / CLASS_CSV)
+    skipped = [*patients.issues, *classes.issues]
+    files = find_files(raw / IMAGES, ".dcm", skipped)
     left_out = 0
-    for patient, *parts in map(parted, found):
-        path = Path(*parts)
+
+    def sample_of(path: Path, earlier: Sample | None) -> Sample | None:
+        nonlocal left_out
+        patient = path.stem
         if patient in patients.refused or patient in classes.refused:
-            continue  # its row is listed already
-        row = patients.rows.get(patient)
-        if row is None or patient in samples:
-            cause = f"no row in {LABEL_CSV}" if row is None else "a second file of this image"
-            skipped.append(Issue(path.as_posix(), "patientId", cause))
-        elif row.boxes or negatives:
-            samples[patient] = _sample(raw / path, row, classes.rows.get(patient))
-        else:
+            return None  # its row is listed already
+        if patient not in patients:
+            raise ValueError(f"patientId: no row in {LABEL_CSV}")
+        if earlier:
+            raise ValueError("patientId: a second file of this image")
+        boxes = patients.rows[patient]
+        if not (boxes or options.negatives):
             left_out += 1
-    for patient in missing(patients.rows, (parted(key)[0] for key in found)):
-        if patients.rows[patient].boxes or negatives:
+            return None
+        class_name = classes.rows.get(patient)
+        return Sample(
+            image_id=patient,
+            source=path,
+            file_name=f"{patient}.png",
+            study_id=patient,
+            classes=(class_name or ("Lung Opacity" if boxes else UNKNOWN),),
+            boxes=boxes,
+            label_file=LABEL_CSV,
+            patient=patient,
+            extra={"rsna_class": class_name},
+        )
+
+    samples = join_files(raw, files, sample_of, skipped)
+    for patient in sorted(patients.rows.keys() - {path.stem for path in files}):
+        if patients.rows[patient] or options.negatives:
             skipped.append(Issue(LABEL_CSV, f"patientId {patient!r}", f"no such file in {IMAGES}/"))
     return LabelledFolder(
         samples,
         skipped,
         (*CLASSES, UNKNOWN),
         left_out={"without a lung opacity (--negatives keeps them)": left_out} if left_out else {},
-    )
-
-
-def _sample(path: Path, patient: Patient, class_name: str | None) -> Sample:
-    fallback = "Lung Opacity" if patient.boxes else UNKNOWN
-    return Sample(
-        image_id=path.stem,
-        path=str(path),
-        file_name=f"{path.stem}.png",
-        study_id=path.stem,
-        classes=(class_name or fallback,),
-        boxes=patient.boxes,
-        label_file=LABEL_CSV,
-        patient=path.stem,
-        extra={"rsna_class": class_name},
     )
 
 

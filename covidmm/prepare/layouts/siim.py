@@ -1,4 +1,4 @@
-"""Reads the raw SIIM-FISABIO-RSNA layout, as Kaggle hands it out.
+"""SIIM-FISABIO-RSNA COVID-19 (Kaggle folder).
 
 ``RAW/train/<study>/<series>/<image>.dcm``, ``RAW/train_image_level.csv``, ``RAW/train_study_level.csv``.
 """
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from covidmm.findings import STUDY_CLASSES
-from covidmm.prepare.label_files import Table, find_files, missing, number, read_rows
-from covidmm.prepare.samples import Box, Issue, Issues, LabelledFolder, Sample
-from covidmm.prepare.scratch import Scratch, joined, parted
+from covidmm.prepare.label_files import Table, find_files, join_files, number, read_rows
+from covidmm.prepare.options import Options
+from covidmm.prepare.samples import Box, Issue, LabelledFolder, Sample
 
 IMAGE_CSV = "train_image_level.csv"
 STUDY_CSV = "train_study_level.csv"
@@ -36,128 +36,96 @@ class ImageRow(NamedTuple):
     boxes: tuple[Box, ...]
 
 
-def read_images(path: Path, into: Table[ImageRow] | None = None) -> Table[ImageRow]:
+def read_images(path: Path) -> Table[ImageRow]:
     """Read ``train_image_level.csv``: image id -> study and boxes.
-
-    Args:
-        path: the file.
-        into: an empty table to fill and return; None: one in memory.
 
     Raises:
         DataError: the file cannot be read, or a column is missing.
     """
-    table: Table[ImageRow] = Table(path.name) if into is None else into
+    table: Table[ImageRow] = Table(path.name)
     for line, row in read_rows(path, ("id", "boxes", "label", "StudyInstanceUID")):
         image_id = row["id"].removesuffix("_image")
-        try:
+        with table.reading(image_id, line):
             if not image_id or image_id == row["id"]:
                 raise ValueError("id: expected <image>_image")
-            if image_id in table.rows or image_id in table.refused:
+            if image_id in table:
                 raise ValueError("id: a second row for this image, neither is used")
             if not row["StudyInstanceUID"]:
                 raise ValueError("StudyInstanceUID: is empty")
             boxes = _parse_boxes(row["boxes"])
             _check_agreement(boxes, _parse_label(row["label"]))
-        except ValueError as error:
-            column, _, cause = str(error).partition(": ")
-            table.refuse(image_id, line, column, cause)
-        else:
             table.rows[image_id] = ImageRow(row["StudyInstanceUID"], boxes)
     return table
 
 
-def read_studies(path: Path, into: Table[str] | None = None) -> Table[str]:
+def read_studies(path: Path) -> Table[str]:
     """Read ``train_study_level.csv``: study id -> class; a row that is not exactly one class is refused.
-
-    Args:
-        path: the file.
-        into: as :func:`read_images`.
 
     Raises:
         DataError: the file cannot be read, or a column is missing.
     """
-    table: Table[str] = Table(path.name) if into is None else into
+    table: Table[str] = Table(path.name)
     for line, row in read_rows(path, ("id", *STUDY_COLUMNS)):
         study_id = row["id"].removesuffix("_study")
         flags = [row[column] for column in STUDY_COLUMNS]
-        if not study_id or study_id == row["id"]:
-            table.refuse(study_id, line, "id", "expected <study>_study")
-        elif study_id in table.rows or study_id in table.refused:
-            table.refuse(study_id, line, "id", "a second row for this study, neither is used")
-        elif sorted(flags) != ["0", "0", "0", "1"]:
-            cause = f"unknown study label: expected a single 1 among the four classes, got {' '.join(flags)}"
-            table.refuse(study_id, line, "study class", cause)
-        else:
+        with table.reading(study_id, line):
+            if not study_id or study_id == row["id"]:
+                raise ValueError("id: expected <study>_study")
+            if study_id in table:
+                raise ValueError("id: a second row for this study, neither is used")
+            if sorted(flags) != ["0", "0", "0", "1"]:
+                cause = f"unknown study label: expected a single 1 among the four classes, got {' '.join(flags)}"
+                raise ValueError(f"study class: {cause}")
             table.rows[study_id] = STUDY_CLASSES[flags.index("1")]
     return table
 
 
-def read_folder(raw: Path, scratch: Scratch) -> LabelledFolder:
+def read_folder(raw: Path, options: Options) -> LabelledFolder:
     """Join the tables of a raw SIIM folder with its files.
-
-    Args:
-        raw: the folder.
-        scratch: holds what is read.
 
     Raises:
         DataError: a table is missing or malformed, or there is no DICOM file.
     """
-    skipped = Issues(scratch.map())
-    images = read_images(raw / IMAGE_CSV, Table.on_disk(IMAGE_CSV, scratch, skipped))
-    studies = read_studies(raw / STUDY_CSV, Table.on_disk(STUDY_CSV, scratch, skipped))
-    found = scratch.map()
-    for path in find_files(raw / "train", ".dcm", skipped):
-        found[joined(path.stem, *path.relative_to(raw).parts)] = None
-    samples = scratch.map()
-    for image_id, *parts in map(parted, found):
-        if image_id in images.refused:
-            continue  # its row is listed already
-        path = Path(*parts)
-        problem = ("image id", "a second file of this image") if image_id in samples else None
-        problem = problem or _problem(path.relative_to("train"), images, studies)
-        if problem:
-            skipped.append(Issue(path.as_posix(), *problem))
-        else:
-            samples[image_id] = _sample(raw / path, images, studies)
-    for image_id in missing(images.rows, (parted(key)[0] for key in found)):
+    images = read_images(raw / IMAGE_CSV)
+    studies = read_studies(raw / STUDY_CSV)
+    skipped = [*images.issues, *studies.issues]
+    files = find_files(raw / "train", ".dcm", skipped)
+
+    def sample_of(path: Path, earlier: Sample | None) -> Sample | None:
+        if path.stem in images.refused:
+            return None  # its row is listed already
+        if earlier:
+            raise ValueError("image id: a second file of this image")
+        row = images.rows.get(path.stem)
+        folders = path.relative_to(raw / "train").parts
+        if row is None:
+            raise ValueError(f"image id: no row in {IMAGE_CSV}")
+        if len(folders) != 3:
+            raise ValueError("path: expected train/<study>/<series>/<image>.dcm")
+        if row.study_id != folders[0]:
+            raise ValueError(f"StudyInstanceUID: {IMAGE_CSV} puts it into study {row.study_id!r}")
+        if row.study_id in studies.refused:
+            raise ValueError(f"study class: the row of study {row.study_id!r} in {STUDY_CSV} is unusable")
+        if row.study_id not in studies:
+            raise ValueError(f"study class: study {row.study_id!r} has no row in {STUDY_CSV}")
+        study_class = studies.rows[row.study_id]
+        return Sample(
+            image_id=path.stem,
+            source=path,
+            file_name=f"{row.study_id}/{path.stem}.png",
+            study_id=row.study_id,
+            study_class=study_class,
+            classes=(study_class,),
+            boxes=row.boxes,
+            label_file=IMAGE_CSV,
+        )
+
+    samples = join_files(raw, files, sample_of, skipped)
+    for image_id in sorted(images.rows.keys() - {path.stem for path in files}):
         skipped.append(Issue(IMAGE_CSV, f"id '{image_id}_image'", "no such file below train/"))
-    used = scratch.map()
-    for _, row in images.rows.items():
-        used[row.study_id] = None
-    for study_id in missing(studies.rows, used):
+    for study_id in sorted(studies.rows.keys() - {row.study_id for row in images.rows.values()}):
         skipped.append(Issue(STUDY_CSV, f"id '{study_id}_study'", f"no usable image of it in {IMAGE_CSV}"))
     return LabelledFolder(samples, skipped, STUDY_CLASSES)
-
-
-def _sample(path: Path, images: Table[ImageRow], studies: Table[str]) -> Sample:
-    row = images.rows[path.stem]
-    study_class = studies.rows[row.study_id]
-    return Sample(
-        image_id=path.stem,
-        path=str(path),
-        file_name=f"{row.study_id}/{path.stem}.png",
-        study_id=row.study_id,
-        study_class=study_class,
-        classes=(study_class,),
-        boxes=row.boxes,
-        label_file=IMAGE_CSV,
-    )
-
-
-def _problem(path: Path, images: Table[ImageRow], studies: Table[str]) -> tuple[str, str] | None:
-    """Field and cause why a file (path below ``train``) cannot be joined with the tables."""
-    row = images.rows.get(path.stem)
-    if row is None:
-        return "image id", f"no row in {IMAGE_CSV}"
-    if len(path.parts) != 3:
-        return "path", "expected train/<study>/<series>/<image>.dcm"
-    if row.study_id != path.parts[0]:
-        return "StudyInstanceUID", f"{IMAGE_CSV} puts it into study {row.study_id!r}"
-    if row.study_id in studies.refused:
-        return "study class", f"the row of study {row.study_id!r} in {STUDY_CSV} is unusable"
-    if row.study_id not in studies.rows:
-        return "study class", f"study {row.study_id!r} has no row in {STUDY_CSV}"
-    return None
 
 
 def _parse_boxes(text: str) -> tuple[Box, ...]:

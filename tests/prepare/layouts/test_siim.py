@@ -5,6 +5,7 @@ import pytest
 from covidmm.errors import DataError
 from covidmm.findings import STUDY_CLASSES
 from covidmm.prepare.layouts.siim import IMAGE_CSV, STUDY_CSV, read_folder, read_images, read_studies
+from covidmm.prepare.options import Options
 
 BOX = "[{'x': 1.0, 'y': 2.0, 'width': 3.0, 'height': 4.0}]"
 LABEL = "opacity 1 1.0 2.0 4.0 6.0"
@@ -72,15 +73,15 @@ def test_an_unknown_class_column_is_an_error(tmp_path, make):
         read_studies(tmp_path / STUDY_CSV)
 
 
-def test_joins_tables_and_files(tmp_path, make, scratch):
-    folder = read_folder(make.siim(tmp_path, studies=8), scratch)
+def test_joins_tables_and_files(tmp_path, make):
+    folder = read_folder(make.siim(tmp_path, studies=8), Options())
     assert not folder.skipped
     assert list(folder.samples)[:3] == ["image0000", "image0001", "image0010"]
     assert folder.samples["image0010"].study_class == "typical"
     assert folder.samples["image0010"].file_name == "study001/image0010.png"
 
 
-def test_what_does_not_match_is_listed(tmp_path, make, scratch):
+def test_what_does_not_match_is_listed(tmp_path, make):
     raw = make.siim(tmp_path, studies=8)
     (raw / "train/study001/series0/image0010.dcm").unlink()
     make.dicom(raw / "train/study002/series0/stranger.dcm", make.picture(1))
@@ -88,7 +89,7 @@ def test_what_does_not_match_is_listed(tmp_path, make, scratch):
     (raw / "train/study004/series0/image0040.dcm").rename(raw / "train/study004/image0040.dcm")
     lines = (raw / STUDY_CSV).read_text().replace("study005_study,0,1", "study005_study,1,1").splitlines()
     (raw / STUDY_CSV).write_text("\n".join(line for line in lines if "study006" not in line))
-    folder = read_folder(raw, scratch)
+    folder = read_folder(raw, Options())
     assert {sample.study_id for sample in folder.samples.values()} == {"study000", "study002", "study007"}
     assert Counter((issue.file, issue.cause.split(" (")[0]) for issue in folder.skipped) == Counter(
         {
@@ -110,11 +111,11 @@ def test_what_does_not_match_is_listed(tmp_path, make, scratch):
 
 
 @pytest.mark.parametrize("missing", [IMAGE_CSV, STUDY_CSV])
-def test_a_missing_table_is_an_error(tmp_path, make, missing, scratch):
+def test_a_missing_table_is_an_error(tmp_path, make, missing):
     raw = make.siim(tmp_path, studies=1)
     (raw / missing).unlink()
     with pytest.raises(DataError, match=f"{missing}: no such file"):
-        read_folder(raw, scratch)
+        read_folder(raw, Options())
 
 
 @pytest.mark.realdata
