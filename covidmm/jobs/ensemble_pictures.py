@@ -30,7 +30,7 @@ def draw_ensemble(folder: Path, outcome: Outcome, truth: Truth, thresholds: Mapp
     if outcome.run.cases.annotations is None:
         raise DataError(f"{outcome.run.cases.source}: pictures are drawn of prepared folders only")
     cases = []
-    rows = zip(outcome.run.cases.cases, outcome.fused, joined(outcome.members), strict=True)
+    rows = zip(outcome.run.cases.images, outcome.fused, joined(outcome.members), strict=True)
     for case, (image, fused), (_, members) in rows:
         if image.error:
             continue

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.datasets.image_folders import CaseList
+from covidmm.datasets.image_folders import ImageFolder
 from covidmm.datasets.prepared_folder import read_annotations
 from covidmm.errors import DataError
 from covidmm.findings import STUDY_CLASSES
@@ -31,7 +31,7 @@ class Truth:
     studies: Mapping[str, str]
 
 
-def read_truth(cases: CaseList) -> Truth:
+def read_truth(cases: ImageFolder) -> Truth:
     """The labels of every image in a folder: from the annotations of a prepared one, the tables of a raw SIIM one.
 
     Raises:
@@ -44,8 +44,8 @@ def read_truth(cases: CaseList) -> Truth:
         raise DataError(f"{cases.source}: cannot be scored, it is not prepared and has no {IMAGE_CSV} of its images")
     images, studies = read_images(tables[0]), read_studies(tables[1])
     for table, path, ids in (
-        (images, tables[0], {case.image_id for case in cases.cases}),
-        (studies, tables[1], {case.study_id for case in cases.cases}),
+        (images, tables[0], {case.image_id for case in cases.images}),
+        (studies, tables[1], {case.study_id for case in cases.images}),
     ):
         if missing := sorted(ids - set(table.rows)):
             raise DataError(f"{path}: has no usable row for {len(missing)} of {len(ids)} ids, such as '{missing[0]}'")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from covidmm.datasets.image_folders import read_cases
+from covidmm.datasets.image_folders import read_image_folder
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import LEVEL, RESAMPLES, intervals
 from covidmm.evaluation.coco_eval import coco_matches
@@ -47,7 +47,7 @@ def score_outcome(
     truth = read_truth(run.cases)
     operating = run.folder.parent / OPERATING_FILE
     if run.cases.annotations is not None and run.cases.split != "val":
-        cases = read_cases(run.cases.source, "val")
+        cases = read_image_folder(run.cases.source, "val")
         print(f"\nthresholds: on the {len(cases)} images of the validation split")
         val = run_folder(FolderRun(run.config, cases, run.folder.parent / "val", mapping=run.mapping), manager)
         thresholds = choose_thresholds(operating, val.detectors, read_truth(cases))
@@ -58,7 +58,7 @@ def score_outcome(
         detectors[name] |= {f"{key}_interval": list(pair) for key, pair in ends.items()}
         detectors[name]["unreadable"] = sum(bool(image.error) for image in outcome.detectors[name].images)
     found: dict[str, Any] = {"detectors": detectors}
-    study_of = {case.image_id: case.study_id for case in run.cases.cases}
+    study_of = {case.image_id: case.study_id for case in run.cases.images}
     if truth.studies:
         if outcome.studies is not None:
             found["study"] = score_studies(truth.studies, outcome.studies)
