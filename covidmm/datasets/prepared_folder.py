@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import DataError
 from covidmm.findings import STUDY_CLASSES
-from covidmm.prepare.layouts.nih import NO_FINDING
 from covidmm.prepare.pipeline import MANIFEST
 from covidmm.prepare.splits import SPLITS
 from covidmm.utils.boxes import areas, corners
@@ -34,75 +34,6 @@ _REQUIRED = (
 )
 #: No box is so far away or so large, in pixels; it also holds off infinities. Chosen here.
 _FARTHEST = 1e9
-
-
-@dataclass(frozen=True, eq=False)
-class AnnotatedImage:
-    """What annotators said of one image.
-
-    Attributes:
-        path: the picture that the boxes were drawn on.
-        image_id: its name in the data set.
-        study_id: of its study.
-        boxes: (N, 4) float64 x1 y1 x2 y2 in pixels of the picture.
-        labels: (N,) int64 class index of each box: its place in the split's ``categories``.
-        size: height and width of the picture, None where nobody has read it.
-        original_size: height and width of the original that the picture was made from.
-        study_class: one of ``STUDY_CLASSES``, None where the data set has none.
-        findings: what the whole image shows, None where the data set does not say.
-        patient: None where unknown.
-        split: ``'train'``, ``'val'`` or ``'test'``; None outside prepared folders.
-        dataset: name of the folder.
-        coco: its object in the COCO file, for whatever else the data set has.
-    """
-
-    path: Path
-    image_id: str
-    study_id: str
-    boxes: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    size: tuple[int, int] | None = None
-    original_size: tuple[int, int] | None = None
-    study_class: str | None = None
-    findings: tuple[str, ...] | None = None
-    patient: str | None = None
-    split: str | None = None
-    dataset: str = ""
-    coco: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """Data set and image id, for people."""
-        return f"{self.dataset}/{self.image_id}"
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """Pixels of the original per pixel of the picture, down and across."""
-        if self.size is None or self.original_size is None:
-            return 1.0, 1.0
-        return self.original_size[0] / self.size[0], self.original_size[1] / self.size[1]
-
-    @property
-    def original_boxes(self) -> NDArray[np.float64]:
-        """(N, 4) x1 y1 x2 y2 in pixels of the original."""
-        down, across = self.scale
-        return self.boxes * [across, down, across, down]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Study class, RSNA class, findings, or whether there is a box: whichever the data set has."""
-        if one := self.study_class or self.coco.get("rsna_class"):
-            return (str(one),)
-        return self.findings or ("opacity" if len(self.boxes) else "no opacity",)
-
-    @property
-    def positive(self) -> bool:
-        """Whether anything was found on it: not negative, not 'No Finding', or boxed."""
-        if self.study_class:
-            return self.study_class != "negative"
-        if self.findings is not None:
-            return self.findings != (NO_FINDING,)
-        return len(self.boxes) > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +108,7 @@ def read_prepared(folder: Path, name: str | None = None) -> PreparedFolder:
     """
     name = name or folder.resolve().name
     files = {split: folder / "annotations" / f"{split}.json" for split in SPLITS}
-    splits = {split: read_split(path, name) for split, path in files.items() if path.is_file()}
+    splits = {split: read_split(path, name, empty=True) for split, path in files.items() if path.is_file()}
     if not splits:
         raise DataError(f"{folder}: holds no annotations/train.json, val.json or test.json; see tools/prepare.py")
     if not any(split.images for split in splits.values()):
@@ -188,18 +119,19 @@ def read_prepared(folder: Path, name: str | None = None) -> PreparedFolder:
     return PreparedFolder(name, folder, manifest, splits)
 
 
-def read_split(path: Path, dataset: str | None = None) -> PreparedSplit:
-    """Read one annotation file of a prepared folder, which may list no image.
+def read_split(path: Path, dataset: str | None = None, empty: bool = False) -> PreparedSplit:
+    """Read one annotation file of a prepared folder.
 
     Args:
         path: ``FOLDER/annotations/SPLIT.json``.
         dataset: what to call the folder; None: by its own name.
+        empty: accept a file that lists no image.
 
     Raises:
         DataError: as :func:`read_annotations`; an image lacks something that ``tools/prepare.py`` says of all, has no
             image or study id, or an unknown study class.
     """
-    content = _coco_content(path)
+    content = read_annotations(path, empty)
     grouped: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for annotation in content["annotations"]:
         grouped[annotation["image_id"]].append(annotation)
@@ -231,16 +163,47 @@ def read_split(path: Path, dataset: str | None = None) -> PreparedSplit:
     return PreparedSplit(path, tuple(images), names, tuple(ids))
 
 
-def read_annotations(path: str | Path) -> dict[str, Any]:
+def read_annotations(path: str | Path, empty: bool = False) -> dict[str, Any]:
     """Read any COCO detection file as it stands, boxes x y width height.
+
+    Args:
+        path: the file.
+        empty: accept one that lists no image.
 
     Raises:
         DataError: it is missing, not JSON or not a COCO file; it lists no image, or an entry has a value of another
             kind than everything that reads it takes for granted.
     """
-    content = _coco_content(path)
-    if not content["images"]:
+    try:
+        content = json_value(Path(path).read_bytes().decode())  # MMDetection takes no byte order mark
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; make it with tools/prepare.py") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: is not JSON ({error}); prepare the data set again") from error
+    missing = {*_PARTS} - set(content if isinstance(content, dict) else ())
+    if missing:
+        raise DataError(f"{path}: is no COCO file, has no {', '.join(sorted(missing))}")
+    for part in _PARTS:
+        if not isinstance(content[part], list) or not all(isinstance(one, dict) for one in content[part]):
+            raise DataError(f"{path}: is no COCO file, its {part} are no list of objects")
+    if not content["images"] and not empty:
         raise DataError(f"{path}: lists no image")
+    categories: set[int] = set()
+    for category in content["categories"]:
+        number = category.get("id")
+        if not isinstance(number, int) or number in categories or not isinstance(category.get("name"), str):
+            raise DataError(f"{path}: a category has no id or name of its own: {category!r}")
+        categories.add(number)
+    numbers: set[int] = set()
+    for image in content["images"]:
+        _require_image(path, image)
+        if image["id"] in numbers:
+            raise DataError(f"{path}: image {image['id']} is listed twice")
+        numbers.add(image["id"])
+    for annotation in content["annotations"]:
+        _require_annotation(path, annotation, numbers, categories)
     return content
 
 
@@ -267,38 +230,6 @@ def data_digest(folder: Path) -> str | None:
         DataError: the manifest is damaged.
     """
     return read_manifest(folder)["data_sha256"] if (folder / MANIFEST).is_file() else None
-
-
-def _coco_content(path: str | Path) -> dict[str, Any]:
-    try:
-        content = json_value(Path(path).read_bytes().decode())  # MMDetection takes no byte order mark
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; make it with tools/prepare.py") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DataError(f"{path}: is not JSON ({error}); prepare the data set again") from error
-    missing = {*_PARTS} - set(content if isinstance(content, dict) else ())
-    if missing:
-        raise DataError(f"{path}: is no COCO file, has no {', '.join(sorted(missing))}")
-    for part in _PARTS:
-        if not isinstance(content[part], list) or not all(isinstance(one, dict) for one in content[part]):
-            raise DataError(f"{path}: is no COCO file, its {part} are no list of objects")
-    categories: set[int] = set()
-    for category in content["categories"]:
-        number = category.get("id")
-        if not isinstance(number, int) or number in categories or not isinstance(category.get("name"), str):
-            raise DataError(f"{path}: a category has no id or name of its own: {category!r}")
-        categories.add(number)
-    numbers: set[int] = set()
-    for image in content["images"]:
-        _require_image(path, image)
-        if image["id"] in numbers:
-            raise DataError(f"{path}: image {image['id']} is listed twice")
-        numbers.add(image["id"])
-    for annotation in content["annotations"]:
-        _require_annotation(path, annotation, numbers, categories)
-    return content
 
 
 def _require_image(path: str | Path, image: Mapping[str, Any]) -> None:
