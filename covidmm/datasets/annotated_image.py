@@ -53,6 +53,11 @@ class AnnotatedImage:
         return f"{self.dataset}/{self.image_id}"
 
     @property
+    def number(self) -> int:
+        """Its id in the COCO file, unique over the splits of a data set."""
+        return self.coco["id"]
+
+    @property
     def scale(self) -> tuple[float, float]:
         """Pixels of the original per pixel of the picture, down and across."""
         if self.size is None or self.original_size is None:

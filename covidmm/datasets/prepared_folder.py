@@ -114,7 +114,7 @@ def read_prepared(folder: Path, name: str | None = None) -> PreparedFolder:
     if not any(split.images for split in splits.values()):
         raise DataError(f"{folder}: holds no image; make it again with tools/prepare.py")
     manifest: dict[str, Any] = {}
-    with suppress(DataError, OSError):  # it describes images and labels, which are readable without it
+    with suppress(DataError):  # it describes images and labels, which are readable without it
         manifest = read_manifest(folder)
     return PreparedFolder(name, folder, manifest, splits)
 
@@ -219,6 +219,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         return {**manifest, "data_sha256": str(manifest["data_sha256"])}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; prepare the data set again") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path}: no JSON with a data_sha256; prepare the data set again") from error
 
