@@ -22,7 +22,7 @@ class AnnotatedImage:
         image_id: its name in the data set.
         study_id: of its study.
         boxes: (N, 4) float64 x1 y1 x2 y2 in pixels of the picture.
-        labels: (N,) int64 class index of each box: its place in the split's ``categories``.
+        labels: (N,) int64 class index of each box, its place in the split's ``categories``; zeros where none are given.
         size: height and width of the picture, None where nobody has read it.
         original_size: height and width of the original that the picture was made from.
         study_class: one of ``STUDY_CLASSES``, None where the data set has none.
@@ -37,7 +37,7 @@ class AnnotatedImage:
     image_id: str
     study_id: str
     boxes: NDArray[np.float64]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     size: tuple[int, int] | None = None
     original_size: tuple[int, int] | None = None
     study_class: str | None = None
@@ -46,6 +46,10 @@ class AnnotatedImage:
     split: str | None = None
     dataset: str = ""
     coco: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not len(self.labels):
+            object.__setattr__(self, "labels", np.zeros(len(self.boxes), np.int64))
 
     @property
     def name(self) -> str:

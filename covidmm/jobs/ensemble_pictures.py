@@ -36,11 +36,11 @@ def draw_ensemble(folder: Path, outcome: Outcome, truth: Truth, thresholds: Mapp
             continue
         kept = fused.scores >= thresholds[name]
         boxes, scores = fused.boxes[kept].astype(float), fused.scores[kept].astype(float)
-        own = truth.boxes[image.image_id]
+        own = truth[image.image_id].original_boxes
         entry = {
             "id": len(cases) + 1,
             "image_id": image.image_id,
-            "study_class": truth.studies.get(image.study_id),
+            "study_class": truth[image.image_id].study_class,
             "height": image.height,
             "width": image.width,
         }
