@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.prepare.layouts.nih import NO_FINDING
+from covidmm.utils.boxes import rescaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,17 +63,11 @@ class AnnotatedImage:
         return self.coco["id"]
 
     @property
-    def scale(self) -> tuple[float, float]:
-        """Pixels of the original per pixel of the picture, down and across."""
-        if self.size is None or self.original_size is None:
-            return 1.0, 1.0
-        return self.original_size[0] / self.size[0], self.original_size[1] / self.size[1]
-
-    @property
     def original_boxes(self) -> NDArray[np.float64]:
         """(N, 4) x1 y1 x2 y2 in pixels of the original."""
-        down, across = self.scale
-        return self.boxes * [across, down, across, down]
+        if self.size is None or self.original_size is None:
+            return self.boxes
+        return rescaled(self.boxes, self.size, self.original_size)
 
     @property
     def classes(self) -> tuple[str, ...]:
