@@ -4,9 +4,7 @@ A config needs one line, which ``configs/_base_/default_runtime.py`` holds:
 ``custom_imports = dict(imports=['covidmm.registration'], allow_failed_imports=False)``.
 """
 
-import covidmm.datasets.nih
-import covidmm.datasets.rsna
-import covidmm.datasets.siim
+import covidmm.datasets.prepared_datasets
 import covidmm.datasets.transforms
 import covidmm.engine.checkpointing
 import covidmm.engine.hooks

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from covidmm import radiograph
 from covidmm.errors import RadiographError
 from covidmm.prepare.markers import find_markers
+from covidmm.utils.boxes import normalised
 from covidmm.utils.pool import run_each
 
 #: Side of the thumbnails, pixels.
@@ -53,13 +54,12 @@ def look_at(path: Path) -> Look:
         RadiographError: it is missing or damaged.
     """
     pixels = radiograph.read(path).pixels
-    height, width = pixels.shape
     return Look(
-        shape=(height, width),
+        shape=pixels.shape,
         sha256=hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest(),
         thumbnail=cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA),
         border=border_statistics(pixels),
-        markers=find_markers(pixels) / np.array([width, height, width, height], np.float64),
+        markers=normalised(find_markers(pixels), pixels.shape),
     )
 
 

@@ -14,6 +14,7 @@ import cv2
 
 from covidmm import radiograph
 from covidmm.audit.checks import Check, Table, worst
+from covidmm.datasets.prepared_folder import data_digest
 from covidmm.errors import DataError
 from covidmm.utils.csv_tables import csv_bytes
 from covidmm.utils.fileio import json_bytes, json_value, write_bytes
@@ -103,10 +104,10 @@ def _plain(value: Any) -> Any:
 
 
 def _identity(folder: Path) -> dict[str, Any]:
-    """Name and content hash of a prepared folder; the hash is None where the manifest is gone."""
+    """Name and content hash of a prepared folder; the hash is None where the manifest is gone or damaged."""
     try:
-        digest = json_value((folder / "prepared.json").read_text())["data_sha256"]
-    except (OSError, ValueError, TypeError, KeyError):
+        digest = data_digest(folder)
+    except DataError:
         digest = None
     return {"folder": folder.resolve().name, "data_sha256": digest}
 

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from covidmm import radiograph
 from covidmm.audit.alignment import MIN_DETAIL, detail_agreement
 from covidmm.audit.appearance import SIDE, Look
-from covidmm.audit.audited_images import Entry
 from covidmm.audit.checks import Check, Level, Table
+from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.prepare.near_duplicates import near_duplicates
 from covidmm.prepare.near_duplicates import thumbnail as hashed_thumbnail
 
@@ -124,7 +124,7 @@ def _describe(
     return np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 1e-2)
 
 
-def check_duplicates(entries: Sequence[Entry], pairs: Sequence[Pair]) -> Check:
+def check_duplicates(entries: Sequence[AnnotatedImage], pairs: Sequence[Pair]) -> Check:
     """Which pairs put one picture into training and evaluation, or into two data sets.
 
     Pairs of one study in one split are its own two images, and pass.
@@ -169,13 +169,13 @@ def check_duplicates(entries: Sequence[Entry], pairs: Sequence[Pair]) -> Check:
     return Check("duplicates", level, summary, paragraph, numbers, (Table("duplicates", columns, rows),))
 
 
-def _where(one: Entry, other: Entry) -> str | None:
+def _where(one: AnnotatedImage, other: AnnotatedImage) -> str | None:
     if one.split != other.split:
         return "across splits"
     if one.dataset != other.dataset:
         return "across data sets"
-    return None if one.study == other.study else "within a split"
+    return None if one.study_id == other.study_id else "within a split"
 
 
-def _cells(entry: Entry) -> tuple[str, str, str, str]:
-    return entry.dataset, entry.split, entry.study, str(entry.image["image_id"])
+def _cells(entry: AnnotatedImage) -> tuple[str, str, str, str]:
+    return entry.dataset, entry.split, entry.study_id, entry.image_id

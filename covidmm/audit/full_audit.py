@@ -8,13 +8,14 @@ from typing import Any
 
 from covidmm.audit.appearance import Look, look_at_all
 from covidmm.audit.audit_files import write_audit
-from covidmm.audit.audited_images import Entry, read_folders
+from covidmm.audit.audited_images import read_folders
 from covidmm.audit.checks import Check, Level, Table
 from covidmm.audit.duplicate_images import Pair, check_duplicates, find_pairs
 from covidmm.audit.headers import check_headers
 from covidmm.audit.label_conflicts import check_conflicts
 from covidmm.audit.leaks import check_leaks
 from covidmm.audit.shortcuts import check_blur, check_border, check_markers, check_sources
+from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import ConfigError, DataError
 from covidmm.utils.provenance import resolved_sha256, sha256
 
@@ -93,14 +94,14 @@ def _asked(predictions: Path | None, classifier: tuple[str, str] | None) -> dict
     return asked
 
 
-def _check_detector(entries: Sequence[Entry], predictions: Path, threshold: float | None) -> list[Check]:
+def _check_detector(entries: Sequence[AnnotatedImage], predictions: Path, threshold: float | None) -> list[Check]:
     from covidmm.audit.subgroups import check_calibration, check_subgroups, read_predictions, score
 
     scored = score(entries, read_predictions(predictions))
     return [check_subgroups(scored, threshold), check_calibration(scored)]
 
 
-def _check_classifier(entries: Sequence[Entry], classifier: tuple[str, str] | None) -> list[Check]:
+def _check_classifier(entries: Sequence[AnnotatedImage], classifier: tuple[str, str] | None) -> list[Check]:
     if classifier is None:
         return []
     from covidmm.audit.lung_attention import check_attention
@@ -108,7 +109,7 @@ def _check_classifier(entries: Sequence[Entry], classifier: tuple[str, str] | No
     return [check_attention(entries, *classifier)]
 
 
-def _check_shortcuts(entries: Sequence[Entry], looks: Sequence[Look]) -> list[Check]:
+def _check_shortcuts(entries: Sequence[AnnotatedImage], looks: Sequence[Look]) -> list[Check]:
     checks = []
     names = list(dict.fromkeys(entry.dataset for entry in entries))
     for name in names:
@@ -118,15 +119,14 @@ def _check_shortcuts(entries: Sequence[Entry], looks: Sequence[Look]) -> list[Ch
     return [*checks, check_sources(entries, looks)] if len(names) > 1 else checks
 
 
-def _check_images(entries: Sequence[Entry], looks: Mapping[Path, Look], failed: Mapping[Path, str]) -> Check:
+def _check_images(entries: Sequence[AnnotatedImage], looks: Mapping[Path, Look], failed: Mapping[Path, str]) -> Check:
     """Whether every image is there, can be read, and has the size that its boxes count in."""
-    rows = [(entry.dataset, entry.image["file_name"], failed[entry.path]) for entry in entries if entry.path in failed]
+    rows = [(entry.dataset, entry.coco["file_name"], failed[entry.path]) for entry in entries if entry.path in failed]
     for entry in entries:
-        expected = entry.image["height"], entry.image["width"]
-        if entry.path in looks and looks[entry.path].shape != expected:
+        if entry.path in looks and looks[entry.path].shape != entry.size:
             height, width = looks[entry.path].shape
-            cause = f"is {width} x {height} pixels, the annotations say {expected[1]} x {expected[0]}"
-            rows.append((entry.dataset, entry.image["file_name"], cause))
+            cause = f"is {width} x {height} pixels, the annotations say {entry.size[1]} x {entry.size[0]}"
+            rows.append((entry.dataset, entry.coco["file_name"], cause))
     summary = f"{len(rows)} of {len(entries)} images cannot be used" if rows else f"all {len(entries)} can be read"
     paragraph = (
         "Every PNG that the annotation files name was opened, and its size compared with theirs. A missing, damaged "
@@ -137,7 +137,7 @@ def _check_images(entries: Sequence[Entry], looks: Mapping[Path, Look], failed: 
     return Check("images", level, summary, paragraph, {"images": len(entries), "unusable": len(rows)}, (table,))
 
 
-def _pictures(entries: Sequence[Entry], pairs: Sequence[Pair]) -> list[tuple[str, Path, str, Path]]:
+def _pictures(entries: Sequence[AnnotatedImage], pairs: Sequence[Pair]) -> list[tuple[str, Path, str, Path]]:
     """Caption and file of both images of every pair, those of different splits first."""
     order = sorted(pairs, key=lambda pair: (entries[pair.first].split == entries[pair.second].split, pair))
     return [
@@ -148,10 +148,10 @@ def _pictures(entries: Sequence[Entry], pairs: Sequence[Pair]) -> list[tuple[str
             entries[pair.second].path,
         )
         for pair in order
-        if entries[pair.first].study != entries[pair.second].study
+        if entries[pair.first].study_id != entries[pair.second].study_id
         or entries[pair.first].split != entries[pair.second].split
     ]
 
 
-def _caption(entry: Entry) -> str:
+def _caption(entry: AnnotatedImage) -> str:
     return f"{entry.name} ({entry.split}, {', '.join(entry.classes)})"

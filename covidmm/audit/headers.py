@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.audit.association import associate
-from covidmm.audit.audited_images import Entry, owners
+from covidmm.audit.audited_images import leakage_groups
 from covidmm.audit.checks import Check, Level, Table
+from covidmm.datasets.annotated_image import AnnotatedImage
 
 #: Header values that a COCO entry may have; size is that of the original file.
 CATEGORIES = ("photometric", "view", "sex", "modality", "manufacturer", "body_part", "bits_stored")
@@ -20,17 +21,17 @@ _RARE = 5
 _QUANTILES = (0.2, 0.4, 0.6, 0.8)
 
 
-def check_headers(entries: Sequence[Entry]) -> list[Check]:
+def check_headers(entries: Sequence[AnnotatedImage]) -> list[Check]:
     """One check per data set: mutual information field by field, and a classifier on all of them."""
     names = list(dict.fromkeys(entry.dataset for entry in entries))
     return [_check(name, [entry for entry in entries if entry.dataset == name]) for name in names]
 
 
-def header_values(entries: Sequence[Entry]) -> dict[str, list[str]]:
+def header_values(entries: Sequence[AnnotatedImage]) -> dict[str, list[str]]:
     """Field -> one discrete value per image; numbers by fifths; fields with a single value are left out."""
     values: dict[str, list[str]] = {}
     for field in (*CATEGORIES, *NUMBERS):
-        raw = [_aspect(entry) if field == "aspect" else entry.image.get(field) for entry in entries]
+        raw = [_aspect(entry) if field == "aspect" else entry.coco.get(field) for entry in entries]
         found = _fifths(raw) if field in NUMBERS else [_MISSING if one is None else str(one) for one in raw]
         counts = Counter(found)
         found = ["rare" if counts[one] < _RARE else one for one in found]
@@ -39,12 +40,12 @@ def header_values(entries: Sequence[Entry]) -> dict[str, list[str]]:
     return values
 
 
-def _check(name: str, entries: Sequence[Entry]) -> Check:
+def _check(name: str, entries: Sequence[AnnotatedImage]) -> Check:
     from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
 
     values = header_values(entries)
-    classes = ["|".join(entry.classes) if "labels" not in entry.image else str(entry.positive) for entry in entries]
-    found = associate(_one_hot(values, len(entries)), [entry.classes for entry in entries], owners(entries))
+    classes = ["|".join(entry.classes) if entry.findings is None else str(entry.positive) for entry in entries]
+    found = associate(_one_hot(values, len(entries)), [entry.classes for entry in entries], leakage_groups(entries))
     level = found.level()
     rows = [
         (
@@ -75,9 +76,9 @@ def _check(name: str, entries: Sequence[Entry]) -> Check:
     return Check(f"headers {name}", level, summary, paragraph, numbers, (Table(f"headers-{name}", columns, rows),))
 
 
-def _aspect(entry: Entry) -> float | None:
-    width, height = entry.image.get("original_width"), entry.image.get("original_height")
-    return width / height if width and height else None
+def _aspect(entry: AnnotatedImage) -> float:
+    height, width = entry.original_size
+    return width / height
 
 
 def _fifths(raw: Sequence[float | None]) -> list[str]:

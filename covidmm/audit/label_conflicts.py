@@ -6,9 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from covidmm.audit.audited_images import Entry
+import numpy as np
+
 from covidmm.audit.checks import Check, Level, Table
 from covidmm.audit.duplicate_images import Pair
+from covidmm.datasets.annotated_image import AnnotatedImage
+from covidmm.utils.boxes import xywh
 
 _RSNA_POSITIVE = "Lung Opacity"
 
@@ -24,7 +27,7 @@ class Conflict(NamedTuple):
     detail: str
 
 
-def check_conflicts(entries: Sequence[Entry], pairs: Sequence[Pair]) -> Check:
+def check_conflicts(entries: Sequence[AnnotatedImage], pairs: Sequence[Pair]) -> Check:
     """Classes that contradict the boxes, the other images of their study, or another copy of the picture.
 
     Args:
@@ -50,13 +53,13 @@ def check_conflicts(entries: Sequence[Entry], pairs: Sequence[Pair]) -> Check:
     return Check("labels", level, summary, paragraph, dict(sorted(counts.items())), (table,))
 
 
-def _studies(entries: Sequence[Entry]) -> Iterator[Conflict]:
-    studies: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+def _studies(entries: Sequence[AnnotatedImage]) -> Iterator[Conflict]:
+    studies: dict[tuple[str, str], list[AnnotatedImage]] = defaultdict(list)
     for entry in entries:
-        if entry.image.get("study_class"):
-            studies[entry.dataset, entry.study].append(entry)
+        if entry.study_class:
+            studies[entry.dataset, entry.study_id].append(entry)
     for (dataset, study), own in studies.items():
-        classes = sorted({str(entry.image["study_class"]) for entry in own})
+        classes = sorted({entry.study_class for entry in own})
         boxes = sum(len(entry.boxes) for entry in own)
         if len(classes) > 1:
             yield Conflict(Level.FAULT, "study with two classes", dataset, study, "", ", ".join(classes))
@@ -67,26 +70,26 @@ def _studies(entries: Sequence[Entry]) -> Iterator[Conflict]:
             yield Conflict(level, f"{classes[0]} study without a box", dataset, study, "", f"{len(own)} images")
 
 
-def _boxes(entries: Sequence[Entry]) -> Iterator[Conflict]:
+def _boxes(entries: Sequence[AnnotatedImage]) -> Iterator[Conflict]:
     for entry in entries:
-        where = entry.dataset, entry.study, str(entry.image["image_id"])
-        rsna = entry.image.get("rsna_class")
+        where = entry.dataset, entry.study_id, entry.image_id
+        rsna = entry.coco.get("rsna_class")
         if rsna == _RSNA_POSITIVE and not len(entry.boxes):
             yield Conflict(Level.FAULT, "Lung Opacity without a box", *where, "")
         elif rsna and rsna != _RSNA_POSITIVE and len(entry.boxes):
             yield Conflict(Level.FAULT, "box in an image without Lung Opacity", *where, f"{rsna}, {len(entry.boxes)}")
-        for x, y, width, height in entry.boxes.tolist():
+        limits = entry.size[::-1]
+        for (x, y, width, height), corner in zip(xywh(entry.boxes).tolist(), entry.boxes[:, 2:], strict=True):
             # prepare rounds to a thousandth of a pixel
-            beyond = x + width > entry.image["width"] + 0.01 or y + height > entry.image["height"] + 0.01
+            beyond = (corner > np.add(limits, 0.01)).any()
             if not (width > 0 and height > 0 and x >= 0 and y >= 0) or beyond:
                 detail = f"x {x:g} y {y:g} width {width:g} height {height:g}"
                 yield Conflict(Level.FAULT, "box outside its image or empty", *where, detail)
 
 
-def _copies(entries: Sequence[Entry], pairs: Sequence[Pair]) -> Iterator[Conflict]:
+def _copies(entries: Sequence[AnnotatedImage], pairs: Sequence[Pair]) -> Iterator[Conflict]:
     for pair in pairs:
         one, other = entries[pair.first], entries[pair.second]
-        if one.positive != other.positive and one.study != other.study:
+        if one.positive != other.positive and one.study_id != other.study_id:
             detail = f"{'|'.join(one.classes)}; {'|'.join(other.classes)} in {other.name}"
-            image = str(one.image["image_id"])
-            yield Conflict(Level.WARNING, "copies of two labels", one.dataset, one.study, image, detail)
+            yield Conflict(Level.WARNING, "copies of two labels", one.dataset, one.study_id, one.image_id, detail)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from covidmm.audit.audited_images import Entry, unnamed_patients
+from covidmm.audit.audited_images import unnamed_patients
 from covidmm.audit.checks import Check, Level, Table
+from covidmm.datasets.annotated_image import AnnotatedImage
 
 _WHAT = ("patient", "study", "image", "file")
 
 
-def check_leaks(entries: Sequence[Entry]) -> Check:
+def check_leaks(entries: Sequence[AnnotatedImage]) -> Check:
     """Patients, studies, image ids and files that are in two splits of one data set."""
     nobody = unnamed_patients(entries)
     places: dict[tuple[str, str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for entry in entries:
-        names = (entry.patient, entry.study, str(entry.image["image_id"]), entry.image["file_name"])
+        names = (entry.patient, entry.study_id, entry.image_id, entry.coco["file_name"])
         for what, name in zip(_WHAT, names, strict=True):
             if name and not (what == "patient" and (entry.dataset, name) in nobody):
                 places[what, entry.dataset, name][entry.split] += 1

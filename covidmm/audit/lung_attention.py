@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm import radiograph
-from covidmm.audit.audited_images import Entry
 from covidmm.audit.checks import Check, Level, Table
 from covidmm.audit.lungs import SIDE, find_lungs
+from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ MIN_OUTLINES = 10
 RESAMPLES = 1000
 
 
-def check_attention(entries: Sequence[Entry], config: str, checkpoint: str, seed: int = 0) -> Check:
+def check_attention(entries: Sequence[AnnotatedImage], config: str, checkpoint: str, seed: int = 0) -> Check:
     """Compare the share of Grad-CAM inside the lungs with the share of the picture that the lungs take.
 
     Args:
@@ -60,7 +60,7 @@ def check_attention(entries: Sequence[Entry], config: str, checkpoint: str, seed
             outline = "typical" if field is None else "own"
             label = classes[int(scores.argmax())]
             rows.append((entry.name, label, outline, round(share_inside(heat, seen), 4), round(float(seen.mean()), 4)))
-            studies.append(entry.study)
+            studies.append(entry.study_id)
     return _judge(rows, studies, len(chosen), paragraph, seed)
 
 

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from covidmm.audit.appearance import Look
 from covidmm.audit.association import MAX_P, Association, associate
-from covidmm.audit.audited_images import Entry, owners
+from covidmm.audit.audited_images import leakage_groups
 from covidmm.audit.checks import Check, Level, Table
+from covidmm.datasets.annotated_image import AnnotatedImage
+from covidmm.utils.boxes import areas, normalised
 
 #: Cells of the blurred image per side.
 CELLS = 8
@@ -24,7 +26,7 @@ MIN_CRAMER = 0.1
 _MARKER_CELLS = 4
 
 
-def check_border(entries: Sequence[Entry], looks: Sequence[Look]) -> Check:
+def check_border(entries: Sequence[AnnotatedImage], looks: Sequence[Look]) -> Check:
     """Classify by strips and corners of the border alone."""
     found = _associate(np.stack([look.border for look in looks]), entries)
     name = entries[0].dataset
@@ -38,7 +40,7 @@ def check_border(entries: Sequence[Entry], looks: Sequence[Look]) -> Check:
     return _check(f"border {name}", "border alone predicts", found, paragraph)
 
 
-def check_blur(entries: Sequence[Entry], looks: Sequence[Look]) -> Check:
+def check_blur(entries: Sequence[AnnotatedImage], looks: Sequence[Look]) -> Check:
     """Classify by an 8 x 8 blur: the whole of it for the record, and its cells out of the reach of boxes for the level.
 
     A blur of the whole image may rightly show the disease, so its AUROC is told and never judged.
@@ -63,7 +65,7 @@ def check_blur(entries: Sequence[Entry], looks: Sequence[Look]) -> Check:
     )
 
 
-def check_markers(entries: Sequence[Entry], looks: Sequence[Look]) -> Check:
+def check_markers(entries: Sequence[AnnotatedImage], looks: Sequence[Look]) -> Check:
     """Classify by the number, size and place of burned-in letters."""
     found = _associate(np.stack([marker_features(look.markers) for look in looks]), entries)
     name = entries[0].dataset
@@ -88,7 +90,7 @@ def check_markers(entries: Sequence[Entry], looks: Sequence[Look]) -> Check:
     return Check(check.name, check.level, check.summary, paragraph, {**check.numbers, "marked": marked}, (table,))
 
 
-def check_sources(entries: Sequence[Entry], looks: Sequence[Look]) -> Check:
+def check_sources(entries: Sequence[AnnotatedImage], looks: Sequence[Look]) -> Check:
     """Whether data sets differ in their share of positives, and can be told apart by their borders."""
     from scipy.stats import chi2_contingency
     from scipy.stats.contingency import association as contingency
@@ -98,7 +100,7 @@ def check_sources(entries: Sequence[Entry], looks: Sequence[Look]) -> Check:
         [[sum(e.dataset == name and e.positive == side for e in entries) for side in (True, False)] for name in names]
     )
     features = np.stack([look.border for look in looks])
-    found = associate(features, [(entry.dataset,) for entry in entries], owners(entries))
+    found = associate(features, [(entry.dataset,) for entry in entries], leakage_groups(entries))
     mixed = bool((counts.sum(0) > 0).all())
     cramer = float(contingency(counts, method="cramer")) if mixed else 0.0
     p = float(chi2_contingency(counts).pvalue) if mixed else 1.0
@@ -118,7 +120,7 @@ def check_sources(entries: Sequence[Entry], looks: Sequence[Look]) -> Check:
     return Check("sources", level, summary, paragraph, numbers, (table,))
 
 
-def out_of_reach(entries: Sequence[Entry]) -> NDArray[np.bool_]:
+def out_of_reach(entries: Sequence[AnnotatedImage]) -> NDArray[np.bool_]:
     """(8, 8) cells that boxes hardly ever touch; without any box the outermost cells."""
     boxed = [entry for entry in entries if len(entry.boxes)]
     if not boxed:
@@ -128,11 +130,9 @@ def out_of_reach(entries: Sequence[Entry]) -> NDArray[np.bool_]:
     touched = np.zeros((CELLS, CELLS))
     for entry in boxed:
         own = np.zeros((CELLS, CELLS), bool)
-        scale = np.array([entry.image["width"], entry.image["height"]]) / CELLS
-        for x, y, width, height in entry.boxes:
-            left, top = np.floor(np.array([x, y]) / scale).astype(int).clip(0)
-            right, bottom = np.ceil(np.array([x + width, y + height]) / scale).astype(int)
-            own[top:bottom, left:right] = True
+        cells = normalised(entry.boxes, entry.size) * CELLS
+        for low, high in zip(np.floor(cells[:, :2]).clip(0), np.ceil(cells[:, 2:]), strict=True):
+            own[int(low[1]) : int(high[1]), int(low[0]) : int(high[0])] = True
         touched += own
     return touched <= OUT_OF_REACH * len(boxed)
 
@@ -143,12 +143,11 @@ def marker_features(markers: NDArray[np.float64]) -> NDArray[np.float64]:
     centres = (markers[:, :2] + markers[:, 2:]) / 2 * _MARKER_CELLS
     columns, rows = centres.astype(int).clip(0, _MARKER_CELLS - 1).T
     cells[rows, columns] = 1
-    area = np.prod(markers[:, 2:] - markers[:, :2], axis=1).sum()
-    return np.array([min(len(markers), 5), area, *cells.ravel()])
+    return np.array([min(len(markers), 5), areas(markers).sum(), *cells.ravel()])
 
 
-def _associate(features: NDArray[np.floating], entries: Sequence[Entry]) -> Association:
-    return associate(features, [entry.classes for entry in entries], owners(entries))
+def _associate(features: NDArray[np.floating], entries: Sequence[AnnotatedImage]) -> Association:
+    return associate(features, [entry.classes for entry in entries], leakage_groups(entries))
 
 
 def _check(name: str, what: str, found: Association, paragraph: str) -> Check:

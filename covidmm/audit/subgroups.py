@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.audit.audited_images import Entry
 from covidmm.audit.checks import Check, Level, Table
+from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import DataError
 from covidmm.evaluation.classification import reliability
 from covidmm.evaluation.detection import IOU_THRESHOLD, require_finite
+from covidmm.utils.boxes import xywh
 from covidmm.utils.fileio import json_value
 
 FIELDS = ("sex", "view", "modality", "size")
@@ -40,7 +41,7 @@ class Scored:
         truths: (I,) number of opacities.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[AnnotatedImage, ...]
     studies: NDArray[np.intp]
     image: NDArray[np.intp]
     scores: NDArray[np.float64]
@@ -76,23 +77,23 @@ def read_predictions(path: Path) -> list[dict[str, Any]]:
     return results
 
 
-def score(entries: Sequence[Entry], results: Sequence[Mapping[str, Any]]) -> Scored:
+def score(entries: Sequence[AnnotatedImage], results: Sequence[Mapping[str, Any]]) -> Scored:
     """Match predictions with the opacities of every image of the splits that they belong to.
 
     Raises:
         DataError: a prediction belongs to no image, or none of the images has an opacity.
     """
-    split_of = {entry.image["id"]: entry.split for entry in entries}
+    split_of = {entry.number: entry.split for entry in entries}
     if strangers := {one["image_id"] for one in results} - split_of.keys():
-        raise DataError(f"prediction for image {min(strangers)}, which {entries[0].root} does not have")
+        raise DataError(f"prediction for image {min(strangers)}, which {entries[0].dataset} does not have")
     splits = {split_of[one["image_id"]] for one in results}
     used = tuple(entry for entry in entries if entry.split in splits)
     truths = np.array([len(entry.boxes) for entry in used])
     if not truths.sum():
-        raise DataError(f"{entries[0].root}: no opacity in split {', '.join(sorted(splits))}, nothing to score")
+        raise DataError(f"{entries[0].dataset}: no opacity in split {', '.join(sorted(splits))}, nothing to score")
     image, scores, hits = _match(used, results)
     order = np.argsort(-scores, kind="mergesort")
-    _, studies = np.unique([entry.study for entry in used], return_inverse=True)
+    _, studies = np.unique([entry.study_id for entry in used], return_inverse=True)
     return Scored(used, studies, image[order], scores[order], hits[order], truths)
 
 
@@ -199,21 +200,21 @@ def check_calibration(scored: Scored, bins: int = 10, seed: int = 0) -> Check:
 
 
 def _match(
-    entries: Sequence[Entry], results: Sequence[Mapping[str, Any]]
+    entries: Sequence[AnnotatedImage], results: Sequence[Mapping[str, Any]]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.bool_]]:
     """Image index, score and hit of every prediction, by pycocotools."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    place = {entry.image["id"]: index for index, entry in enumerate(entries)}
-    boxes = [(entry.image["id"], box) for entry in entries for box in entry.boxes.tolist()]
+    place = {entry.number: index for index, entry in enumerate(entries)}
+    boxes = [(entry.number, box) for entry in entries for box in xywh(entry.boxes).tolist()]
     annotations = [
         {"id": number, "image_id": image, "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
         for number, (image, box) in enumerate(boxes, start=1)
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
-        images = [dict(entry.image) for entry in entries]
+        images = [dict(entry.coco) for entry in entries]
         truth.dataset = {"info": {}, "images": images, "annotations": annotations, "categories": [{"id": 1}]}
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes([dict(one) for one in results]), "bbox")
@@ -235,22 +236,18 @@ def _resamples(studies: NDArray[np.intp], rng: np.random.Generator) -> NDArray[n
     return times[:, studies].astype(np.float64)
 
 
-def _groups(entries: Sequence[Entry]) -> dict[tuple[str, str], NDArray[np.bool_]]:
+def _groups(entries: Sequence[AnnotatedImage]) -> dict[tuple[str, str], NDArray[np.bool_]]:
     """(Field, value) -> (I,) which images; size is halved at the median of the longer side of the original."""
-    longer = [max(_side(entry, "width"), _side(entry, "height")) for entry in entries]
+    longer = [max(entry.original_size) for entry in entries]
     middle = float(np.median(longer))
     groups = {}
     for field in FIELDS:
-        values = [str(entry.image.get(field) or "unknown") for entry in entries]
+        values = [str(entry.coco.get(field) or "unknown") for entry in entries]
         if field == "size":
             values = [f"up to {middle:g} px" if one <= middle else f"over {middle:g} px" for one in longer]
         for value in sorted(set(values)):
             groups[field, value] = np.array([one == value for one in values])
     return groups
-
-
-def _side(entry: Entry, name: str) -> int:
-    return int(entry.image.get(f"original_{name}") or entry.image[name])
 
 
 def _enough(scored: Scored, mask: NDArray[np.bool_]) -> bool:

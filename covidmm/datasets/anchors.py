@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
 
+from covidmm.datasets.prepared_folder import read_annotations
 from covidmm.errors import DataError
-from covidmm.utils.fileio import json_value
 
 #: YOLOv5's anchors (width, height) at 640 px, fitted to COCO: the default of its P5 models.
 COCO_ANCHORS = ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))
@@ -36,15 +37,10 @@ def box_sides(annotations: Path, size: int) -> NDArray[np.float64]:
     Raises:
         DataError: not a COCO file, or without a box.
     """
-    try:
-        coco = json_value(Path(annotations).read_text())
-        scales = {image["id"]: size / max(image["width"], image["height"]) for image in coco["images"]}
-        sides = [[side * scales[one["image_id"]] for side in one["bbox"][2:]] for one in coco["annotations"]]
-        positive = np.array([pair for pair in sides if min(pair) > 0], np.float64)
-    except OSError as error:
-        raise DataError(f"{annotations}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
-        raise DataError(f"{annotations}: not a COCO annotation file ({type(error).__name__}: {error})") from error
+    coco = read_annotations(annotations, empty=True)
+    scales = {image["id"]: size / max(image["width"], image["height"]) for image in coco["images"]}
+    sides = [[side * scales[one["image_id"]] for side in one["bbox"][2:]] for one in coco["annotations"]]
+    positive = np.array([pair for pair in sides if min(pair) > 0], np.float64)
     if not len(positive):
         raise DataError(f"{annotations}: holds no box")
     return positive
@@ -67,8 +63,6 @@ def fit_anchors(sides: NDArray[np.float64], number: int = 9, seed: int = 0) -> N
     Raises:
         DataError: fewer different boxes than anchors.
     """
-    from scipy.cluster.vq import kmeans2
-
     logarithms = np.log(sides)
     if len(np.unique(logarithms, axis=0)) < number:
         raise DataError(f"{len(sides)} boxes are too few for {number} anchors")

@@ -1,4 +1,4 @@
-"""The images of a folder that are to be predicted, raw or prepared, with the names that a submission gives them."""
+"""The images of a folder to predict, raw or prepared, with the names that a submission gives them."""
 
 from __future__ import annotations
 
@@ -12,26 +12,21 @@ from itertools import groupby
 from pathlib import Path
 
 from covidmm import radiograph
-from covidmm.datasets.prepared_folder import read_annotations
+from covidmm.datasets.prepared_folder import read_manifest, read_split
 from covidmm.errors import DataError, RadiographError
-from covidmm.prepare.pipeline import MANIFEST
-from covidmm.radiograph import Radiograph
-from covidmm.radiograph import sandbox as isolation
-from covidmm.utils.provenance import manifest_digest
+from covidmm.radiograph import Radiograph, sandbox
 
 #: What a folder in no known layout is searched for; files without a suffix may be DICOM.
 SUFFIXES = ("", ".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 #: What a submission may call a study or an image: a cell that begins with = + - @ is a formula to a spreadsheet, and a
 #: path, a quote or a line break has no place in an id.
 SAFE_ID = re.compile(r"\w([\w. ~-]*[\w.~-])?")
-#: What a prepared folder calls an image and its study.
-_IDS = ("image_id", "study_id")
 #: The most characters of one, since files and pictures are named by it. Chosen here.
 _LONGEST_ID = 128
 
 
 @dataclass(frozen=True)
-class Case:
+class FolderImage:
     """One image; no pixel has been read.
 
     ``height`` and ``width`` are those of the original where the file is a smaller copy of it, else None.
@@ -49,39 +44,39 @@ class Case:
         Raises:
             RadiographError: the file cannot be read.
         """
-        found = isolation.read(self.path)
+        found = sandbox.read(self.path)
         size = {"height": self.height or found.header.height, "width": self.width or found.header.width}
         return dataclasses.replace(found, header=dataclasses.replace(found.header, **size))
 
 
 @dataclass(frozen=True)
-class CaseList:
+class ImageFolder:
     """The images of a folder, those of a study side by side.
 
     Attributes:
-        cases: sorted by study and image.
+        images: sorted by study and image.
         source: the folder.
         split: the split, or None where the folder has none.
         annotations: the COCO file with the truth, where the folder is a prepared one.
         sha256: of a prepared folder's annotations and grey values; of a raw one's names, sizes and times of change.
     """
 
-    cases: tuple[Case, ...]
+    images: tuple[FolderImage, ...]
     source: Path
     split: str | None
     annotations: Path | None
     sha256: str
 
     def __len__(self) -> int:
-        return len(self.cases)
+        return len(self.images)
 
-    def studies(self) -> Iterator[tuple[str, list[Case]]]:
+    def studies(self) -> Iterator[tuple[str, list[FolderImage]]]:
         """Each study with its images."""
-        for study_id, cases in groupby(self.cases, key=lambda case: case.study_id):
-            yield study_id, list(cases)
+        for study_id, images in groupby(self.images, key=lambda image: image.study_id):
+            yield study_id, list(images)
 
 
-def read_cases(folder: str | Path, split: str | None = None) -> CaseList:
+def read_image_folder(folder: str | Path, split: str | None = None) -> ImageFolder:
     """Find the images of a folder.
 
     * A prepared folder: the images of ``split``, ``test`` by default, under the names of the data set.
@@ -91,8 +86,8 @@ def read_cases(folder: str | Path, split: str | None = None) -> CaseList:
       a picture without one is a study of its own, named by its file.
 
     Raises:
-        DataError: no such folder, no image in it, two images with the same name, or an annotation file that is
-            missing or damaged.
+        DataError: no such folder, no image in it, two images with the same name, or an annotation file or manifest
+            that is missing or damaged.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -104,18 +99,18 @@ def read_cases(folder: str | Path, split: str | None = None) -> CaseList:
         raise DataError(f"{folder}: has no split '{split}'; it is neither prepared nor holds a folder of that name")
     if layout:
         chosen = split or layout[0]
-        cases = (_siim_case(path, folder / chosen) for path in _files(folder / chosen, (".dcm",)))
-        return _listed(cases, folder, chosen)
-    return _listed((_free_case(path) for path in _files(folder, SUFFIXES)), folder, None)
+        images = (_siim_image(path, folder / chosen) for path in _files(folder / chosen, (".dcm",)))
+        return _listed(images, folder, chosen)
+    return _listed((_free_image(path) for path in _files(folder, SUFFIXES)), folder, None)
 
 
-def _listed(cases: Iterable[Case], folder: Path, split: str | None) -> CaseList:
-    ordered = _unique(cases)
+def _listed(images: Iterable[FolderImage], folder: Path, split: str | None) -> ImageFolder:
+    ordered = _unique(images)
     digest = hashlib.sha256()
-    for case in ordered:
+    for image in ordered:
         # not the content: reading a whole folder twice would double the work of the first run
-        digest.update(f"{case.study_id} {case.image_id} {_version(case.path)}\n".encode())
-    return CaseList(ordered, folder, split, None, digest.hexdigest())
+        digest.update(f"{image.study_id} {image.image_id} {_version(image.path)}\n".encode())
+    return ImageFolder(ordered, folder, split, None, digest.hexdigest())
 
 
 def _version(path: Path) -> str:
@@ -126,40 +121,22 @@ def _version(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _prepared(folder: Path, split: str) -> CaseList:
+def _prepared(folder: Path, split: str) -> ImageFolder:
     annotations = folder / "annotations" / f"{split}.json"
-    try:
-        content = annotations.read_bytes()
-        images = read_annotations(annotations)["images"]
-        if strange := [one for one in images for key in _IDS if not isinstance(one[key], str) or not one[key]]:
-            raise DataError(f"{annotations}: image {strange[0]['id']} has no {' or '.join(_IDS)}")
-        cases = _unique(
-            Case(
-                image_id=image["image_id"],
-                study_id=image["study_id"],
-                path=folder / "images" / image["file_name"],
-                height=image["original_height"],
-                width=image["original_width"],
-            )
-            for image in images
-        )
-        pixels = manifest_digest(folder / MANIFEST)
-    except FileNotFoundError as error:
-        raise DataError(f"{error.filename}: no such file; make it with `tools/prepare.py siim RAW {folder}`") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{annotations}: damaged ({error!r}); prepare the data set again") from error
-    digest = hashlib.sha256(content + pixels.encode()).hexdigest()
-    return CaseList(cases, folder, split, annotations, digest)
+    known = read_split(annotations).images
+    images = _unique(FolderImage(one.image_id, one.study_id, one.path, *one.original_size) for one in known)
+    digest = hashlib.sha256(annotations.read_bytes() + read_manifest(folder)["data_sha256"].encode())
+    return ImageFolder(images, folder, split, annotations, digest.hexdigest())
 
 
-def _unique(cases: Iterable[Case]) -> tuple[Case, ...]:
+def _unique(images: Iterable[FolderImage]) -> tuple[FolderImage, ...]:
     """Sorted by study and image; no image name may occur twice."""
-    seen: dict[str, Case] = {}
-    for case in cases:
-        if case.image_id in seen:
-            raise DataError(f"{case.path}: has the image id '{case.image_id}' of {seen[case.image_id].path}")
-        seen[case.image_id] = case
-    return tuple(sorted(seen.values(), key=lambda case: (case.study_id, case.image_id)))
+    seen: dict[str, FolderImage] = {}
+    for image in images:
+        if image.image_id in seen:
+            raise DataError(f"{image.path}: has the image id '{image.image_id}' of {seen[image.image_id].path}")
+        seen[image.image_id] = image
+    return tuple(sorted(seen.values(), key=lambda image: (image.study_id, image.image_id)))
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -174,19 +151,19 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return sorted(found)
 
 
-def _siim_case(path: Path, root: Path) -> Case:
+def _siim_image(path: Path, root: Path) -> FolderImage:
     parts = path.relative_to(root).parts
     if len(parts) != 3:
         raise DataError(f"{path}: expected {root}/<study>/<series>/<image>.dcm")
-    return Case(path.stem, parts[0], path)
+    return FolderImage(path.stem, parts[0], path)
 
 
-def _free_case(path: Path) -> Case:
+def _free_image(path: Path) -> FolderImage:
     try:
         header = radiograph.read_header(path)
     except RadiographError:
-        return Case(_plain(path.stem), _plain(path.stem), path)  # reported when its pixels are read
-    return Case(_plain(header.image or path.stem), _plain(header.study or path.stem), path)
+        return FolderImage(_plain(path.stem), _plain(path.stem), path)  # reported when its pixels are read
+    return FolderImage(_plain(header.image or path.stem), _plain(header.study or path.stem), path)
 
 
 def _plain(name: str) -> str:

@@ -17,10 +17,11 @@ from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 
+from covidmm.datasets.prepared_folder import data_digest
 from covidmm.errors import CheckpointError, ConfigError, CovidmmError
 from covidmm.models.checkpoints import checkpoint_file, coverage, read_checkpoint, require_coverage, state_of
 from covidmm.utils.fileio import write_bytes
-from covidmm.utils.provenance import manifest_digest, resolved_sha256, sha256, versions
+from covidmm.utils.provenance import resolved_sha256, sha256, versions
 
 _EPOCH_FILE = re.compile(r"epoch_(\d+)\.pth")
 
@@ -219,9 +220,8 @@ def _origin(cfg: Config) -> dict[str, Any]:
     dataset = cfg.get("train_dataloader", {}).get("dataset", {})
     while "dataset" in dataset:  # wrapped
         dataset = dataset.dataset
-    manifest = Path(dataset.get("data_root", "")) / "prepared.json"
     return {
-        "data_sha256": manifest_digest(manifest) if manifest.is_file() else None,
+        "data_sha256": data_digest(Path(dataset.get("data_root", ""))),
         "config_resolved_sha256": resolved_sha256(cfg.to_dict()),
         "versions": versions(),
     }

@@ -14,8 +14,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from covidmm.datasets.prepared_folder import read_annotations
 from covidmm.errors import ConfigError, DataError
-from covidmm.utils.fileio import json_value
 
 
 @HOOKS.register_module()
@@ -205,7 +205,7 @@ def _listed(dataset: Any) -> int:
     path = getattr(dataset, "ann_file", None)
     if not path or not Path(path).is_file():
         return len(dataset)
-    return len(json_value(Path(path).read_text())["images"])
+    return len(read_annotations(path)["images"])
 
 
 def _leaves(dataset: Any) -> Iterator[Any]:

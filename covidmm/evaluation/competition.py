@@ -6,7 +6,7 @@ over all studies (or images) and sorted by confidence. Study classes and ``none`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import intervals
 from covidmm.evaluation.detection import match
@@ -29,6 +30,7 @@ from covidmm.outputs.kaggle import (
     study_row,
 )
 from covidmm.prepare.layouts.siim import IMAGE_CSV, STUDY_CSV, read_images, read_studies
+from covidmm.utils.boxes import corners
 
 CLASSES = (*STUDY_CLASSES, *IMAGE_CLASSES)
 
@@ -48,31 +50,29 @@ class Labels:
     source: str
 
 
-def labels_of(
-    boxes: Mapping[str, NDArray[np.float64]], studies: Mapping[str, str], study_of: Mapping[str, str], source: str
-) -> Labels:
-    """The truth from boxes by image id and classes by study id.
+def labels_of(images: Iterable[AnnotatedImage], source: str) -> Labels:
+    """The truth from what annotators said of images.
 
     Args:
-        boxes: image id to (N, 4) boxes in pixels of the original.
-        studies: study id to its class.
-        study_of: image id to study id.
+        images: every image of their studies.
         source: where they come from.
 
     Raises:
         DataError: a study that has images and no class.
     """
+    images = list(images)
     rows: dict[str, Any] = {}
-    if missing := sorted(set(study_of.values()) - set(studies)):
+    studies = {image.study_id: image.study_class for image in images}
+    if missing := sorted(study for study, name in studies.items() if name is None):
         raise DataError(f"{source}: {len(missing)} studies have no class, such as '{missing[0]}'")
-    for study in dict.fromkeys(study_of.values()):
-        rows[study + STUDY_SUFFIX] = study_row([float(name == studies[study]) for name in STUDY_CLASSES])
-        rows[study + STUDY_SUFFIX] = [one for one in rows[study + STUDY_SUFFIX] if one.score]
-    for image in study_of:
-        own = boxes[image]
+    for study, true in studies.items():
+        row = study_row([float(name == true) for name in STUDY_CLASSES])
+        rows[study + STUDY_SUFFIX] = [one for one in row if one.score]
+    for image in images:
+        own = image.original_boxes
         found = image_row(Detections(own, np.ones(len(own))), 0.0)[:-1] if len(own) else image_row(None)
-        rows[image + IMAGE_SUFFIX] = found
-    return Labels(rows, study_of, source)
+        rows[image.image_id + IMAGE_SUFFIX] = found
+    return Labels(rows, {image.image_id: image.study_id for image in images}, source)
 
 
 def read_label_files(folder: str | Path) -> Labels:
@@ -87,14 +87,13 @@ def read_label_files(folder: str | Path) -> Labels:
         if table.issues:
             issue = table.issues[0]
             raise DataError(f"{folder / issue.file}: {issue.field}: {issue.cause} ({len(table.issues)} unusable rows)")
-    study_of = {image_id: row.study_id for image_id, row in images.rows.items()}
-    if empty := sorted(set(studies.rows) - set(study_of.values())):
+    if empty := sorted(set(studies.rows) - {row.study_id for row in images.rows.values()}):
         raise DataError(f"{folder / STUDY_CSV}: {len(empty)} studies have no image, such as '{empty[0]}'")
-    boxes = {}
-    for image_id, row in images.rows.items():
-        own = np.array(row.boxes, np.float64).reshape(-1, 4)
-        boxes[image_id] = np.concatenate([own[:, :2], own[:, :2] + own[:, 2:]], axis=1)
-    return labels_of(boxes, studies.rows, study_of, str(folder))
+    annotated = (
+        AnnotatedImage(folder, image_id, row.study_id, corners(row.boxes), study_class=studies.rows.get(row.study_id))
+        for image_id, row in images.rows.items()
+    )
+    return labels_of(annotated, str(folder))
 
 
 def score_submission(

@@ -13,6 +13,7 @@ from mmengine.logging import MMLogger
 from covidmm.datasets.prepared_folder import read_annotations
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.detection import require_finite, score_detections
+from covidmm.utils.boxes import xywh
 from covidmm.utils.fileio import json_bytes, write_bytes
 
 
@@ -49,13 +50,11 @@ class DetectionMetric(BaseMetric):
         """Keep one batch's predictions in plain values."""
         for sample in data_samples:
             instances = sample["pred_instances"]
-            boxes = instances["bboxes"].cpu().double()
-            boxes[:, 2:] -= boxes[:, :2]
             self.results.append(
                 {
                     "image_id": int(sample["img_id"]),
                     "shape": tuple(sample["ori_shape"][:2]),
-                    "boxes": boxes.tolist(),
+                    "boxes": xywh(instances["bboxes"].cpu().double()).tolist(),
                     "scores": instances["scores"].cpu().double().tolist(),
                     "labels": instances["labels"].cpu().tolist(),
                 }

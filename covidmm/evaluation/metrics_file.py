@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from covidmm.datasets.prepared_folder import data_digest
 from covidmm.errors import DataError
 from covidmm.utils.fileio import json_bytes, json_value, write_bytes
-from covidmm.utils.provenance import git_revision, manifest_digest, sha256, versions
+from covidmm.utils.provenance import git_revision, sha256, versions
 
 _COLUMNS = {
     "mAP@.50": "mAP_50",
@@ -85,9 +86,8 @@ def provenance(config: str | Path, resolved: str, checkpoint: str | Path, annota
         "versions": versions(),
         "machine": machine(),
     }
-    manifest = Path(annotations).parent.parent / "prepared.json"
-    if manifest.is_file():
-        found["prepared_sha256"] = manifest_digest(manifest)
+    if digest := data_digest(Path(annotations).parent.parent):
+        found["prepared_sha256"] = digest
     if revision := git_revision():
         found["git_revision"] = revision
     return found

@@ -16,6 +16,7 @@ from covidmm.ensembles.ensemble_config import Backend, Member
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.findings import Detections
 from covidmm.radiograph import Radiograph
+from covidmm.utils.boxes import rescaled
 from covidmm.utils.provenance import sha256
 
 if TYPE_CHECKING:
@@ -242,10 +243,9 @@ def _sample(index: int, one: Radiograph) -> dict[str, Any]:
 def _in_original(result: Any, one: Radiograph) -> Detections:
     """Boxes from pixels of the radiograph in memory to pixels of the original, cut to its edges."""
     instances = result.pred_instances.cpu()
-    height, width = one.pixels.shape
-    scale = np.array([one.header.width / width, one.header.height / height] * 2)
-    limits = np.array([one.header.width, one.header.height] * 2)
-    boxes: NDArray = np.clip(instances.bboxes.double().numpy() * scale, 0, limits).astype(np.float32)
+    height, width = one.header.height, one.header.width
+    scaled = rescaled(instances.bboxes.double().numpy(), one.pixels.shape, (height, width))
+    boxes: NDArray = np.clip(scaled, 0, [width, height, width, height]).astype(np.float32)
     # a letterbox lets a detector answer with boxes that lie wholly in its padding
     kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
     return Detections(boxes[kept], instances.scores.float().numpy()[kept], instances.labels.numpy()[kept])

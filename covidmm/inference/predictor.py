@@ -15,7 +15,7 @@ from typing_extensions import Self
 import covidmm.ensembles
 import covidmm.studies
 from covidmm import radiograph
-from covidmm.datasets.image_folders import Case, read_cases
+from covidmm.datasets.image_folders import FolderImage, read_image_folder
 from covidmm.ensembles.ensemble_config import EnsembleConfig, load_ensemble
 from covidmm.errors import ConfigError, CovidmmError, RadiographError
 from covidmm.findings import Detections, ImageFindings, Study, StudyFindings
@@ -159,7 +159,7 @@ def _images(sources: Sequence[Source], report: bool) -> Iterator[_Image]:
     numbers = count(1)
     for source in sources:
         if isinstance(source, str | Path) and Path(source).is_dir():
-            for case in read_cases(source).cases:
+            for case in read_image_folder(source).images:
                 yield _read(case.image_id, case.study_id, case, report)
         elif isinstance(source, str | Path):
             yield _read(Path(source).stem, None, source, report)
@@ -171,7 +171,7 @@ def _shrunk(image: _Image, max_size: int) -> _Image:
     return image if image.radiograph is None else replace(image, radiograph=image.radiograph.shrunk(max_size))
 
 
-def _read(image_id: str, study_id: str | None, source: Source | Case, report: bool) -> _Image:
+def _read(image_id: str, study_id: str | None, source: Source | FolderImage, report: bool) -> _Image:
     try:
         one = _radiograph(source)
     except RadiographError as error:
@@ -184,10 +184,10 @@ def _read(image_id: str, study_id: str | None, source: Source | Case, report: bo
     return _Image(image_id, study_id, one)
 
 
-def _radiograph(source: Source | Case) -> Radiograph:
+def _radiograph(source: Source | FolderImage) -> Radiograph:
     if isinstance(source, Radiograph):
         return source
-    if isinstance(source, Case):
+    if isinstance(source, FolderImage):
         return source.read()
     if isinstance(source, str | Path):
         return isolation.read(source)

@@ -11,7 +11,7 @@ from mmengine.logging import MMLogger
 
 import covidmm.ensembles
 import covidmm.studies
-from covidmm.datasets.image_folders import read_cases
+from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import EnsembleConfig, load_ensemble
 from covidmm.errors import ConfigError
 from covidmm.jobs.folder_outcome import Outcome, run_folder
@@ -94,7 +94,7 @@ def _ensemble(request: Request, mapping: Mapper) -> Outcome:
     if request.sweep:
         tune_on_validation(config, request.data, folder, mapping)
     started = time.monotonic()
-    cases = read_cases(request.data, request.split)
+    cases = read_image_folder(request.data, request.split)
     run = FolderRun(config, cases, folder / (cases.split or "images"), mapping=mapping)
     outcome = run_folder(run, manager)
     out = Path(request.out) if request.out else outcome.run.folder / "submission.csv"
@@ -115,7 +115,7 @@ def _ensemble(request: Request, mapping: Mapper) -> Outcome:
 
 def tune_on_validation(config: EnsembleConfig, data: str, folder: Path, mapping: Mapper = map) -> None:
     """Choose the fusion's numbers on the validation split of a prepared folder."""
-    cases = read_cases(data, "val")
+    cases = read_image_folder(data, "val")
     run = FolderRun(config, cases, folder / "val", mapping=mapping)
     tune(config, predict_members(run), read_truth(cases), folder)
 
@@ -123,7 +123,7 @@ def tune_on_validation(config: EnsembleConfig, data: str, folder: Path, mapping:
 def submit(outcome: Outcome, path: Path, none: NoneRule, rerank: Rerank) -> None:
     """Write the submission: a row for every study and every image of the folder, readable or not."""
     probabilities = outcome.studies or {}
-    studies = {case.study_id: study_row(probabilities.get(case.study_id)) for case in outcome.run.cases.cases}
+    studies = {case.study_id: study_row(probabilities.get(case.study_id)) for case in outcome.run.cases.images}
     images = {}
     for image, found in outcome.fused:
         if image.error:
@@ -137,7 +137,7 @@ def submit(outcome: Outcome, path: Path, none: NoneRule, rerank: Rerank) -> None
 def _report(outcome: Outcome, submission: Path, seconds: float) -> None:
     """Print where the time went, what was skipped and what was written."""
     run, images = outcome.run, len(outcome.run.cases)
-    studies = len({case.study_id for case in run.cases.cases})
+    studies = len({case.study_id for case in run.cases.images})
     made = f"predicted anew: {', '.join(run.fresh)}" if run.fresh else "no model was run"
     print(f"\n{images} images of {studies} studies in {seconds:.1f} s; {made}")
     total = sum(run.seconds.values())

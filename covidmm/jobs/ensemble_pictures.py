@@ -30,17 +30,17 @@ def draw_ensemble(folder: Path, outcome: Outcome, truth: Truth, thresholds: Mapp
     if outcome.run.cases.annotations is None:
         raise DataError(f"{outcome.run.cases.source}: pictures are drawn of prepared folders only")
     cases = []
-    rows = zip(outcome.run.cases.cases, outcome.fused, joined(outcome.members), strict=True)
+    rows = zip(outcome.run.cases.images, outcome.fused, joined(outcome.members), strict=True)
     for case, (image, fused), (_, members) in rows:
         if image.error:
             continue
         kept = fused.scores >= thresholds[name]
         boxes, scores = fused.boxes[kept].astype(float), fused.scores[kept].astype(float)
-        own = truth.boxes[image.image_id]
+        own = truth[image.image_id].original_boxes
         entry = {
             "id": len(cases) + 1,
             "image_id": image.image_id,
-            "study_class": truth.studies.get(image.study_id),
+            "study_class": truth[image.image_id].study_class,
             "height": image.height,
             "width": image.width,
         }

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from covidmm.datasets.image_folders import Case
+from covidmm.datasets.image_folders import FolderImage
 from covidmm.ensembles.ensemble_config import Member
 from covidmm.errors import DataError, RadiographError
 from covidmm.findings import Detections, Study
@@ -26,7 +26,7 @@ from covidmm.radiograph import Header, Radiograph
 class Batch(NamedTuple):
     """Some images, and the members that are to predict them."""
 
-    cases: Sequence[Case]
+    cases: Sequence[FolderImage]
     members: Sequence[str]
 
 
@@ -34,7 +34,7 @@ class StudyJob(NamedTuple):
     """One study: its images with the ensemble's boxes."""
 
     study_id: str
-    cases: Sequence[Case]
+    cases: Sequence[FolderImage]
     found: Sequence[tuple[ImageEntry, Detections]]
 
 
@@ -159,7 +159,7 @@ def build_classifier(config: Mapping[str, Any]) -> StudyClassifier:
     return PluginManager([covidmm.ensembles, covidmm.studies]).build_study_classifier(config)
 
 
-def _read_all(batch: Sequence[Case], max_size: int) -> tuple[list[ImageEntry], list[Radiograph | None]]:
+def _read_all(batch: Sequence[FolderImage], max_size: int) -> tuple[list[ImageEntry], list[Radiograph | None]]:
     """Decode some images; one that cannot be read gets an entry that says why, and None."""
     entries, radiographs = [], []
     for case in batch:
@@ -178,7 +178,7 @@ def _detect(detector: Detector, radiographs: Sequence[Radiograph | None]) -> lis
     return [Detections.none() if one is None else next(found) for one in radiographs]
 
 
-def _blank(case: Case, entry: ImageEntry) -> Radiograph:
+def _blank(case: FolderImage, entry: ImageEntry) -> Radiograph:
     """A radiograph without pixels, for a classifier that looks at boxes alone."""
     return Radiograph(Header(case.path, entry.height, entry.width), np.zeros((0, 0), np.uint8))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from covidmm.datasets.image_folders import CaseList
+from covidmm.datasets.image_folders import ImageFolder
 from covidmm.ensembles.ensemble_config import EnsembleConfig
 from covidmm.errors import DataError
 from covidmm.inference.detector import made_from
@@ -42,7 +42,7 @@ class FolderRun:
     """
 
     config: EnsembleConfig
-    cases: CaseList
+    cases: ImageFolder
     folder: Path
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     fresh: list[str] = field(default_factory=list)
@@ -101,7 +101,7 @@ def _predict(run: FolderRun, missing: Mapping[str, Mapping[str, Any]]) -> dict[s
         jobs = (
             Batch(batch, [name for name, number in done.items() if number < first + len(batch)])
             for first in firsts
-            for batch in [run.cases.cases[first : first + size]]
+            for batch in [run.cases.images[first : first + size]]
         )
         work = Detecting({name: run.config.members[name] for name in missing}, run.config.max_size)
         label = f"predicting with {', '.join(missing)}"

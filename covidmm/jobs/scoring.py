@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from covidmm.datasets.image_folders import read_cases
+from covidmm.datasets.image_folders import read_image_folder
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import LEVEL, RESAMPLES, intervals
 from covidmm.evaluation.coco_eval import coco_matches
@@ -47,7 +47,7 @@ def score_outcome(
     truth = read_truth(run.cases)
     operating = run.folder.parent / OPERATING_FILE
     if run.cases.annotations is not None and run.cases.split != "val":
-        cases = read_cases(run.cases.source, "val")
+        cases = read_image_folder(run.cases.source, "val")
         print(f"\nthresholds: on the {len(cases)} images of the validation split")
         val = run_folder(FolderRun(run.config, cases, run.folder.parent / "val", mapping=run.mapping), manager)
         thresholds = choose_thresholds(operating, val.detectors, read_truth(cases))
@@ -58,13 +58,13 @@ def score_outcome(
         detectors[name] |= {f"{key}_interval": list(pair) for key, pair in ends.items()}
         detectors[name]["unreadable"] = sum(bool(image.error) for image in outcome.detectors[name].images)
     found: dict[str, Any] = {"detectors": detectors}
-    study_of = {case.image_id: case.study_id for case in run.cases.cases}
-    if truth.studies:
+    classes = {image.study_id: image.study_class for image in truth.values() if image.study_class}
+    if classes:
         if outcome.studies is not None:
-            found["study"] = score_studies(truth.studies, outcome.studies)
-        labels = labels_of(truth.boxes, truth.studies, study_of, str(run.cases.source))
+            found["study"] = score_studies(classes, outcome.studies)
+        labels = labels_of([truth[case.image_id] for case in run.cases.images], str(run.cases.source))
         found["competition"] = score_submission(labels, read_submission(submission), submission, with_intervals=True)
-    print(f"\n{format_comparison(found, len(set(study_of.values())))}")
+    print(f"\n{format_comparison(found, len({image.study_id for image in truth.values()}))}")
     write_metrics(metrics, **found, provenance={ENSEMBLE: provenance(outcome)})
     print(f"metrics: {metrics}")
     if show_dir:
@@ -88,7 +88,7 @@ def detector_intervals(
 def _ranking(predictions: Predictions, truth: Truth, studies: Mapping[str, int]) -> Ranking:
     scores, hits, truths, clusters = [], [], [], []
     for image, found in predictions:
-        boxes = truth.boxes[image.image_id]
+        boxes = truth[image.image_id].original_boxes
         scores.append(found.scores)
         hits.append(match(found.boxes, found.scores, boxes))
         truths.append(len(boxes))
@@ -101,7 +101,7 @@ def _coco_ranking(predictions: Predictions, truth: Truth, studies: Mapping[str, 
     found = coco_matches(ground_truth(predictions, truth), json_value(predictions.path.read_text()), IOU_THRESHOLD)
     nothing = np.zeros(0), np.zeros(0, bool)
     scores, hits = zip(*(found.get(k, nothing) for k in range(1, len(predictions.images) + 1)), strict=True)
-    truths = [len(truth.boxes[image.image_id]) for image in predictions.images]
+    truths = [len(truth[image.image_id].original_boxes) for image in predictions.images]
     clusters = [studies[image.study_id] for image in predictions.images]
     return Ranking.of(scores, hits, truths, clusters, len(studies), group_ties=False)
 
@@ -123,7 +123,7 @@ def ground_truth(predictions: Predictions, truth: Truth) -> dict[str, Any]:
     """The truth of the images of a predictions file, as a COCO detection file in pixels of the originals."""
     annotations = []
     for number, image in enumerate(predictions.images, start=1):
-        for x1, y1, x2, y2 in truth.boxes[image.image_id].tolist():
+        for x1, y1, x2, y2 in truth[image.image_id].original_boxes.tolist():
             box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
             annotations.append({"id": len(annotations) + 1, "image_id": number, "category_id": 1, **box})
     images = [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from covidmm.datasets.image_folders import Case
+from covidmm.datasets.image_folders import FolderImage
 from covidmm.errors import DataError, RadiographError
 from covidmm.findings import Detections, ImageFindings, StudyFindings
 from covidmm.jobs.folder_outcome import Outcome
@@ -68,7 +68,7 @@ def write_reports(outcome: Outcome, folder: str | Path, threshold: float) -> tup
 
 
 def _study(
-    study_id: str, cases: list[Case], images: list[tuple[ImageEntry, Detections]], outcome: Outcome
+    study_id: str, cases: list[FolderImage], images: list[tuple[ImageEntry, Detections]], outcome: Outcome
 ) -> tuple[StudyFindings, list[Dataset]]:
     """Findings under the UIDs of the images, and the headers; unreadable images are left out."""
     readable = [(case, entry, boxes) for case, (entry, boxes) in zip(cases, images, strict=True) if not entry.error]

@@ -30,7 +30,7 @@ def fusion_cases(config: EnsembleConfig, members: Mapping[str, Predictions], tru
         FusionCase(
             members=[select(one, config.members[name]) for name, one in found.items()],
             size=(image.height, image.width),
-            truths=truth.boxes[image.image_id],
+            truths=truth[image.image_id].original_boxes,
             group=image.study_id,
         )
         for image, found in joined(members)

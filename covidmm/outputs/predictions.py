@@ -17,6 +17,7 @@ import numpy as np
 
 from covidmm.errors import DataError
 from covidmm.findings import Detections
+from covidmm.utils.boxes import corners, xywh
 from covidmm.utils.fileio import json_bytes, json_value, whole_file, write_bytes
 from covidmm.utils.journal import Journal
 
@@ -134,8 +135,6 @@ class PredictionsWriter(Journal):
 
 
 def _results(number: int, found: Detections) -> list[dict[str, Any]]:
-    boxes = found.boxes.astype(np.float64)
-    boxes[:, 2:] -= boxes[:, :2]
     return [
         {
             "image_id": number,
@@ -144,7 +143,7 @@ def _results(number: int, found: Detections) -> list[dict[str, Any]]:
             # the shortest decimal of a float32, so that reading gives the same score
             "score": float(str(score)),
         }
-        for box, score, label in zip(boxes.tolist(), found.scores, found.labels, strict=True)
+        for box, score, label in zip(xywh(found.boxes).tolist(), found.scores, found.labels, strict=True)
     ]
 
 
@@ -170,10 +169,8 @@ def _results_by_image(path: Path) -> Iterator[tuple[int, list[Mapping[str, Any]]
 
 def _detections(path: Path, image: ImageEntry, results: Sequence[Mapping[str, Any]]) -> Detections:
     try:
-        boxes = np.array([result["bbox"] for result in results], np.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
         found = Detections(
-            boxes.astype(np.float32),
+            corners([result["bbox"] for result in results]),
             np.array([result["score"] for result in results], np.float32),
             np.array([result["category_id"] - 1 for result in results], np.int64),
         )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from covidmm.phantom.anatomy import Thorax
 from covidmm.phantom.canvas import Canvas, Picture, ramp
+from covidmm.utils.boxes import corners
 
 VISIBLE = 0.04
 """Added attenuation above which a pixel belongs to an opacity: about 8 of 255 grey levels over a lung.
@@ -71,7 +72,7 @@ def draw_opacities(canvas: Canvas, thorax: Thorax, study_class: str, rng: np.ran
 def bounds(density: Picture) -> NDArray[np.int64]:
     """(N, 4) x1 y1 x2 y2 around the visible regions, those with meeting boxes joined, in reading order."""
     count, _, stats, _ = cv2.connectedComponentsWithStats((density > VISIBLE).astype(np.uint8))
-    boxes = [(x, y, x + w, y + h) for x, y, w, h, _ in stats[1:count].tolist()]
+    boxes = [tuple(box) for box in corners(stats[1:count, :4]).astype(int).tolist()]
     joined: list[tuple[int, int, int, int]] = []
     while boxes:
         box = boxes.pop()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from covidmm.datasets.prepared_folder import PreparedFolder, read_prepared
 from covidmm.errors import CovidmmError, DataError
 from covidmm.models.checkpoints import checkpoint_store
 from covidmm.reports.checklist import CLAIM, ROBERTS, Item, fill
@@ -18,7 +19,6 @@ from covidmm.reports.detections import of_run
 from covidmm.reports.facts import find_file, parse_config
 from covidmm.reports.measured import Measured, measured_boxes, measured_labels
 from covidmm.reports.report_page import render
-from covidmm.reports.reported_data import Prepared, read_prepared
 from covidmm.reports.runs import DAMAGES, Run, find_runs, read_json
 from covidmm.utils.fileio import write_bytes
 
@@ -38,7 +38,7 @@ class Card:
 
     name: str
     facts: list[tuple[str, str]] = field(default_factory=list)
-    data: list[Prepared] = field(default_factory=list)
+    data: list[PreparedFolder] = field(default_factory=list)
     tables: list[tuple[str, Measured]] = field(default_factory=list)
     limits: list[str] = field(default_factory=lambda: list(LIMITS))
     claim: list[Item] = field(default_factory=list)
@@ -93,7 +93,7 @@ def make_card(target: str, folders: Sequence[Path] = (), data: Sequence[Path] = 
     if not card.data:
         card.remarks.append(f"The data are not here: {', '.join(published.get('data') or ['none named'])}.")
     _measure(card, published, run, folders)
-    phantom = any(image.get("manufacturer") == _PHANTOM_MAKER for image in _images(card.data))
+    phantom = any(image.coco.get("manufacturer") == _PHANTOM_MAKER for one in card.data for image in one.images)
     card.limits += [PHANTOM] if phantom else []
     card.facts = [(label, str(published[key])) for label, key in _SHOWN.items() if published.get(key) not in (None, "")]
     origin = _origin(published, run)
@@ -250,7 +250,7 @@ def _known(published: Mapping[str, Any], config: Mapping[str, Any], card: Card, 
     return facts
 
 
-def _known_data(data: Sequence[Prepared]) -> dict[str, str]:
+def _known_data(data: Sequence[PreparedFolder]) -> dict[str, str]:
     counts = "; ".join(
         f"{one.name}: " + ", ".join(f"{name} {len(split.images)}" for name, split in one.splits.items()) for one in data
     )
@@ -258,8 +258,8 @@ def _known_data(data: Sequence[Prepared]) -> dict[str, str]:
     people = []
     for one in data:
         for name, split in one.splits.items():
-            sexes = Counter(image.get("sex") or "not told" for image in split.images)
-            ages = [image["age"] for image in split.images if image.get("age") is not None]
+            sexes = Counter(image.coco.get("sex") or "not told" for image in split.images)
+            ages = [age for image in split.images if (age := image.coco.get("age")) is not None]
             age = f"median age {np.median(ages):.0f} of {len(ages)}" if ages else "age not told"
             people.append(f"{one.name} {name}: {', '.join(f'{sex} {n}' for sex, n in sexes.most_common())}, {age}")
     return {
@@ -270,7 +270,3 @@ def _known_data(data: Sequence[Prepared]) -> dict[str, str]:
         "disjoint": "Study, patient where the data tell, and near-duplicates that were found: on one side.",
         "demographics": "; ".join(people) + ".",
     }
-
-
-def _images(data: Sequence[Prepared]) -> list[Mapping[str, Any]]:
-    return [image for one in data for split in one.splits.values() for image in split.images]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.datasets.prepared_folder import PreparedSplit
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import intervals
 from covidmm.evaluation.coco_eval import coco_matches
@@ -19,7 +20,6 @@ from covidmm.evaluation.detection import IOU_THRESHOLD, match, score_detections
 from covidmm.evaluation.ranking import Ranking, detection_statistic
 from covidmm.outputs.predictions import read_predictions
 from covidmm.reports.drawn_images import Case, choose
-from covidmm.reports.reported_data import Split
 from covidmm.reports.runs import ENSEMBLE, Fused, Run
 from covidmm.utils.boxes import corners
 from covidmm.utils.fileio import json_value
@@ -46,7 +46,7 @@ class Comparison:
     """
 
     name: str
-    split: Split
+    split: PreparedSplit
     images: Sequence[Mapping[str, Any]]
     truths: Sequence[NDArray[np.float64]]
     found: Mapping[str, Sequence[Boxes]]
@@ -101,7 +101,7 @@ class Comparison:
         return boxes[kept], scores[kept]
 
 
-def of_run(run: Run, splits: Sequence[Split]) -> Comparison:
+def of_run(run: Run, splits: Sequence[PreparedSplit]) -> Comparison:
     """What ``tools/test.py`` found with one detector.
 
     Raises:
@@ -116,7 +116,7 @@ def of_run(run: Run, splits: Sequence[Split]) -> Comparison:
     if run.predictions is None:
         raise DataError(f"{run.name}: no predictions.json, so no curves and pictures; tools/test.py writes it")
     results = _load(run.predictions)
-    known = {image["id"] for image in split.images}
+    known = {image.number for image in split.images}
     if strange := {one["image_id"] for one in results} - known:
         raise DataError(f"{run.predictions}: a box of image {min(strange)}, which {split.path} does not have")
     grouped = defaultdict(list)
@@ -124,12 +124,13 @@ def of_run(run: Run, splits: Sequence[Split]) -> Comparison:
         grouped[one["image_id"]].append(one)
     boxes = [
         (corners([one["bbox"] for one in own]), np.array([one["score"] for one in own], np.float64))
-        for own in (grouped[image["id"]] for image in split.images)
+        for own in (grouped[image.number] for image in split.images)
     ]
-    return _compared(run.name, split, split.images, split.boxes, {name: boxes}, {name: metrics}, name)
+    images, truths = [one.coco for one in split.images], [one.boxes for one in split.images]
+    return _compared(run.name, split, images, truths, {name: boxes}, {name: metrics}, name)
 
 
-def of_fused(fused: Fused, splits: Sequence[Split]) -> Comparison:
+def of_fused(fused: Fused, splits: Sequence[PreparedSplit]) -> Comparison:
     """What ``tools/ensemble.py`` predicted, member by member and fused.
 
     Raises:
@@ -138,15 +139,12 @@ def of_fused(fused: Fused, splits: Sequence[Split]) -> Comparison:
     names = sorted(path.name.removesuffix(".header.json") for path in fused.folder.glob("*.header.json"))
     predictions = {name: one for name in names if (one := read_predictions(fused.folder, name))}
     ids = {image.image_id for image in predictions[ENSEMBLE].images}
-    split = next((split for split in splits if {image["image_id"] for image in split.images} == ids), None)
+    split = next((split for split in splits if {image.image_id for image in split.images} == ids), None)
     if split is None:
         source = fused.provenance.get("data", "unknown")
         raise DataError(f"{fused.name}: the prepared folder of its images is not here ({source}); name it by --data")
-    images, truths = [], []
-    for image, boxes in zip(split.images, split.boxes, strict=True):
-        width, height = image["original_width"], image["original_height"]
-        images.append({**image, "width": width, "height": height})
-        truths.append(_scaled(boxes, image))
+    truths = [one.original_boxes for one in split.images]
+    images = [{**one.coco, "height": one.original_size[0], "width": one.original_size[1]} for one in split.images]
     place = {image["image_id"]: index for index, image in enumerate(images)}
     found: dict[str, list[Boxes]] = {}
     for name in [*(one for one in predictions if one != ENSEMBLE), ENSEMBLE]:
@@ -171,7 +169,7 @@ def ranking(
 
 def _compared(
     name: str,
-    split: Split,
+    split: PreparedSplit,
     images: Sequence[Mapping[str, Any]],
     truths: Sequence[NDArray[np.float64]],
     found: Mapping[str, Sequence[Boxes]],
@@ -228,12 +226,6 @@ def _as_coco(
 
 def _xywh(boxes: NDArray[np.float64]) -> list[list[float]]:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
-
-
-def _scaled(boxes: NDArray[np.float64], image: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Boxes in pixels of the prepared image, in those of the original."""
-    scale = [image["original_width"] / image["width"], image["original_height"] / image["height"]]
-    return boxes * (scale * 2)
 
 
 def _load(path: Path) -> list[Mapping[str, Any]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import covidmm
+from covidmm.datasets.prepared_folder import PreparedFolder, PreparedSplit, read_prepared
 from covidmm.errors import CovidmmError, DataError
 from covidmm.evaluation.study_scores import score_studies
 from covidmm.reports.detections import Comparison, of_fused, of_run
@@ -21,7 +22,6 @@ from covidmm.reports.figures.training_figures import training_figures
 from covidmm.reports.grid import PREDICTION, TRUTH
 from covidmm.reports.measured import Measured, measured_boxes, measured_labels, with_interval
 from covidmm.reports.overlays import Row, case_rows, sheet
-from covidmm.reports.reported_data import Prepared, Split, read_prepared
 from covidmm.reports.runs import DAMAGES, Found, Fused, Run, find_runs, read_json
 from covidmm.utils.fileio import write_bytes
 
@@ -153,7 +153,7 @@ def _facts_section(run: Run) -> Section:
     return Section(run.name, facts=run_facts(run), changes=config_difference(run))
 
 
-def _prepared(found: Found, data: Sequence[Path], remarks: list[str]) -> list[Prepared]:
+def _prepared(found: Found, data: Sequence[Path], remarks: list[str]) -> list[PreparedFolder]:
     """Those named, then those that the runs name and that are still there."""
     folders = {folder.resolve(): folder for folder in data}
     for one in (*found.runs, *found.fused):
@@ -166,7 +166,7 @@ def _prepared(found: Found, data: Sequence[Path], remarks: list[str]) -> list[Pr
     return [one for one in made if one]
 
 
-def _fused_section(fused: Fused, splits: Sequence[Split], page: Page) -> Section:
+def _fused_section(fused: Fused, splits: Sequence[PreparedSplit], page: Page) -> Section:
     section = Section(fused.name, "Detectors and their ensemble on the same images.")
     if compared := _try(lambda: of_fused(fused, splits), section.remarks):
         _compare(section, compared, page)
@@ -181,7 +181,7 @@ def _fused_section(fused: Fused, splits: Sequence[Split], page: Page) -> Section
     return section
 
 
-def _run_section(run: Run, splits: Sequence[Split], page: Page) -> Section:
+def _run_section(run: Run, splits: Sequence[PreparedSplit], page: Page) -> Section:
     name, metrics = next(iter(run.results.items()))
     section = Section(run.name, f"{name} on its test split.")
     if "mAP_50" in metrics:
@@ -218,16 +218,17 @@ def _studies(fused: Fused, compared: Comparison | None) -> Mapping[str, Any] | N
     return score_studies(known, fused.studies) if known and fused.studies else None
 
 
-def _data_section(data: Prepared) -> Section:
+def _data_section(data: PreparedFolder) -> Section:
     counts = []
     for name, split in data.splits.items():
-        studies = len({image["study_id"] for image in split.images})
-        counts.append((name, str(len(split.images)), str(studies), str(sum(map(len, split.boxes)))))
-    images = [image for split in data.splits.values() for image in split.images]
+        studies = len({image.study_id for image in split.images})
+        boxes = sum(len(image.boxes) for image in split.images)
+        counts.append((name, str(len(split.images)), str(studies), str(boxes)))
+    images = [image.coco for image in data.images]
     known = {key: label for key, label in _HEADERS.items() if key == SIZE or any(key in image for image in images)}
     tables = {label: _most(header_table(data, key)) for key, label in known.items()}
     missing = [label for key, label in _HEADERS.items() if key not in known]
-    remarks = [f"Prepared before these were kept: {', '.join(missing)}."] if missing else []
+    remarks = [f"PreparedFolder before these were kept: {', '.join(missing)}."] if missing else []
     digest = data.manifest.get("data_sha256")
     lead = f"Layout {data.manifest.get('layout', 'unknown')}, sha256 {digest or 'unknown: no prepared.json'}."
     table = Measured(("split", "images", "studies", "boxes"), counts)

@@ -37,6 +37,12 @@ def in_pixels(boxes: ArrayLike, size: Sequence[float]) -> NDArray[np.float64]:
     return np.asarray(boxes, np.float64).reshape(-1, 4) * [width, height, width, height]
 
 
+def rescaled(boxes: ArrayLike, size: Sequence[float], new_size: Sequence[float]) -> NDArray[np.float64]:
+    """Boxes, corners or xywh, in pixels of an image of ``size``, in those of the same image in ``new_size``."""
+    down, across = new_size[0] / size[0], new_size[1] / size[1]
+    return np.asarray(boxes, np.float64).reshape(-1, 4) * [across, down, across, down]
+
+
 def areas(boxes: ArrayLike) -> NDArray[np.float64]:
     """(N,) areas of corner boxes."""
     found = np.asarray(boxes, np.float64).reshape(-1, 4)
@@ -45,7 +51,7 @@ def areas(boxes: ArrayLike) -> NDArray[np.float64]:
 
 def iou(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     """Intersection over union of (N, 4) and (M, 4) corner boxes: (N, M)."""
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    first, second = (np.asarray(one, np.float64).reshape(-1, 4) for one in (first, second))
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=-1)

@@ -13,7 +13,6 @@ from typing import Any
 
 from covidmm import __version__
 from covidmm.errors import DataError
-from covidmm.utils.fileio import json_value
 
 _DISTRIBUTIONS = {
     "numpy": ("numpy",),
@@ -111,18 +110,6 @@ def hash_lines(origin: Mapping[str, Any]) -> list[str]:
     lines = [f"config sha256: {origin['config_resolved_sha256']}"]
     lines += [f"{name} checkpoint sha256: {one['checkpoint_sha256']}" for name, one in origin["members"].items()]
     return lines + [f"study checkpoint sha256: {digest}" for digest in origin["study_checkpoints_sha256"]]
-
-
-def manifest_digest(manifest: Path) -> str:
-    """The content hash of a data set, pixels included, as ``prepared.json`` tells it.
-
-    Raises:
-        DataError: it is damaged.
-    """
-    try:
-        return str(json_value(manifest.read_text())["data_sha256"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{manifest}: no JSON with a data_sha256; prepare the data set again") from error
 
 
 def git_revision() -> str | None:

@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from covidmm.audit.audited_images import Entry
+from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.phantom import write_phantoms
 from covidmm.prepare.options import Options
 from covidmm.prepare.pipeline import prepare
+from covidmm.utils.boxes import corners
 
 
 def annotations(folder: Path) -> dict[str, dict]:
@@ -122,19 +123,23 @@ def plants() -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def entry():
-    """Makes one entry without a file."""
+    """Makes one image of 100 x 80 pixels without a file, boxes x y width height."""
 
-    def make(number=1, split="train", boxes=(), dataset="a", **image) -> Entry:
-        own = {
-            "id": number,
-            "file_name": f"{number}.png",
-            "width": 100,
-            "height": 80,
-            "image_id": f"image{number}",
-            "study_id": f"study{number}",
-            "study_class": "typical" if len(boxes) else "negative",
-            "patient": f"patient{number}",
-        }
-        return Entry(dataset, Path("/data") / dataset, split, {**own, **image}, np.array(boxes, float).reshape(-1, 4))
+    def make(number=1, split="train", boxes=(), dataset="a", **given) -> AnnotatedImage:
+        coco = {"id": number, "file_name": f"{number}.png", "original_width": 100, "original_height": 80, **given}
+        return AnnotatedImage(
+            path=Path("/data", dataset, "images", coco["file_name"]),
+            image_id=f"image{number}",
+            study_id=coco.get("study_id", f"study{number}"),
+            boxes=corners(boxes),
+            labels=np.zeros(len(boxes), np.int64),
+            size=(80, 100),
+            original_size=(coco["original_height"], coco["original_width"]),
+            study_class=coco.get("study_class", "typical" if len(boxes) else "negative"),
+            patient=coco.get("patient", f"patient{number}"),
+            split=split,
+            dataset=dataset,
+            coco=coco,
+        )
 
     return make

@@ -43,7 +43,7 @@ def test_the_level_follows_how_well_the_class_is_told(entry, photometric, level)
     assert check.level is level
     if level:
         assert check.tables[0].rows[0][1] == "photometric"
-        stored = [one.image["photometric"] for one in made]
+        stored = [one.coco["photometric"] for one in made]
         bits = mutual_info_score([one.positive for one in made], stored) / np.log(2)
         assert check.numbers["mutual_information_bits"]["photometric"] == pytest.approx(bits, abs=1e-4)
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from covidmm.audit.subgroups import (
 )
 from covidmm.errors import DataError
 from covidmm.evaluation import detection
+from covidmm.utils.boxes import xywh
 
 
 @pytest.fixture
@@ -44,21 +46,25 @@ def drawn(entry):
 
 
 def coco(entries):
-    boxes = [(entry.image["id"], box.tolist()) for entry in entries for box in entry.boxes]
+    boxes = [(entry.number, box) for entry in entries for box in xywh(entry.boxes).tolist()]
     annotations = [
         {"id": k, "image_id": image, "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
         for k, (image, box) in enumerate(boxes, 1)
     ]
-    return {"images": [e.image for e in entries], "annotations": annotations, "categories": [{"id": 1, "name": "o"}]}
+    return {
+        "images": [dict(e.coco) for e in entries],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "o"}],
+    }
 
 
 @pytest.mark.parametrize("part", ["F", "M", "FM"])
 def test_a_group_scores_as_pycocotools_scores_its_images(drawn, part):
     entries, results = drawn(worse=True)
     scored = score(entries, results)
-    mask = np.array([entry.image["sex"] in part for entry in entries])
-    own = [entry for entry in entries if entry.image["sex"] in part]
-    ids = {entry.image["id"] for entry in own}
+    mask = np.array([entry.coco["sex"] in part for entry in entries])
+    own = [entry for entry in entries if entry.coco["sex"] in part]
+    ids = {entry.number for entry in own}
     expected = detection.average_precision(coco(own), [one for one in results if one["image_id"] in ids])
     assert average_precision(scored, mask.astype(float)) == pytest.approx(expected[1]["mAP_50"], abs=1e-9)
 
@@ -66,8 +72,8 @@ def test_a_group_scores_as_pycocotools_scores_its_images(drawn, part):
 def test_an_image_drawn_twice_counts_twice(drawn):
     entries, results = drawn()
     twice = [entry for entry in entries for _ in range(2)]
-    copies = [type(e)(e.dataset, e.root, e.split, {**e.image, "id": k}, e.boxes) for k, e in enumerate(twice)]
-    both = [{**one, "image_id": k} for k, e in enumerate(twice) for one in results if one["image_id"] == e.image["id"]]
+    copies = [replace(e, coco={**e.coco, "id": k}) for k, e in enumerate(twice)]
+    both = [{**one, "image_id": k} for k, e in enumerate(twice) for one in results if one["image_id"] == e.number]
     weighted = average_precision(score(entries, results), np.full(len(entries), 2.0))
     assert weighted == pytest.approx(average_precision(score(copies, both), np.ones(len(copies))), abs=0.02)
 

@@ -23,9 +23,10 @@ def sides():
 
 
 def coco(path, boxes, width=1000, height=500):
-    images = [{"id": 1, "width": width, "height": height}]
-    annotations = [{"id": i, "image_id": 1, "bbox": box} for i, box in enumerate(boxes, 1)]
-    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    images = [{"id": 1, "file_name": "a.png", "width": width, "height": height}]
+    annotations = [{"id": i, "image_id": 1, "category_id": 1, "bbox": box} for i, box in enumerate(boxes, 1)]
+    categories = [{"id": 1, "name": "opacity"}]
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return path
 
 
@@ -67,9 +68,9 @@ def test_the_report_ends_with_config_text(tmp_path, sides):
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
-        ("{}", "not a COCO annotation file"),
-        ("text", "not a COCO annotation file"),
-        ('{"images": [], "annotations": []}', "holds no box"),
+        ("{}", "is no COCO file"),
+        ("text", "is not JSON"),
+        ('{"images": [], "annotations": [], "categories": []}', "holds no box"),
     ],
 )
 def test_bad_files_are_one_line(tmp_path, content, cause):
@@ -80,7 +81,7 @@ def test_bad_files_are_one_line(tmp_path, content, cause):
 
 def test_too_few_boxes_and_a_missing_file_from_the_tool(tmp_path):
     few = coco(tmp_path / "few.json", [[0, 0, 10, 10]] * 20)
-    for path, cause in ((few, "too few"), (tmp_path / "none.json", "No such file")):
+    for path, cause in ((few, "too few"), (tmp_path / "none.json", "no such file")):
         command = [sys.executable, TOOL, "anchors", path]
         result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         assert result.returncode == 1

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from covidmm import radiograph
-from covidmm.datasets import image_folders as cases
-from covidmm.datasets.image_folders import read_cases
+from covidmm.datasets import image_folders
+from covidmm.datasets.image_folders import read_image_folder
 from covidmm.errors import DataError, RadiographError
 from covidmm.prepare.options import Options
 from covidmm.prepare.pipeline import prepare
@@ -25,28 +25,30 @@ def prepared(tmp_path_factory, raw):
 
 
 def test_a_raw_siim_folder_is_named_by_its_paths(raw):
-    cases = read_cases(raw)
-    assert cases.split == "train"  # there is no test
-    assert len(cases) == 17
-    studies = dict(cases.studies())
-    assert [case.image_id for case in studies["study000"]] == ["image0000", "image0001"]
+    folder = read_image_folder(raw)
+    assert folder.split == "train"  # there is no test
+    assert len(folder) == 17
+    studies = dict(folder.studies())
+    assert [image.image_id for image in studies["study000"]] == ["image0000", "image0001"]
     assert list(studies) == sorted(studies)
 
 
 def test_raw_and_prepared_give_the_same_pixels_and_sizes(raw, prepared):
-    by_id = {case.image_id: case for case in read_cases(raw).cases}
-    cases = read_cases(prepared)
-    assert cases.split == "test"
-    assert cases.cases
-    for case in cases.cases:
-        one, other = case.read().shrunk(60), by_id[case.image_id].read().shrunk(60)
+    by_id = {image.image_id: image for image in read_image_folder(raw).images}
+    folder = read_image_folder(prepared)
+    assert folder.split == "test"
+    assert folder.images
+    for image in folder.images:
+        one, other = image.read().shrunk(60), by_id[image.image_id].read().shrunk(60)
         assert (one.pixels == other.pixels).all()
         assert max(one.pixels.shape) == 60
         assert (one.header.height, one.header.width) == (other.header.height, other.header.width) == (120, 96)
 
 
 def test_every_image_of_a_prepared_folder_is_in_one_split(prepared):
-    names = [case.image_id for split in ("train", "val", "test") for case in read_cases(prepared, split).cases]
+    names = [
+        image.image_id for split in ("train", "val", "test") for image in read_image_folder(prepared, split).images
+    ]
     assert len(names) == len(set(names)) == 17
 
 
@@ -55,43 +57,43 @@ def test_any_other_folder_is_named_by_headers_and_files(tmp_path, make):
     assert cv2.imwrite(str(tmp_path / "film.png"), np.full((40, 30), 90, np.uint8))
     (tmp_path / "broken.dcm").write_bytes(b"nothing")
     (tmp_path / "notes.txt").write_text("not an image")
-    cases = {case.image_id: case for case in read_cases(tmp_path).cases}
-    assert cases["film"].study_id == "film"
-    assert cases["1.2.3"].study_id == "1.2.840.1"
-    assert cases["broken"].study_id == "broken"
-    assert len(cases) == 3
+    images = {image.image_id: image for image in read_image_folder(tmp_path).images}
+    assert images["film"].study_id == "film"
+    assert images["1.2.3"].study_id == "1.2.840.1"
+    assert images["broken"].study_id == "broken"
+    assert len(images) == 3
     with pytest.raises(RadiographError, match=r"broken\.dcm: is neither"):
-        cases["broken"].read()
-    assert (cases["film"].read().shrunk(64).pixels == radiograph.read(tmp_path / "film.png").pixels).all()
+        images["broken"].read()
+    assert (images["film"].read().shrunk(64).pixels == radiograph.read(tmp_path / "film.png").pixels).all()
 
 
 def test_the_digest_follows_names_pixels_and_split(raw, prepared, tmp_path, make):
-    digests = [read_cases(prepared, split).sha256 for split in ("train", "val", "test")]
-    assert len({*digests, read_cases(raw).sha256}) == 4
-    assert read_cases(raw).sha256 == read_cases(raw).sha256
+    digests = [read_image_folder(prepared, split).sha256 for split in ("train", "val", "test")]
+    assert len({*digests, read_image_folder(raw).sha256}) == 4
+    assert read_image_folder(raw).sha256 == read_image_folder(raw).sha256
     make.dicom(tmp_path / "x.dcm", make.picture(1))
-    before = read_cases(tmp_path).sha256
+    before = read_image_folder(tmp_path).sha256
     make.dicom(tmp_path / "x.dcm", make.picture(2))
-    assert read_cases(tmp_path).sha256 != before
+    assert read_image_folder(tmp_path).sha256 != before
 
 
 def test_faults_are_named(tmp_path, prepared, make):
     with pytest.raises(DataError, match="no such folder"):
-        read_cases(tmp_path / "none")
+        read_image_folder(tmp_path / "none")
     with pytest.raises(DataError, match=r"no image in it; expected files ending in \.dcm"):
-        read_cases(tmp_path)
+        read_image_folder(tmp_path)
     with pytest.raises(DataError, match="has no split 'val'"):
-        read_cases(tmp_path, "val")
+        read_image_folder(tmp_path, "val")
     for name in ("a/film.png", "b/film.png"):
         (tmp_path / name).parent.mkdir()
         cv2.imwrite(str(tmp_path / name), np.zeros((9, 9), np.uint8))
     with pytest.raises(DataError, match=r"b/film\.png: has the image id 'film' of .*a/film\.png"):
-        read_cases(tmp_path)
+        read_image_folder(tmp_path)
     with pytest.raises(DataError, match=r"annotations/other\.json: no such file"):
-        read_cases(prepared, "other")
+        read_image_folder(prepared, "other")
     make.dicom(tmp_path / "siim/train/study/image.dcm", make.picture(1))
     with pytest.raises(DataError, match=r"expected .*<study>/<series>/<image>\.dcm"):
-        read_cases(tmp_path / "siim")
+        read_image_folder(tmp_path / "siim")
 
 
 def test_a_damaged_annotation_file_is_one_line(tmp_path):
@@ -99,17 +101,17 @@ def test_a_damaged_annotation_file_is_one_line(tmp_path):
     for content in ("{", json.dumps({"images": [{}]}), json.dumps([1])):
         (tmp_path / "annotations/test.json").write_text(content)
         with pytest.raises(DataError, match=r"test\.json: (is not JSON|is no COCO file)"):
-            read_cases(tmp_path)
+            read_image_folder(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x", "=1+1", "@SUM(1)", "a\nb", "a" * 60_000, "-1", "a/b"])
 def test_an_id_that_could_do_harm_becomes_its_hash(name):
-    plain = cases._plain(name)
+    plain = image_folders._plain(name)
     assert len(plain) == 32
-    assert cases.SAFE_ID.fullmatch(plain)
-    assert plain == cases._plain(name) != cases._plain(name + "x")
+    assert image_folders.SAFE_ID.fullmatch(plain)
+    assert plain == image_folders._plain(name) != image_folders._plain(name + "x")
 
 
 @pytest.mark.parametrize("name", ["1.2.840.10008", "image 7", "a" * 128, "bild_ä"])
 def test_a_plain_id_stays(name):
-    assert cases._plain(name) == name
+    assert image_folders._plain(name) == name

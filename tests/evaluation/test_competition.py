@@ -1,9 +1,11 @@
 import dataclasses
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import DataError
 from covidmm.evaluation.competition import CLASSES, labels_of, read_label_files, score_submission
 from covidmm.findings import STUDY_CLASSES, Detections
@@ -11,10 +13,20 @@ from covidmm.outputs.kaggle import image_row, read_submission, study_row, write_
 
 BOX = np.array([[10.0, 10, 60, 80]])
 NO_BOX = np.zeros((0, 4))
+
+
+def annotated(image_id, boxes, study_class, study_id=None):
+    return AnnotatedImage(Path("raw.dcm"), image_id, study_id or image_id[0], boxes, study_class=study_class)
+
+
 LABELS = labels_of(
-    {"a1": BOX, "a2": NO_BOX, "b1": NO_BOX, "c1": BOX, "d1": BOX},
-    {"a": "typical", "b": "negative", "c": "indeterminate", "d": "atypical"},
-    {"a1": "a", "a2": "a", "b1": "b", "c1": "c", "d1": "d"},
+    [
+        annotated("a1", BOX, "typical"),
+        annotated("a2", NO_BOX, "typical"),
+        annotated("b1", NO_BOX, "negative"),
+        annotated("c1", BOX, "indeterminate"),
+        annotated("d1", BOX, "atypical"),
+    ],
     "labels",
 )
 
@@ -63,7 +75,7 @@ def test_a_worked_example():
 
 
 def test_an_overlap_of_exactly_half_is_no_match():
-    labels = labels_of({"i": np.array([[0.0, 0, 10, 10]])}, {"s": "typical"}, {"i": "s"}, "labels")
+    labels = labels_of([annotated("i", np.array([[0.0, 0, 10, 10]]), "typical", "s")], "labels")
     for width, expected in ((5.0, 0.0), (5.1, 1.0)):
         row = image_row(Detections([[0, 0, width, 10]], [0.9]), 0.0)
         found = score_submission(labels, {"s_study": study_row([0, 1, 0, 0]), "i_image": row})
@@ -71,7 +83,7 @@ def test_an_overlap_of_exactly_half_is_no_match():
 
 
 def test_a_class_that_no_label_has_does_not_count():
-    labels = labels_of({"i": BOX}, {"s": "typical"}, {"i": "s"}, "labels")
+    labels = labels_of([annotated("i", BOX, "typical", "s")], "labels")
     found = score_submission(labels, labels.rows)
     assert found["per_class"]["negative"] is None
     assert (found["classes"], found["score"]) == (2, 1.0)
@@ -85,7 +97,7 @@ def test_nothing_is_scored_on_a_part():
     with pytest.raises(DataError, match="has, beside those, 1 ids"):
         score_submission(LABELS, {**perfect(), "z_study": []})
     with pytest.raises(DataError, match="1 studies have no class, such as 'b'"):
-        labels_of({"i": BOX}, {"a": "typical"}, {"i": "b"}, "labels")
+        labels_of([annotated("i", BOX, None, "b")], "labels")
 
 
 def test_label_files_with_unusable_rows_or_empty_studies_are_refused(make, tmp_path):
@@ -101,17 +113,16 @@ def test_label_files_with_unusable_rows_or_empty_studies_are_refused(make, tmp_p
 
 def test_intervals_hold_the_score_and_shrink_with_studies():
     def made(copies):
-        boxes, studies, study_of = {}, {}, {}
+        images = []
         rng = np.random.default_rng(0)
         submission = {}
         for number in range(copies):
             name = STUDY_CLASSES[number % 4]
             study, image = f"s{number}", f"i{number}"
-            boxes[image] = NO_BOX if name == "negative" else BOX
-            studies[study], study_of[image] = name, study
+            images.append(annotated(image, NO_BOX if name == "negative" else BOX, name, study))
             submission[f"{study}_study"] = study_row(rng.dirichlet(np.ones(4) + 4 * np.eye(4)[number % 4]))
             submission[f"{image}_image"] = image_row(Detections(BOX, [rng.uniform()]), float(rng.uniform()))
-        return score_submission(labels_of(boxes, studies, study_of, "labels"), submission, with_intervals=True)
+        return score_submission(labels_of(images, "labels"), submission, with_intervals=True)
 
     few, many = made(24), made(240)
     for found in (few, many):

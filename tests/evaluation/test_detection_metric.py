@@ -175,7 +175,7 @@ def test_a_diverged_model_leaves_no_predictions(file, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such annotation file"),
+        (None, "no such file"),
         ("{", "is not JSON"),
         ("[]", "is no COCO file, has no annotations, categories, images"),
         ('{"images": [], "annotations": [], "categories": []}', "lists no image"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from covidmm.datasets.image_folders import read_cases
+from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import Backend, Member, load_ensemble
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.inference import Predictor, backends
@@ -28,7 +28,7 @@ def exported(request, random_ensemble, sure_yolo, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def radiographs(random_ensemble):
-    return [case.read().shrunk(128) for case in read_cases(random_ensemble.prepared).cases][:5]
+    return [case.read().shrunk(128) for case in read_image_folder(random_ensemble.prepared).images][:5]
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])

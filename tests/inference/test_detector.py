@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from covidmm.datasets.image_folders import read_cases
+from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import Member
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.findings import Detections
@@ -42,7 +42,7 @@ def test_boxes_are_those_of_the_runner_in_pixels_of_the_original(member, random_
     for result in json.loads((tmp_path / "results.json").read_text()):
         wanted.setdefault(result["image_id"], []).append(result)
     detector = Detector(member, "mine", device="cpu")
-    cases = read_cases(random_ensemble.prepared).cases
+    cases = read_image_folder(random_ensemble.prepared).images
     total = 0
     for case, found in zip(cases, detector([case.read().shrunk(1024) for case in cases]), strict=True):
         boxes, scores = in_original(wanted.get(images[case.image_id]["id"], []), images[case.image_id])

@@ -12,7 +12,7 @@ import pytest
 import covidmm.ensembles
 import covidmm.studies
 from covidmm import radiograph
-from covidmm.datasets.image_folders import read_cases
+from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import ConfigError, DataError, PluginError, RadiographError
 from covidmm.inference import Predictor
@@ -41,7 +41,7 @@ def same(one, other):
 def test_a_folder_gives_what_the_ensemble_job_writes(predictor, random_ensemble, tmp_path):
     manager = PluginManager([covidmm.ensembles, covidmm.studies])
     config = load_ensemble(random_ensemble.config)
-    outcome = run_folder(FolderRun(config, read_cases(random_ensemble.raw), tmp_path), manager)
+    outcome = run_folder(FolderRun(config, read_image_folder(random_ensemble.raw), tmp_path), manager)
     wanted = {image.image_id: found for image, found in outcome.fused}
     found = predictor(random_ensemble.raw)
     assert sum(len(study.images) for study in found) == len(wanted)

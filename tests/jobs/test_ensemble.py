@@ -37,7 +37,7 @@ def again(scored, monkeypatch, **changes):
 def test_every_study_and_image_has_one_row(scored):
     folder, _, outcome = scored
     rows = read_submission(folder / "test/submission.csv")
-    cases = outcome.run.cases.cases
+    cases = outcome.run.cases.images
     assert list(rows) == [
         *(f"{study}_study" for study in dict.fromkeys(case.study_id for case in cases)),
         *(f"{case.image_id}_image" for case in cases),
@@ -81,7 +81,7 @@ def test_the_sweep_leaves_a_table_a_picture_and_a_learned_fusion_of_the_validati
 def test_pictures_of_every_image_and_a_sheet(scored):
     folder, _, outcome = scored
     names = {path.stem for path in (folder / "pictures").glob("*.png")}
-    assert names == {"grid", *(case.image_id for case in outcome.run.cases.cases)}
+    assert names == {"grid", *(case.image_id for case in outcome.run.cases.images)}
 
 
 @pytest.mark.parametrize("strategy", ["nms", "soft_nms", "nmw", "best_single"])

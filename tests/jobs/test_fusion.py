@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covidmm.datasets.image_folders import CaseList
+from covidmm.datasets.image_folders import ImageFolder
 from covidmm.ensembles.ensemble_config import EnsembleConfig, Member
 from covidmm.errors import DataError
 from covidmm.findings import Detections
@@ -35,7 +35,7 @@ def write(folder, name, images=IMAGES, score=0.5):
 def make_run(folder, **changes):
     members = {"a": Member("a.py", "a.pth", weight=1.0), "b": Member("b.py", "b.pth", weight=4.0)}
     config = EnsembleConfig(Path("e.py"), members, {"type": "both"}, None, {}, None, 512, 4)
-    return FolderRun(replace(config, **changes), CaseList((), folder, None, None, ""), folder)
+    return FolderRun(replace(config, **changes), ImageFolder((), folder, None, None, ""), folder)
 
 
 def test_thresholds_suppression_and_weights_reach_the_strategy(tmp_path):

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from covidmm.datasets.image_folders import read_cases
+from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import PluginError
 from covidmm.findings import Detections
@@ -14,7 +14,7 @@ from covidmm.jobs.network_work import Batch, Classifying, Detecting, StudyJob, b
 
 @pytest.fixture(scope="module")
 def cases(random_ensemble):
-    return read_cases(random_ensemble.prepared).cases[:2]
+    return read_image_folder(random_ensemble.prepared).images[:2]
 
 
 def test_what_was_pickled_finds_the_same(random_ensemble, cases):

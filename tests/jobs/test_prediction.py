@@ -10,7 +10,7 @@ import pytest
 
 import covidmm.ensembles
 import covidmm.studies
-from covidmm.datasets.image_folders import read_cases
+from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import DataError
 from covidmm.inference.detector import Detector
@@ -27,7 +27,7 @@ def ensemble(random_ensemble):
 
 @pytest.fixture(scope="module")
 def undisturbed(ensemble, random_ensemble, tmp_path_factory):
-    run = FolderRun(ensemble, read_cases(random_ensemble.prepared), tmp_path_factory.mktemp("undisturbed"))
+    run = FolderRun(ensemble, read_image_folder(random_ensemble.prepared), tmp_path_factory.mktemp("undisturbed"))
     predict_members(run)
     return run
 
@@ -74,7 +74,7 @@ def test_every_member_predicts_every_image_once(undisturbed, random_ensemble):
     assert undisturbed.fresh == ["frcnn", "yolo"]
     assert {"decode", "load", "frcnn", "yolo", "write"} == set(undisturbed.seconds)
     header = json.loads((undisturbed.folder / "yolo.header.json").read_text())
-    assert [image["image_id"] for image in header["images"]] == [case.image_id for case in undisturbed.cases.cases]
+    assert [image["image_id"] for image in header["images"]] == [case.image_id for case in undisturbed.cases.images]
     assert {image["height"] for image in header["images"]} == {200}  # of the originals
 
 
@@ -104,7 +104,7 @@ def test_another_checkpoint_is_noticed(again, tmp_path, capsys):
 
 
 def test_other_data_is_noticed(again, random_ensemble, capsys):
-    run = replace(again, cases=read_cases(random_ensemble.prepared, "val"), fresh=[])
+    run = replace(again, cases=read_image_folder(random_ensemble.prepared, "val"), fresh=[])
     predict_members(run)
     assert run.fresh == ["frcnn", "yolo"]
     assert "out of date (data_sha256 changed)" in capsys.readouterr().out
@@ -134,7 +134,7 @@ def test_an_unreadable_image_keeps_its_place(ensemble, random_ensemble, tmp_path
     shutil.copytree(random_ensemble.raw, tmp_path / "raw")
     broken = sorted((tmp_path / "raw/train").rglob("*.dcm"))[5]
     broken.write_bytes(broken.read_bytes()[:400])
-    run = FolderRun(ensemble, read_cases(tmp_path / "raw"), tmp_path / "predictions")
+    run = FolderRun(ensemble, read_image_folder(tmp_path / "raw"), tmp_path / "predictions")
     for member in predict_members(run).values():
         errors = {image.image_id: (image.error, len(found)) for image, found in member if image.error}
         assert list(errors) == [broken.stem]
@@ -147,8 +147,8 @@ def test_studies_are_classified_once_and_remembered(again):
     run, classifier = replace(again, config=config, fresh=[]), Uniform((0.1, 0.2, 0.3, 0.4))
     fused = fuse_folder(run, First(), predict_members(run))
     studies = classify_studies(run, manager(classifier), fused, fused.made_from)
-    assert set(studies) == {case.study_id for case in run.cases.cases}
-    assert studies[run.cases.cases[0].study_id] == [0.1, 0.2, 0.3, 0.4]
+    assert set(studies) == {case.study_id for case in run.cases.images}
+    assert studies[run.cases.images[0].study_id] == [0.1, 0.2, 0.3, 0.4]
     assert all(len(study.radiographs) == len(study.detections) for study in classifier.asked)
     assert classifier.asked[0].radiographs[0].pixels.size
     asked = len(classifier.asked)
@@ -157,7 +157,7 @@ def test_studies_are_classified_once_and_remembered(again):
     path = run.folder / "study.json"
     content = json.loads(path.read_text())
     for values in ([1], [float("nan")] * 4, "abcd", None):
-        content["studies"][run.cases.cases[0].study_id] = values
+        content["studies"][run.cases.images[0].study_id] = values
         path.write_text(json.dumps(content))
         with pytest.raises(DataError, match=r"study\.json: damaged \(not four probabilities"):
             classify_studies(run, manager(classifier), fused, fused.made_from)
@@ -189,7 +189,7 @@ def test_who_needs_no_pixels_gets_none(again):
 def test_what_is_no_probability_is_refused(again, values):
     run = replace(again, config=replace(again.config, study={"type": "mine"}))
     fused = fuse_folder(run, First(), predict_members(run))
-    with pytest.raises(DataError, match=f"study '{run.cases.cases[0].study_id}': .*not four probabilities"):
+    with pytest.raises(DataError, match=f"study '{run.cases.images[0].study_id}': .*not four probabilities"):
         classify_studies(run, manager(Uniform(values)), fused, {})
 
 

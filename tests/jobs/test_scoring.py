@@ -1,18 +1,26 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import score_detections
 from covidmm.findings import Detections
-from covidmm.jobs.folder_truth import Truth
 from covidmm.jobs.scoring import choose_thresholds, detector_intervals, ground_truth, score_each, stored_thresholds
 from covidmm.outputs.predictions import ImageEntry, PredictionsWriter
 
 IMAGES = [ImageEntry(f"i{k}", f"s{k}", 100, 100) for k in range(4)]
 BOX = np.array([[10.0, 10, 40, 60]])
-TRUTH = Truth({"i0": BOX, "i1": BOX, "i2": BOX, "i3": np.zeros((0, 4))}, {})
+NO_BOX = np.zeros((0, 4))
+
+
+def truth_of(boxes):
+    return {name: AnnotatedImage(Path("a.png"), name, "study", own) for name, own in boxes.items()}
+
+
+TRUTH = truth_of({"i0": BOX, "i1": BOX, "i2": BOX, "i3": NO_BOX})
 
 
 def write(folder, name, scores, made_from=None):
@@ -74,7 +82,7 @@ def test_every_interval_is_of_the_number_beside_it(tmp_path):
     with PredictionsWriter(tmp_path, "a", {"data_sha256": "x", "checkpoint": "a"}) as writer:
         writer.add(list(zip(images, found, strict=True)))
         one = writer.finish()
-    truth = Truth(boxes, {})
+    truth = truth_of(boxes)
     value = score_each({"a": one}, truth, {"a": 0.3})["a"]
     seen = []
 
@@ -92,6 +100,6 @@ def test_every_interval_is_of_the_number_beside_it(tmp_path):
 
 def test_what_cannot_be_scored_is_named(tmp_path):
     one = write(tmp_path, "good", [0.9, 0.8, 0.7, 0])
-    nothing = Truth({image.image_id: np.zeros((0, 4)) for image in IMAGES}, {})
+    nothing = truth_of({image.image_id: NO_BOX for image in IMAGES})
     with pytest.raises(DataError, match=r"good\.json: recall is undefined"):
         score_each({"good": one}, nothing, {"good": 0.5})

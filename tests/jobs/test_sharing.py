@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from covidmm.datasets.image_folders import read_cases
+from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import ConfigError
 from covidmm.jobs import sharing as module
@@ -68,7 +68,7 @@ def contents(folder):
 def test_a_folder_predicted_by_a_cluster_one_of_whose_workers_is_killed_has_the_same_bytes(
     random_ensemble, dask_cluster, kill_a_worker, tmp_path
 ):
-    config, cases = load_ensemble(random_ensemble.config), read_cases(random_ensemble.raw)
+    config, cases = load_ensemble(random_ensemble.config), read_image_folder(random_ensemble.raw)
     predict_members(FolderRun(config, cases, tmp_path / "alone"))
     address = dask_cluster.scheduler_address
 

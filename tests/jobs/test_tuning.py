@@ -1,19 +1,24 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.ensembles.ensemble_config import EnsembleConfig, Member
 from covidmm.errors import DataError
 from covidmm.findings import Detections
-from covidmm.jobs.folder_truth import Truth
 from covidmm.jobs.tuning import fusion_cases, tune
 from covidmm.outputs.predictions import ImageEntry, PredictionsWriter
 
 IMAGES = [ImageEntry(f"i{k}", f"s{k // 2}", 200, 200) for k in range(24)]
 BOX = np.array([[20.0, 20, 90, 120]])
-TRUTH = Truth({image.image_id: BOX if number % 3 else np.zeros((0, 4)) for number, image in enumerate(IMAGES)}, {})
+NO_BOX = np.zeros((0, 4))
+TRUTH = {
+    image.image_id: AnnotatedImage(Path("a.png"), image.image_id, image.study_id, BOX if number % 3 else NO_BOX)
+    for number, image in enumerate(IMAGES)
+}
 CONFIG = EnsembleConfig(
     Path("e.py"), {"good": Member("a", "b"), "bad": Member("a", "b", score_threshold=0.2)}, {"type": "wbf"}, None, {},
     None, 512, 4,
@@ -27,7 +32,7 @@ def members(folder):
     for name in CONFIG.members:
         with PredictionsWriter(folder, name, {"checkpoint": name}) as writer:
             for image in IMAGES:
-                near = TRUTH.boxes[image.image_id] + rng.normal(0, 3, 4)
+                near = TRUTH[image.image_id].boxes + rng.normal(0, 3, 4)
                 far = BOX + np.array([90, 60, 90, 60]) + rng.normal(0, 8, 4)
                 boxes = near if name == "good" else far
                 high = 0.6 if name == "good" else 0.9
@@ -53,6 +58,6 @@ def test_the_better_member_is_found_on_validation(tmp_path, capsys):
 
 
 def test_without_a_single_box_no_fusion_is_chosen(tmp_path):
-    nothing = Truth({image.image_id: np.zeros((0, 4)) for image in IMAGES}, {})
+    nothing = {name: replace(one, boxes=NO_BOX, labels=NO_BOX[:, 0]) for name, one in TRUTH.items()}
     with pytest.raises(DataError, match="none has a true box"):
         tune(CONFIG, members(tmp_path), nothing, tmp_path)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from covidmm import radiograph
-from covidmm.datasets.image_folders import Case
+from covidmm.datasets.image_folders import FolderImage
 from covidmm.errors import RadiographError
 from covidmm.inference.predictor import _radiograph
 from covidmm.prepare.pixels import Job, convert
@@ -120,7 +120,7 @@ def endless(tmp_path):
 
 DOORS = {
     "prepare": lambda path: convert(Job(path, path.with_suffix(".png"), "x.png", 64, False)),
-    "ensemble": lambda path: Case("image", "study", path).read(),
+    "ensemble": lambda path: FolderImage("image", "study", path).read(),
     "predictor": _radiograph,
 }
 

@@ -45,6 +45,8 @@ def write_prepared(folder: Path, images: int, split: str = "test", seed: int = 0
                 "image_id": name,
                 "study_id": f"study{number:04d}",
                 "study_class": kind,
+                "fold": 0,
+                "patient": None,
                 "photometric": "MONOCHROME2",
                 "bits_stored": 12,
                 "transfer_syntax": "1.2.840.10008.1.2.4.70",

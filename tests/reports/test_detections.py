@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
+from covidmm.datasets.prepared_folder import read_prepared
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import match
 from covidmm.reports.detections import KINDS, of_fused, of_run
-from covidmm.reports.reported_data import read_prepared
 from covidmm.reports.runs import find_runs
 
 

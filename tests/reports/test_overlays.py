@@ -5,9 +5,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from covidmm.datasets.prepared_folder import read_prepared
 from covidmm.reports.detections import of_fused
 from covidmm.reports.overlays import case_rows, sheet
-from covidmm.reports.reported_data import read_prepared
 from covidmm.reports.runs import find_runs
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.machine import machine
 from benchmarks.timing import time_in_turn
 from covidmm.findings import Detections
+from covidmm.utils.boxes import in_pixels, normalised
 
 #: Height and width of the images: those of a radiograph.
 SIZE = (2336, 2836)
@@ -114,8 +115,7 @@ def _time(
 
 def _same(found: Detections, plain: tuple[NDArray, NDArray, NDArray]) -> bool:
     """Whether every box has its counterpart; the order of nearly equal scores is free."""
-    height, width = SIZE
-    ours = np.column_stack([found.boxes / [width, height, width, height], found.scores])
+    ours = np.column_stack([normalised(found.boxes, SIZE), found.scores])
     theirs = np.column_stack(plain[:2])
     return len(ours) == len(theirs) and bool(np.abs(ours[:, None] - theirs).max(2).min(1).max() <= TOLERANCE)
 
@@ -128,7 +128,6 @@ def _plain_ways() -> dict[str, Callable[..., Any]]:
 
 def _members(random: np.random.Generator, boxes: int) -> list[Detections]:
     """Two members: half of the boxes around two lungs, the others anywhere, no score twice."""
-    height, width = SIZE
     total = MEMBERS * boxes
     lungs = np.array([[0.10, 0.20, 0.42, 0.75], [0.56, 0.20, 0.90, 0.78]])
     near = lungs[random.integers(0, len(lungs), total)] + random.normal(0, 0.04, (total, 4))
@@ -136,11 +135,10 @@ def _members(random: np.random.Generator, boxes: int) -> list[Detections]:
     away = np.hstack([low, low + random.uniform(0.05, 0.3, (total, 2))])
     shares = np.where(np.arange(total)[:, None] % 2, near, away).clip(0, 1)
     scores = random.permutation(np.linspace(0.01, 0.99, total)) ** 2
-    pixels = shares * [width, height, width, height]
+    pixels = in_pixels(shares, SIZE)
     return [Detections(pixels[k::MEMBERS], scores[k::MEMBERS]) for k in range(MEMBERS)]
 
 
 def _lists(members: list[Detections]) -> Lists:
-    height, width = SIZE
-    boxes = [member.boxes.astype(np.float64) / [width, height, width, height] for member in members]
+    boxes = [normalised(member.boxes, SIZE) for member in members]
     return boxes, [member.scores.astype(np.float64) for member in members], [member.labels for member in members]

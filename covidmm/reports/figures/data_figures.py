@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pydicom.uid import UID
 
+from covidmm.datasets.prepared_folder import PreparedFolder
 from covidmm.prepare.splits import SPLITS
 from covidmm.reports.figures.style import PALETTE, VERMILLION, Drawn, draw
-from covidmm.reports.reported_data import Prepared
 
 #: A field of every image that no header has by itself.
 SIZE = "size"
@@ -23,7 +23,7 @@ _COLOURS = dict(zip(SPLITS, PALETTE, strict=False))
 _HATCHES = dict(zip(SPLITS, ("", "///", "xx"), strict=True))
 
 
-def class_figure(data: Prepared) -> Drawn:
+def class_figure(data: PreparedFolder) -> Drawn:
     """Images of every class, by split, the most frequent first, with the mean of the classes."""
     counts = {name: split.class_counts() for name, split in data.splits.items()}
     totals = sum(counts.values(), Counter())
@@ -62,9 +62,9 @@ def class_figure(data: Prepared) -> Drawn:
     )
 
 
-def box_count_figure(data: Prepared) -> Drawn:
+def box_count_figure(data: PreparedFolder) -> Drawn:
     """How many images have how many boxes, on a logarithmic axis."""
-    counts = Counter(len(boxes) for split in data.splits.values() for boxes in split.boxes)
+    counts = Counter(len(image.boxes) for image in data.images)
     numbers = list(range(max(counts) + 1))
 
     def paint(figure: Figure) -> None:
@@ -81,7 +81,7 @@ def box_count_figure(data: Prepared) -> Drawn:
     return draw(f"boxes_per_image_{data.name}", title, "Logarithmic axis.", paint, ("boxes", "images"), rows)
 
 
-def box_area_figure(data: Prepared) -> Drawn:
+def box_area_figure(data: PreparedFolder) -> Drawn:
     """Areas of the boxes in pixels of the original images, 100 bins."""
     areas = data.box_areas()
     counts, edges = np.histogram(areas, bins=_BINS)
@@ -102,11 +102,9 @@ def box_area_figure(data: Prepared) -> Drawn:
     return draw(f"box_areas_{data.name}", f"{data.name}: box areas", caption, paint, columns, rows)
 
 
-def size_figure(data: Prepared) -> Drawn:
+def size_figure(data: PreparedFolder) -> Drawn:
     """Widths and heights of the original images."""
-    sizes = Counter(
-        (image["original_width"], image["original_height"]) for split in data.splits.values() for image in split.images
-    )
+    sizes = Counter(image.original_size[::-1] for image in data.images)
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
@@ -122,7 +120,7 @@ def size_figure(data: Prepared) -> Drawn:
     return draw(f"sizes_{data.name}", f"{data.name}: size of the originals", caption, paint, columns, rows)
 
 
-def data_figures(data: Prepared) -> list[Drawn]:
+def data_figures(data: PreparedFolder) -> list[Drawn]:
     """Every figure that a prepared data set has something for."""
     figures = [class_figure(data)]
     if data.boxed:
@@ -130,12 +128,12 @@ def data_figures(data: Prepared) -> list[Drawn]:
     return figures + ([size_figure(data)] if len(header_table(data, SIZE)) > 1 else [])
 
 
-def header_table(data: Prepared, field: str) -> Mapping[str, int]:
+def header_table(data: PreparedFolder, field: str) -> Mapping[str, int]:
     """How often each value of a header field occurs, the most frequent first; ``not told`` where it is missing.
 
     :data:`SIZE` stands for width and height of the originals. Transfer syntaxes are told by name.
     """
-    values = Counter(_value(image, field) for split in data.splits.values() for image in split.images)
+    values = Counter(_value(image.coco, field) for image in data.images)
     return dict(values.most_common())
 
 

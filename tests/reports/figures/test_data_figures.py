@@ -1,24 +1,34 @@
 import numpy as np
 import pytest
 
+from covidmm.datasets.annotated_image import AnnotatedImage
+from covidmm.datasets.prepared_folder import PreparedFolder, PreparedSplit
 from covidmm.reports.figures.data_figures import SIZE, box_area_figure, class_figure, data_figures, header_table
-from covidmm.reports.reported_data import Prepared, Split
-
-
-def prepared(images, boxes):
-    return Prepared("small", None, {}, {"train": Split(None, images, boxes)})
-
-
-def image(number, **extra):
-    size = {"width": 100, "height": 50, "original_width": 200, "original_height": 100}
-    return {"id": number, "study_class": "typical", **size, **extra}
-
 
 BOX = np.array([[0.0, 0.0, 10.0, 20.0]])
 
 
+def prepared(*images):
+    return PreparedFolder("small", None, {}, {"train": PreparedSplit(None, images)})
+
+
+def image(boxes=BOX, study_class="typical", labels=None, width=200, **coco):
+    return AnnotatedImage(
+        path=None,
+        image_id="image",
+        study_id="study",
+        boxes=boxes,
+        labels=np.zeros(len(boxes), np.int64),
+        size=(50, 100),
+        original_size=(100, width),
+        study_class=study_class,
+        findings=labels,
+        coco={"original_width": width, "original_height": 100, **coco},
+    )
+
+
 def test_numbers_are_those_of_the_data():
-    data = prepared([image(1), image(2, study_class="negative"), image(3)], [BOX, BOX[:0], np.repeat(BOX, 2, 0)])
+    data = prepared(image(), image(BOX[:0], "negative"), image(np.repeat(BOX, 2, 0)))
     classes, counts, areas = data_figures(data)
     assert list(classes.rows) == [("typical", 2, 2), ("negative", 1, 1)]
     assert list(counts.rows) == [(0, 1), (1, 1), (2, 1)]
@@ -29,14 +39,12 @@ def test_numbers_are_those_of_the_data():
 
 
 def test_sizes_are_drawn_only_where_they_differ():
-    data = prepared([image(1), image(2, original_width=300)], [BOX[:0]] * 2)
+    data = prepared(image(BOX[:0]), image(BOX[:0], width=300))
     assert [one.name for one in data_figures(data)] == ["classes_small", "sizes_small"]
 
 
 def test_header_values_are_counted_by_name():
-    data = prepared(
-        [image(1, transfer_syntax="1.2.840.10008.1.2.4.90"), image(2, transfer_syntax=None), image(3)], [BOX] * 3
-    )
+    data = prepared(image(transfer_syntax="1.2.840.10008.1.2.4.90"), image(transfer_syntax=None), image())
     assert header_table(data, "transfer_syntax") == {
         "not told": 2,
         "JPEG 2000 Image Compression (Lossless Only)": 1,
@@ -46,6 +54,6 @@ def test_header_values_are_counted_by_name():
 
 @pytest.mark.parametrize("labels", [["Mass"], ["Mass", "Pleural_Thickening", "No Lung Opacity / Not Normal"]])
 def test_one_class_or_long_names_are_drawn(labels):
-    data = prepared([image(1, study_class=None, labels=labels)], [BOX])
+    data = prepared(image(study_class=None, labels=tuple(labels)))
     assert [row[0] for row in class_figure(data).rows] == labels
     assert box_area_figure(data).rows

@@ -1,0 +1,86 @@
+"""What annotators said of an image: the one type of truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covidmm.prepare.layouts.nih import NO_FINDING
+from covidmm.utils.boxes import rescaled
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedImage:
+    """What annotators said of one image.
+
+    Attributes:
+        path: the picture that the boxes were drawn on.
+        image_id: its name in the data set.
+        study_id: of its study.
+        boxes: (N, 4) float64 x1 y1 x2 y2 in pixels of the picture.
+        labels: (N,) int64 class index of each box, its place in the split's ``categories``; zeros where none are given.
+        size: height and width of the picture, None where nobody has read it.
+        original_size: height and width of the original that the picture was made from.
+        study_class: one of ``STUDY_CLASSES``, None where the data set has none.
+        findings: what the whole image shows, None where the data set does not say.
+        patient: None where unknown.
+        split: ``'train'``, ``'val'`` or ``'test'``; None outside prepared folders.
+        dataset: name of the folder.
+        coco: its object in the COCO file, for whatever else the data set has.
+    """
+
+    path: Path
+    image_id: str
+    study_id: str
+    boxes: NDArray[np.float64]
+    labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    size: tuple[int, int] | None = None
+    original_size: tuple[int, int] | None = None
+    study_class: str | None = None
+    findings: tuple[str, ...] | None = None
+    patient: str | None = None
+    split: str | None = None
+    dataset: str = ""
+    coco: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not len(self.labels):
+            object.__setattr__(self, "labels", np.zeros(len(self.boxes), np.int64))
+
+    @property
+    def name(self) -> str:
+        """Data set and image id, for people."""
+        return f"{self.dataset}/{self.image_id}"
+
+    @property
+    def number(self) -> int:
+        """Its id in the COCO file, unique over the splits of a data set."""
+        return self.coco["id"]
+
+    @property
+    def original_boxes(self) -> NDArray[np.float64]:
+        """(N, 4) x1 y1 x2 y2 in pixels of the original."""
+        if self.size is None or self.original_size is None:
+            return self.boxes
+        return rescaled(self.boxes, self.size, self.original_size)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Study class, RSNA class, findings, or whether there is a box: whichever the data set has."""
+        if one := self.study_class or self.coco.get("rsna_class"):
+            return (str(one),)
+        return self.findings or ("opacity" if len(self.boxes) else "no opacity",)
+
+    @property
+    def positive(self) -> bool:
+        """Whether anything was found on it: not negative, not 'No Finding', or boxed."""
+        if self.study_class:
+            return self.study_class != "negative"
+        if self.findings is not None:
+            return self.findings != (NO_FINDING,)
+        return len(self.boxes) > 0

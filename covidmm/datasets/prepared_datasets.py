@@ -1,0 +1,194 @@
+"""The registered data sets: prepared folders as MMDetection and MMEngine read them.
+
+* ``SIIMDataset``: opacities of SIIM-FISABIO-RSNA COVID-19 (2021), radiographs of 6,054 studies.
+* ``RSNADataset``: opacities of the RSNA Pneumonia Detection Challenge (2018), 26,684 radiographs.
+* ``SIIMStudyDataset``: the radiographs of the first with the class of their study.
+* ``NIHDataset``: findings of NIH ChestX-ray14 (Wang et al., 2017), 112,120 radiographs without boxes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+
+from covidmm.datasets.annotated_image import AnnotatedImage
+from covidmm.datasets.prepared_folder import read_split
+from covidmm.errors import DataError
+from covidmm.findings import STUDY_CLASSES
+from covidmm.prepare.layouts.nih import FINDINGS
+
+
+class _PreparedFolder:
+    """Where the files of a registered data set are, and what to do when they are not there.
+
+    Args:
+        data_root: the prepared folder; a config takes it from the environment.
+        ann_file: ``'annotations/train.json'``, ``val.json`` or ``test.json``.
+        data_prefix: where below ``data_root`` the images are.
+        **kwargs: of the data set of MMDetection or MMEngine.
+
+    Raises:
+        DataError: there is no such file; the message says how to make one.
+    """
+
+    #: ``'siim'``, ``'rsna'`` or ``'nih'``.
+    LAYOUT: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        data_root: str | None = None,
+        ann_file: str = "annotations/train.json",
+        data_prefix: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        variable = f"{self.LAYOUT.upper()}_ROOT"
+        if not data_root:
+            raise DataError(f"data_root: is not set, name a prepared {self.LAYOUT} folder, for example by {variable}")
+        path = Path(data_root, ann_file)
+        if not path.is_file():
+            raise DataError(
+                f"{path}: no such file; make it with `tools/prepare.py {self.LAYOUT} RAW {data_root}`, "
+                f"or let {variable} point at a prepared folder"
+            )
+        super().__init__(
+            data_root=data_root, ann_file=ann_file, data_prefix=data_prefix or {"img": "images/"}, **kwargs
+        )
+
+
+class OpacityDataset(_PreparedFolder, CocoDataset):
+    """Radiographs with boxes around opacities, as ``tools/prepare.py`` writes them.
+
+    Images without boxes are kept, unless ``filter_cfg=dict(filter_empty_gt=True)`` says otherwise, and the
+    log tells how many images of both kinds there are. Beside mmdet's own keys a sample has those of
+    ``EXTRA_KEYS``, which ``PackDetInputs(meta_keys=...)`` hands on to the results.
+
+    Args:
+        data_root: the prepared folder.
+        ann_file: ``'annotations/train.json'``, ``val.json`` or ``test.json``.
+        **kwargs: as for mmdet's ``CocoDataset``.
+
+    Raises:
+        DataError: the folder or the annotation file is missing, or is not a COCO file of opacities.
+    """
+
+    METAINFO = {"classes": ("opacity",), "palette": [(220, 20, 60)]}
+    EXTRA_KEYS = ("image_id", "study_id", "study_class", "original_width", "original_height", "fold", "patient")
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation file; see mmdet."""
+        names = read_split(Path(self.ann_file)).categories
+        if unknown := sorted(set(self.metainfo["classes"]) - set(names)):
+            raise DataError(f"{self.ann_file}: has the categories {list(names)}, not {unknown[0]!r}")
+        return super().load_data_list()
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """Parse one image; see mmdet. Adds ``EXTRA_KEYS``."""
+        image = raw_data_info["raw_img_info"]
+        return {**super().parse_data_info(raw_data_info), **{key: image[key] for key in self.EXTRA_KEYS}}
+
+    def filter_data(self) -> list[dict]:
+        """Filter as mmdet does, and log how many images with and without boxes remain."""
+        kept = super().filter_data()
+        boxed = sum(bool(info["instances"]) for info in kept)
+        print_log(
+            f"{type(self).__name__} {self.ann_file}: {len(kept)} of {len(self.data_list)} images kept, "
+            f"{boxed} with boxes, {len(kept) - boxed} without",
+            logger="current",
+        )
+        return kept
+
+
+class LabelDataset(_PreparedFolder, BaseDataset, ABC):
+    """Radiographs with a vector of labels, as ``tools/prepare.py`` writes them.
+
+    A sample has ``img_path``, ``img_id``, ``height``, ``width``, ``image_id``, ``study_id``, ``patient``,
+    ``original_width``, ``original_height`` and ``gt_label``: float32 (classes,), 1 for each of its labels.
+
+    Args:
+        data_root: the prepared folder.
+        ann_file: ``'annotations/train.json'``, ``val.json`` or ``test.json``.
+        data_prefix: where below ``data_root`` the images are.
+        **kwargs: as for mmengine's ``BaseDataset``.
+
+    Raises:
+        DataError: the folder or the annotation file is missing, or names an unknown label.
+    """
+
+    @abstractmethod
+    def labels_of(self, image: AnnotatedImage) -> Sequence[str]:
+        """The labels of one image; DataError for one that is no class of the data set."""
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation file."""
+        data_list = [self._sample(image) for image in read_split(Path(self.ann_file)).images]
+        print_log(f"{type(self).__name__} {self.ann_file}: {len(data_list)} images", logger="current")
+        return data_list
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """The indices of an image's labels: what ``ClassBalancedDataset`` asks."""
+        return np.flatnonzero(self.get_data_info(idx)["gt_label"]).tolist()
+
+    def _sample(self, image: AnnotatedImage) -> dict[str, Any]:
+        classes = self.metainfo["classes"]
+        label = np.zeros(len(classes), np.float32)
+        label[[classes.index(name) for name in self.labels_of(image)]] = 1
+        keys = ("height", "width", "image_id", "study_id", "patient", "original_width", "original_height")
+        return {
+            "img_path": str(Path(self.data_prefix["img"], image.coco["file_name"])),
+            "img_id": image.coco["id"],
+            "gt_label": label,
+            **{key: image.coco[key] for key in keys},
+        }
+
+
+@DATASETS.register_module()
+class SIIMDataset(OpacityDataset):
+    """Reads what ``tools/prepare.py siim`` wrote."""
+
+    LAYOUT = "siim"
+
+
+@DATASETS.register_module()
+class RSNADataset(OpacityDataset):
+    """Reads what ``tools/prepare.py rsna`` wrote."""
+
+    LAYOUT = "rsna"
+
+
+@DATASETS.register_module()
+class SIIMStudyDataset(LabelDataset):
+    """``gt_label`` has a single 1, in the order of :data:`covidmm.findings.STUDY_CLASSES`."""
+
+    METAINFO = {"classes": STUDY_CLASSES}
+    LAYOUT = "siim"
+
+    def labels_of(self, image: AnnotatedImage) -> Sequence[str]:
+        """The study class of an image; DataError where it has none."""
+        if image.study_class is None:
+            raise DataError(f"{self.ann_file}: image {image.coco['id']}: has no study class")
+        return [image.study_class]
+
+
+@DATASETS.register_module()
+class NIHDataset(LabelDataset):
+    """``gt_label`` is in the order of :data:`covidmm.prepare.layouts.nih.FINDINGS`, 'No Finding' last."""
+
+    METAINFO = {"classes": FINDINGS}
+    LAYOUT = "nih"
+
+    def labels_of(self, image: AnnotatedImage) -> Sequence[str]:
+        """The findings of an image; DataError for an unknown one, or where it has none."""
+        if image.findings is None:
+            raise DataError(f"{self.ann_file}: image {image.coco['id']}: has no labels")
+        if unknown := sorted(set(image.findings) - set(FINDINGS)):
+            raise DataError(f"{self.ann_file}: image {image.coco['id']}: unknown finding {unknown[0]!r}")
+        return image.findings
