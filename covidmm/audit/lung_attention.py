@@ -14,6 +14,7 @@ from covidmm.audit.checks import Check, Level, Table
 from covidmm.audit.lungs import SIDE, find_lungs
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import ConfigError
+from covidmm.evaluation.bootstrap import draw_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 SPLIT = "test"
 #: With fewer outlines than this there is no typical one to lend to the other images.
 MIN_OUTLINES = 10
-RESAMPLES = 1000
 
 
 def check_attention(entries: Sequence[AnnotatedImage], config: str, checkpoint: str, seed: int = 0) -> Check:
@@ -75,8 +75,7 @@ def _judge(rows: list[tuple], studies: list[str], images: int, paragraph: str, s
         return Check("attention", Level.OK, "no image has any Grad-CAM", paragraph, {"images": images})
     inside, area = (np.array([row[column] for row in rows]) for column in (3, 4))
     _, owner = np.unique(studies, return_inverse=True)
-    count = int(owner.max()) + 1
-    times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)[:, owner]
+    times = draw_images(owner, seed)
     differences = (times @ (inside - area)) / times.sum(1)
     low, high = np.quantile(differences, (0.025, 0.975))
     level = Level.WARNING if high < 0 else Level.OK

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from covidmm.ensembles.learned import LearnedParameters, MemberParameters, logit
-from covidmm.ensembles.pooled_boxes import Pool, require_weights
-from covidmm.ensembles.validation_images import FusionCase, PooledCases, mean_ap_50, pool_cases
+from covidmm.ensembles.pooled_boxes import require_weights
+from covidmm.ensembles.validation_images import FusionCase, group_numbers, mean_ap_50, require_cases
 from covidmm.ensembles.wbf import WeightedBoxesFusion
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.detection import match
@@ -24,22 +24,6 @@ _SCORE_THRESHOLDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 _ROUNDS = 2
 #: A change must raise mAP@.50 by this much, or it is taken for noise.
 _LEAST_GAIN = 0.001
-
-
-@dataclass(frozen=True)
-class _Plain:
-    """The fusion that a fitted one has to beat."""
-
-    names: tuple[str, ...]
-    weights: NDArray[np.float64]
-    iou_thr: float
-    skip_box_thr: float
-    final_nms: float | None
-
-    def parameters(self, images: int) -> LearnedParameters:
-        pairs = zip(self.names, self.weights.tolist(), strict=True)
-        members = tuple(MemberParameters(name, weight, self.skip_box_thr) for name, weight in pairs)
-        return LearnedParameters(members, self.iou_thr, self.final_nms, images)
 
 
 def fit(
@@ -80,27 +64,27 @@ def fit(
         DataError: cases that cannot be scored, or fewer groups with a true box than folds.
         ConfigError: names or weights that do not fit the members, a number out of its range.
     """
-    prepared = pool_cases(cases)
-    if len(names) != prepared.count:
-        raise ConfigError(f"{len(names)} names for {prepared.count} members")
-    checked = require_weights([1.0] * prepared.count if weights is None else weights, prepared.count)
+    count = require_cases(cases)
+    if len(names) != count:
+        raise ConfigError(f"{len(names)} names for {count} members")
+    checked = require_weights([1.0] * count if weights is None else weights, count)
     try:
         WeightedBoxesFusion(iou_thr, skip_box_thr, final_nms)
     except ValueError as error:
         raise ConfigError(f"plain fusion: {error}") from error
-    plain = _Plain(tuple(names), checked, iou_thr, skip_box_thr, final_nms)
-    hits = [_hits(pool, truth, prepared.count) for pool, truth in zip(prepared.pools, prepared.truths, strict=True)]
+    pairs = zip(names, checked.tolist(), strict=True)
+    members = tuple(MemberParameters(name, weight, skip_box_thr) for name, weight in pairs)
+    plain = LearnedParameters(members, iou_thr, final_nms, len(cases))
     gains: list[tuple[float, float]] = []
-    for number, (train, test) in enumerate(_parts(prepared, folds, seed)):
-        fitted = _search(prepared.take(train), [hits[i] for i in train], plain)
-        left_out = prepared.take(test)
-        gains.append((_score(plain.parameters(len(train)), left_out), _score(fitted, left_out)))
+    for number, (train, test) in enumerate(_parts(cases, folds, seed)):
+        fitted = _search(train, plain)
+        gains.append((_score(plain, test), _score(fitted, test)))
         if progress is not None:
             progress(number + 1, folds + 1)
     before, after = np.array(gains).T
     error = float(np.std(after - before, ddof=1) / np.sqrt(folds))
     better = float((after - before).mean()) > error
-    chosen = _search(prepared, hits, plain) if better else plain.parameters(len(prepared))
+    chosen = _search(cases, plain) if better else plain
     if progress is not None:
         progress(folds + 1, folds + 1)
     report = {
@@ -113,32 +97,36 @@ def fit(
     return dataclasses.replace(chosen, cross_validation=report, fitted_on=dict(metadata or {}))
 
 
-def _parts(cases: PooledCases, folds: int, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Indices of the images to fit on and of those left out, for each fold; every fold has true boxes."""
+def _parts(cases: Sequence[FusionCase], folds: int, seed: int) -> Iterator[tuple[list[FusionCase], list[FusionCase]]]:
+    """The images to fit on and those left out, for each fold; every fold has true boxes."""
     if not isinstance(folds, int) or folds < 2:
         raise ConfigError(f"folds must be 2 or more, not {folds!r}")
-    opaque = np.unique(cases.groups[[len(truth) > 0 for truth in cases.truths]])
+    groups = group_numbers(cases)
+    opaque = np.unique(groups[[len(case.truths_norm) > 0 for case in cases]])
     if len(opaque) < folds:
         raise DataError(f"{len(opaque)} studies with a true box cannot be divided into {folds} folds")
     random = np.random.default_rng(seed)
-    others = np.setdiff1d(cases.groups, opaque)
+    others = np.setdiff1d(groups, opaque)
     dealt = np.concatenate([random.permutation(opaque), random.permutation(others)])
     part = np.empty(len(dealt), np.int64)
     part[dealt] = np.arange(len(dealt)) % folds
     for fold in range(folds):
-        left_out = part[cases.groups] == fold
-        yield np.flatnonzero(~left_out), np.flatnonzero(left_out)
+        left_out = part[groups] == fold
+        yield (
+            [case for case, out in zip(cases, left_out, strict=True) if not out],
+            [case for case, out in zip(cases, left_out, strict=True) if out],
+        )
 
 
-def _search(cases: PooledCases, hits: Sequence[NDArray[np.bool_]], plain: _Plain) -> LearnedParameters:
+def _search(cases: Sequence[FusionCase], plain: LearnedParameters) -> LearnedParameters:
     """The parameters with the greatest mAP@.50 that searches from raw and from calibrated scores find."""
-    start = plain.parameters(len(cases))
-    calibrated = dataclasses.replace(start, members=_calibrated(cases, hits, start.members))
+    start = dataclasses.replace(plain, images=len(cases))
+    calibrated = dataclasses.replace(start, members=_calibrated(cases, start.members))
     found = [_climb(one, cases) for one in (start, calibrated)]
     return max(found, key=lambda pair: pair[1])[0]
 
 
-def _climb(current: LearnedParameters, cases: PooledCases) -> tuple[LearnedParameters, float]:
+def _climb(current: LearnedParameters, cases: Sequence[FusionCase]) -> tuple[LearnedParameters, float]:
     """Change one parameter at a time as long as that helps: the end, and its mAP@.50."""
     best = _score(current, cases)
     for _ in range(_ROUNDS):
@@ -179,15 +167,11 @@ def _directions(
     ]
 
 
-def _calibrated(
-    cases: PooledCases, hits: Sequence[NDArray[np.bool_]], members: tuple[MemberParameters, ...]
-) -> tuple[MemberParameters, ...]:
+def _calibrated(cases: Sequence[FusionCase], members: tuple[MemberParameters, ...]) -> tuple[MemberParameters, ...]:
     """The members with their calibration; scores stay as they are where none can be fitted."""
-    from sklearn.linear_model import LogisticRegression
-
-    scores = np.concatenate([pool.scores for pool in cases.pools])
-    owners = np.concatenate([pool.members for pool in cases.pools])
-    right = np.concatenate(hits)
+    scores = np.concatenate([case.pool.scores for case in cases])
+    owners = np.concatenate([case.pool.members for case in cases])
+    right = np.concatenate([_hits(case) for case in cases])
     found = list(members)
     for index in range(len(members)):
         own = owners == index
@@ -200,14 +184,15 @@ def _calibrated(
     return tuple(found)
 
 
-def _hits(pool: Pool, truths: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
+def _hits(case: FusionCase) -> NDArray[np.bool_]:
     """(N,) which boxes are true positives among those of their member."""
+    pool = case.pool
     hits = np.zeros(len(pool), bool)
-    for index in range(count):
+    for index in np.unique(pool.members):
         own = np.flatnonzero(pool.members == index)
-        hits[own] = match(pool.boxes[own], pool.scores[own], truths)
+        hits[own] = match(pool.boxes[own], pool.scores[own], case.truths_norm)
     return hits
 
 
-def _score(parameters: LearnedParameters, cases: PooledCases) -> float:
-    return mean_ap_50([parameters.fuse_pool(pool) for pool in cases.pools], cases.truths)
+def _score(parameters: LearnedParameters, cases: Sequence[FusionCase]) -> float:
+    return mean_ap_50([parameters.fuse_pool(case.pool) for case in cases], cases)

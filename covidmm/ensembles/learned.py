@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.ensembles.pooled_boxes import NormBoxes, Pool, pooled, require_unit, require_weights
+from covidmm.ensembles.pooled_boxes import NormBoxes, PooledStrategy, require_unit
 from covidmm.ensembles.wbf import WeightedBoxesFusion
 from covidmm.errors import ConfigError
-from covidmm.findings import Detections
 from covidmm.utils.fileio import json_bytes, json_value, write_bytes
 
 FORMAT = "covidmm learned fusion"
@@ -73,7 +72,7 @@ class LearnedParameters:
     cross_validation: Mapping[str, Any] = field(default_factory=dict)
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
 
-    def fuse_pool(self, pool: Pool) -> NormBoxes:
+    def fuse_pool(self, pool: NormBoxes) -> NormBoxes:
         """Fuse one image: calibrate, drop what is below its threshold, fuse."""
         calibrated, kept = pool.scores.copy(), np.ones(len(pool), bool)
         for index, member in enumerate(self.members):
@@ -82,7 +81,7 @@ class LearnedParameters:
             # float32 as in wbf's skip_box_thr: a score of 0.7 is at a threshold of 0.7
             kept[own] = calibrated[own] >= np.float32(member.score_threshold)
         weights = np.array([member.weight for member in self.members])
-        chosen = Pool(pool.boxes, calibrated, pool.labels, pool.members).take(kept)
+        chosen = NormBoxes(pool.boxes, calibrated, pool.labels, pool.members).take(kept)
         return WeightedBoxesFusion(self.iou_thr, final_nms=self.final_nms).fuse_pool(chosen, weights)
 
     def write(self, path: str | Path) -> None:
@@ -119,7 +118,7 @@ class LearnedParameters:
         return found
 
 
-class LearnedFusion:
+class LearnedFusion(PooledStrategy):
     """The ensemble strategy ``dict(type='learned', parameters='fusion.json')``.
 
     The fitted weights count, not the config's.
@@ -135,19 +134,17 @@ class LearnedFusion:
         self.path = Path(parameters)
         self.parameters = LearnedParameters.read(self.path)
 
-    def fuse(self, members: Sequence[Detections], weights: Sequence[float], size: tuple[int, int]) -> Detections:
-        """Fuse one image.
+    def fuse_pool(self, pool: NormBoxes, weights: NDArray[np.float64]) -> NormBoxes:
+        """Fuse one image; see :meth:`PooledStrategy.fuse_pool`.
 
         Raises:
-            ConfigError: it was fitted for another number of members, or weights that do not fit.
-            DataError: a size that is none, a box with x2 < x1 or y2 < y1.
+            ConfigError: it was fitted for another number of members.
         """
-        require_weights(weights, len(members))
         fitted = self.parameters.members
-        if len(members) != len(fitted):
+        if len(weights) != len(fitted):
             names = ", ".join(member.name for member in fitted)
-            raise ConfigError(f"{self.path}: fitted for {len(fitted)} members ({names}), not for {len(members)}")
-        return self.parameters.fuse_pool(pooled(members, size)).detections(size)
+            raise ConfigError(f"{self.path}: fitted for {len(fitted)} members ({names}), not for {len(weights)}")
+        return self.parameters.fuse_pool(pool)
 
 
 def logit(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 
 import numpy as np
@@ -16,52 +16,47 @@ from numpy.typing import ArrayLike, NDArray
 
 from covidmm.errors import ConfigError, DataError
 from covidmm.findings import Detections
+from covidmm.utils.boxes import areas, in_pixels, normalised
 
 
 @dataclass(frozen=True)
 class NormBoxes:
-    """Boxes of one image as shares of its width and height.
+    """Boxes of one image as shares of its width and height, those of several members or fused ones.
 
     Attributes:
         boxes: (N, 4) float64 x1 y1 x2 y2 in 0..1, every one with an area.
         scores: (N,) float64 in 0..1.
         labels: (N,) int64 class indices.
+        members: (N,) int64 index of the member that found the box; zeros where none are given.
     """
 
     boxes: NDArray[np.float64]
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
+    members: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        if len(self.members) != len(self.scores):
+            object.__setattr__(self, "members", np.zeros(len(self.scores), np.int64))
 
     def __len__(self) -> int:
         return len(self.scores)
 
+    def take(self, chosen: NDArray) -> NormBoxes:
+        """Some of the boxes, by mask or indices."""
+        return NormBoxes(self.boxes[chosen], self.scores[chosen], self.labels[chosen], self.members[chosen])
+
     def best_first(self) -> NormBoxes:
         """The same by falling score; equal scores keep their order."""
-        order = np.argsort(-self.scores, kind="stable")
-        return NormBoxes(self.boxes[order], self.scores[order], self.labels[order])
+        return self.take(np.argsort(-self.scores, kind="stable"))
 
     def detections(self, size: tuple[int, int]) -> Detections:
         """The same in pixels of an image of ``size`` (height, width)."""
-        return Detections(self.boxes * _scale(size), self.scores, self.labels)
-
-
-@dataclass(frozen=True)
-class Pool(NormBoxes):
-    """The boxes of all members, in an order that does not depend on that of the members.
-
-    Attributes:
-        members: (N,) int64 index of the member that found the box.
-    """
-
-    members: NDArray[np.int64]
-
-    def take(self, chosen: NDArray) -> Pool:
-        """Some of the boxes, by mask or indices."""
-        return Pool(self.boxes[chosen], self.scores[chosen], self.labels[chosen], self.members[chosen])
+        return Detections(in_pixels(self.boxes, size), self.scores, self.labels)
 
 
 class PooledStrategy(ABC):
-    """An ensemble strategy that sees the boxes of all members as one :class:`Pool`."""
+    """An ensemble strategy that sees the boxes of all members as one pool, :class:`NormBoxes`."""
 
     def fuse(self, members: Sequence[Detections], weights: Sequence[float], size: tuple[int, int]) -> Detections:
         """Fuse one image.
@@ -84,7 +79,7 @@ class PooledStrategy(ABC):
         return self.fuse_pool(pooled(members, size), checked).detections(size)
 
     @abstractmethod
-    def fuse_pool(self, pool: Pool, weights: NDArray[np.float64]) -> NormBoxes:
+    def fuse_pool(self, pool: NormBoxes, weights: NDArray[np.float64]) -> NormBoxes:
         """Fuse one image.
 
         Args:
@@ -96,8 +91,10 @@ class PooledStrategy(ABC):
         """
 
 
-def pooled(members: Sequence[Detections], size: tuple[int, int]) -> Pool:
+def pooled(members: Sequence[Detections], size: tuple[int, int]) -> NormBoxes:
     """Join the members' boxes, clip them to the image and drop what has no area.
+
+    The order of the boxes does not depend on that of the members.
 
     Args:
         members: boxes in pixels of the original image.
@@ -106,7 +103,7 @@ def pooled(members: Sequence[Detections], size: tuple[int, int]) -> Pool:
     Raises:
         DataError: a size that is none, a box with x2 < x1 or y2 < y1.
     """
-    scale = _scale(size)
+    _require_size(size)
     for number, member in enumerate(members):
         inverted = np.flatnonzero((member.boxes[:, 2:] < member.boxes[:, :2]).any(1))
         if len(inverted):
@@ -114,13 +111,13 @@ def pooled(members: Sequence[Detections], size: tuple[int, int]) -> Pool:
             raise DataError(f"member {number}: box {inverted[0]} has x2 < x1 or y2 < y1: {box}")
     counts = [len(member) for member in members]
     boxes = np.concatenate([np.zeros((0, 4)), *(member.boxes for member in members)])
-    pool = Pool(
-        (boxes / scale).clip(0, 1),
+    pool = NormBoxes(
+        normalised(boxes, size).clip(0, 1),
         np.concatenate([np.zeros(0), *(member.scores for member in members)]),
         np.concatenate([np.zeros(0, np.int64), *(member.labels for member in members)]),
         np.repeat(np.arange(len(members)), counts),
     )
-    pool = pool.take(np.prod(pool.boxes[:, 2:] - pool.boxes[:, :2], axis=1) > 0)
+    pool = pool.take(areas(pool.boxes) > 0)
     # equal scores are later taken in this order, whichever member comes first
     return pool.take(np.lexsort((pool.scores, pool.labels, *pool.boxes.T)))
 
@@ -153,15 +150,13 @@ def require_unit(name: str, value: float) -> float:
     return float(value)
 
 
-def _scale(size: tuple[int, int]) -> NDArray[np.float64]:
-    """(4,) width height width height."""
+def _require_size(size: tuple[int, int]) -> None:
     try:
         height, width = (float(side) for side in size)
     except (TypeError, ValueError):
         height = width = 0.0
     if not (0 < height < np.inf and 0 < width < np.inf):
         raise DataError(f"size must be the image's height and width in pixels, not {_shown(size)}")
-    return np.array([width, height, width, height])
 
 
 def _shown(value: ArrayLike) -> str:

@@ -1,17 +1,15 @@
-"""One member alone, as the others' measure."""
+"""One member alone, to compare the others with."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import NDArray
 
-from covidmm.ensembles.pooled_boxes import pooled, require_weights
+from covidmm.ensembles.pooled_boxes import NormBoxes, PooledStrategy
 from covidmm.errors import ConfigError
-from covidmm.findings import Detections
 
 
-class BestSingle:
+class BestSingle(PooledStrategy):
     """The boxes of one member, clipped to the image, with its scores.
 
     Args:
@@ -27,16 +25,13 @@ class BestSingle:
             raise ValueError(f"member must be a place in the list of members, from 0, not {member!r}")
         self.member = member
 
-    def fuse(self, members: Sequence[Detections], weights: Sequence[float], size: tuple[int, int]) -> Detections:
+    def fuse_pool(self, pool: NormBoxes, weights: NDArray[np.float64]) -> NormBoxes:
         """The boxes of the one member, the highest score first.
 
         Raises:
-            ConfigError: there is no such member, or weights that do not fit.
-            DataError: a size that is none, a box with x2 < x1 or y2 < y1.
+            ConfigError: there is no such member.
         """
-        checked = require_weights(weights, len(members))
-        chosen = int(np.argmax(checked)) if self.member is None else self.member
-        if chosen >= len(members):
-            raise ConfigError(f"best_single: there is no member {chosen}, the last one is {len(members) - 1}")
-        pool = pooled(members, size)
-        return pool.take(pool.members == chosen).best_first().detections(size)
+        chosen = int(np.argmax(weights)) if self.member is None else self.member
+        if chosen >= len(weights):
+            raise ConfigError(f"best_single: there is no member {chosen}, the last one is {len(weights) - 1}")
+        return pool.take(pool.members == chosen).best_first()

@@ -13,15 +13,29 @@ import numpy as np
 from ensemble_boxes import nms, non_maximum_weighted
 from ensemble_boxes.ensemble_boxes_nms import cpu_soft_nms_float, nms_float_fast
 from ensemble_boxes.ensemble_boxes_nmw import bb_intersection_over_union
+from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
-from covidmm.ensembles.compiled import keep
-from covidmm.ensembles.pooled_boxes import NormBoxes, Pool, PooledStrategy, require_unit
+from covidmm.ensembles.pooled_boxes import NormBoxes, PooledStrategy, require_unit
 
 #: NMW averages in float32, in which coordinates weighted by less are lost; also keeps it from dividing 0 by 0.
 _LEAST_SCORE = 1e-30
 #: The numbers that ``ensemble_boxes`` gives the two decays.
 _METHODS = {"linear": 1, "gaussian": 2}
+
+
+def keep(*functions: Dispatcher) -> None:
+    """Keep numba's machine code on the disk, beside the source or in the user's cache: compiling takes seconds.
+
+    Args:
+        functions: what ``numba.njit`` made and nobody has called yet.
+    """
+    for function in functions:
+        try:
+            function.enable_caching()
+        except RuntimeError:  # numba found no folder that it may write to: it compiles in each run
+            return
+
 
 # used by nms and non_maximum_weighted below
 keep(nms_float_fast, bb_intersection_over_union)
@@ -40,7 +54,7 @@ class NonMaximumSuppression(PooledStrategy):
     def __init__(self, iou_thr: float = 0.5) -> None:
         self.iou_thr = require_unit("iou_thr", iou_thr)
 
-    def fuse_pool(self, pool: Pool, weights: NDArray[np.float64]) -> NormBoxes:
+    def fuse_pool(self, pool: NormBoxes, weights: NDArray[np.float64]) -> NormBoxes:
         """Fuse one image; see :meth:`PooledStrategy.fuse_pool`."""
         return suppressed(_weighted(pool, weights), self.iou_thr)
 
@@ -77,7 +91,7 @@ class SoftNonMaximumSuppression(PooledStrategy):
         self.threshold = require_unit("threshold", threshold)
         self.method = method
 
-    def fuse_pool(self, pool: Pool, weights: NDArray[np.float64]) -> NormBoxes:
+    def fuse_pool(self, pool: NormBoxes, weights: NDArray[np.float64]) -> NormBoxes:
         """Fuse one image; see :meth:`PooledStrategy.fuse_pool`."""
         found = _weighted(pool, weights)
         kept, scores = [np.zeros(0, np.int64)], [np.zeros(0)]
@@ -111,7 +125,7 @@ class NonMaximumWeighted(PooledStrategy):
         self.iou_thr = require_unit("iou_thr", iou_thr)
         self.skip_box_thr = require_unit("skip_box_thr", skip_box_thr)
 
-    def fuse_pool(self, pool: Pool, weights: NDArray[np.float64]) -> NormBoxes:
+    def fuse_pool(self, pool: NormBoxes, weights: NDArray[np.float64]) -> NormBoxes:
         """Fuse one image; see :meth:`PooledStrategy.fuse_pool`."""
         found = _weighted(pool.take(pool.scores >= np.float32(self.skip_box_thr)), weights)
         counted = found.scores >= _LEAST_SCORE
@@ -130,6 +144,6 @@ def suppressed(found: NormBoxes, iou_thr: float) -> NormBoxes:
     return NormBoxes(boxes, scores, labels).best_first()
 
 
-def _weighted(pool: Pool, weights: NDArray[np.float64]) -> NormBoxes:
+def _weighted(pool: NormBoxes, weights: NDArray[np.float64]) -> NormBoxes:
     """The pool with scores times weight / greatest weight."""
     return NormBoxes(pool.boxes, pool.scores * (weights / weights.max())[pool.members], pool.labels)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from covidmm.ensembles.pooled_boxes import require_weights
-from covidmm.ensembles.validation_images import FusionCase, mean_ap_50, pool_cases
+from covidmm.ensembles.validation_images import FusionCase, mean_ap_50, require_cases
 from covidmm.ensembles.wbf import WeightedBoxesFusion
 from covidmm.errors import ConfigError
-from covidmm.evaluation.detection import operating_curve
+from covidmm.evaluation.detection import rank
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,12 @@ def sweep(
         (COCOeval's), ``f1`` (the greatest one) and the ``threshold`` at which that is reached.
 
     Raises:
-        DataError: cases that cannot be scored, see :func:`covidmm.ensembles.validation_images.pool_cases`.
+        DataError: cases that cannot be scored, see :func:`covidmm.ensembles.validation_images.require_cases`.
         ConfigError: a value out of its range, or weights that do not fit; before anything is fused.
     """
     grid = grid or Grid()
-    prepared = pool_cases(cases)
-    tried = ratios(prepared.count) if grid.weights is None else grid.weights
-    weights = [require_weights(one, prepared.count) for one in tried]
+    count = require_cases(cases)
+    weights = [require_weights(one, count) for one in (ratios(count) if grid.weights is None else grid.weights)]
     try:
         strategies = [
             WeightedBoxesFusion(iou_thr, skip, final)
@@ -66,15 +65,16 @@ def sweep(
     points = list(itertools.product(strategies, weights))
     rows = []
     for strategy, own in points:
-        fused = [strategy.fuse_pool(pool, own) for pool in prepared.pools]
-        best = operating_curve([(found.boxes, found.scores) for found in fused], prepared.truths).best_f1()
+        fused = [strategy.fuse_pool(case.pool, own) for case in cases]
+        curve = rank([(one.boxes, one.scores) for one in fused], [case.truths_norm for case in cases]).operating_curve()
+        best = curve.best_f1()
         rows.append(
             {
                 "iou_thr": strategy.iou_thr,
                 "skip_box_thr": strategy.skip_box_thr,
                 "weights": own.tolist(),
                 "final_nms": strategy.final_nms,
-                "mAP_50": mean_ap_50(fused, prepared.truths),
+                "mAP_50": mean_ap_50(fused, cases),
                 "f1": best.f1,
                 "threshold": best.threshold,
             }

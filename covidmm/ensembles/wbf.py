@@ -1,4 +1,4 @@
-"""Weighted boxes fusion (Solovyev et al., Image and Vision Computing 107, 2021; system-spec section 6).
+"""Weighted boxes fusion (Solovyev et al., Image and Vision Computing 107, 2021).
 
 The sequential part runs here as one compiled loop, in float64 and some hundred times as fast as
 ``ensemble_boxes.weighted_boxes_fusion``, which it agrees with; its scores can exceed 1, and they cannot be put right
@@ -13,9 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from covidmm.ensembles.compiled import keep
-from covidmm.ensembles.pooled_boxes import NormBoxes, Pool, PooledStrategy, require_unit
-from covidmm.ensembles.suppression import suppressed
+from covidmm.ensembles.pooled_boxes import NormBoxes, PooledStrategy, require_unit
+from covidmm.ensembles.suppression import keep, suppressed
 
 ConfType = Literal["avg", "max", "box_and_model_avg", "absent_model_aware_avg"]
 
@@ -60,7 +59,7 @@ class WeightedBoxesFusion(PooledStrategy):
         self.final_nms = None if final_nms is None else require_unit("final_nms", final_nms)
         self.conf_type = conf_type
 
-    def fuse_pool(self, pool: Pool, weights: NDArray[np.float64]) -> NormBoxes:
+    def fuse_pool(self, pool: NormBoxes, weights: NDArray[np.float64]) -> NormBoxes:
         """Fuse one image; see :meth:`PooledStrategy.fuse_pool`."""
         if self.skip_box_thr:
             # scores were float32, in which a threshold such as 0.7 is another number than in float64
@@ -74,7 +73,7 @@ class WeightedBoxesFusion(PooledStrategy):
         return fused if self.final_nms is None else suppressed(fused, self.final_nms)
 
     def _scores(
-        self, cluster: NDArray[np.int64], count: int, pool: Pool, weights: NDArray[np.float64]
+        self, cluster: NDArray[np.int64], count: int, pool: NormBoxes, weights: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """(K,) the score of each cluster, given (N,) the cluster of each box."""
         own, total = weights[pool.members], weights.sum()

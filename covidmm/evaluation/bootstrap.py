@@ -6,7 +6,7 @@ matching of boxes, which does not depend on the draw, is done once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 RESAMPLES = 1000
 LEVEL = 0.95
 
+Statistic = Callable[[NDArray[np.float64]], Mapping[str, float]]
+
 
 def intervals(
-    statistic: Callable[[NDArray[np.float64]], Mapping[str, float]],
-    clusters: int,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    statistic: Statistic, clusters: int, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
     """Percentile intervals (Efron and Tibshirani, 1993, section 13.3) of everything that a statistic computes.
 
@@ -35,12 +34,40 @@ def intervals(
         Low and high end at :data:`LEVEL` by name; draws that leave a value undefined do not count for it, and one that
         is never defined is left out.
     """
+    values = resampled(statistic, _draws(clusters, resamples, seed))
+    return {name: interval(drawn) for name, drawn in values.items() if not np.isnan(drawn).all()}
+
+
+def resampled(statistic: Statistic, draws: Iterable[NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """By name, (R,) what a statistic computes of each of R draws."""
+    rows = [statistic(draw) for draw in draws]
+    return {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}
+
+
+def interval(values: NDArray[np.float64], tail: float = (1 - LEVEL) / 2) -> tuple[float, float]:
+    """The values that a share of ``tail`` lies below and above, undefined ones aside; nan where all are."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, (tail, 1 - tail))
+    return float(low), float(high)
+
+
+def draw_images(studies: NDArray[np.intp], seed: int, resamples: int = RESAMPLES) -> NDArray[np.float64]:
+    """(R, I) how often each image is drawn when studies are drawn with replacement.
+
+    Args:
+        studies: (I,) the study of each image, from 0 without gaps.
+        seed: of the draws.
+        resamples: R.
+    """
+    count = int(studies.max()) + 1
+    # another generator than below would be the same bootstrap; each keeps the digits of the files made so far
+    times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    return times[:, studies].astype(np.float64)
+
+
+def _draws(clusters: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
     rng = np.random.default_rng(seed)
-    drawn: dict[str, list[float]] = {}
     for _ in range(resamples):
-        weights = np.bincount(rng.integers(0, clusters, clusters), minlength=clusters).astype(np.float64)
-        for name, value in statistic(weights).items():
-            if not np.isnan(value):
-                drawn.setdefault(name, []).append(value)
-    ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    return {name: tuple(np.quantile(values, ends).tolist()) for name, values in drawn.items()}
+        yield np.bincount(rng.integers(0, clusters, clusters), minlength=clusters).astype(np.float64)

@@ -1,8 +1,8 @@
-"""Classification metrics: scikit-learn's, by one set of names, and the two that it does not have."""
+"""Metrics of labels, of images and of studies: scikit-learn's, by one set of names, and those that it does not have."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from covidmm.evaluation.bootstrap import Statistic, intervals
 from covidmm.evaluation.ranking import Ranking
+from covidmm.findings import STUDY_CLASSES
 
 Array = NDArray[np.floating]
 
@@ -80,12 +82,35 @@ def score_labels(targets: Array, scores: Array, classes: Sequence[str], multi_la
     }
 
 
+def score_studies(truth: Mapping[str, str], probabilities: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """All study metrics.
+
+    Args:
+        truth: study id to its class.
+        probabilities: study id to four probabilities; a study that nobody could classify counts as negative, as in
+            the submission.
+
+    Returns:
+        As :func:`score_labels`, with ``confusion``, ``calibration``, ``ece``,
+        ``classes``, ``cases``, ``unclassified``, how many nobody could classify, and, for accuracy, precision, recall,
+        F1 and mAP, ``..._interval``.
+    """
+    targets = np.eye(len(STUDY_CLASSES))[[STUDY_CLASSES.index(name) for name in truth.values()]]
+    scores = np.array([probabilities.get(study, (1.0, 0.0, 0.0, 0.0)) for study in truth], np.float64)
+    found = score_labels(targets, scores, STUDY_CLASSES, multi_label=False)
+    found |= {"confusion": confusion(targets, scores), "calibration": calibration(targets, scores)}
+    found |= {"ece": found["calibration"]["ece"], "classes": list(STUDY_CLASSES), "cases": len(truth)}
+    found["unclassified"] = sum(study not in probabilities for study in truth)
+    ends = intervals(_study_statistic(targets, scores), len(truth))
+    return found | {f"{name}_interval": list(pair) for name, pair in ends.items()}
+
+
 def voc_average_precision(truth: NDArray, scores: Array) -> float:
     """Area under the precision envelope (PASCAL VOC 2010); 0 without positives."""
     hits = np.asarray(truth, bool)
     if not hits.any():
         return 0.0
-    return Ranking.of([scores], [hits], [int(hits.sum())], [0], 1).voc_ap(np.ones(1))
+    return Ranking.of([scores], [hits], [int(hits.sum())]).voc_ap()
 
 
 def confusion(targets: Array, scores: Array) -> dict[str, list]:
@@ -125,6 +150,29 @@ def fit_temperature(logits: Array, targets: Array) -> float:
 
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
     return float(np.exp(found.x))
+
+
+def _study_statistic(targets: Array, scores: Array) -> Statistic:
+    """Accuracy, macro precision, recall and F1, and mAP of the studies, each counted by its weight."""
+    decided = np.eye(scores.shape[1])[scores.argmax(1)]
+    rankings = [
+        Ranking.of(list(scores[:, [c]]), list(targets[:, [c]] > 0), targets[:, c].tolist())
+        for c in range(scores.shape[1])
+    ]
+
+    def statistic(weights: NDArray[np.float64]) -> dict[str, float]:
+        hits, guessed, real = weights @ (targets * decided), weights @ decided, weights @ targets
+        there = real > 0
+        areas = [ranking.voc_ap(weights) for ranking in rankings]
+        return {
+            "accuracy": float(hits.sum() / weights.sum()),
+            "precision": float((hits / np.maximum(guessed, 1))[there].mean()),
+            "recall": float((hits / np.maximum(real, 1))[there].mean()),
+            "f1": float((2 * hits / np.maximum(guessed + real, 1))[there].mean()),
+            "mAP": float(np.nanmean(areas)),
+        }
+
+    return statistic
 
 
 def _mean(rows: list[dict[str, Any]], name: str) -> float | None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import intervals
-from covidmm.evaluation.detection import match
+from covidmm.evaluation.detection import rank, study_numbers
 from covidmm.evaluation.ranking import Ranking
 from covidmm.findings import STUDY_CLASSES, Detections
 from covidmm.outputs.kaggle import (
@@ -115,16 +115,18 @@ def score_submission(
         DataError: ids that are missing or that the truth does not have: nothing is scored on a part of it.
     """
     require_ids(submission, labels.rows, name, labels.source)
-    studies = {study: number for number, study in enumerate(dict.fromkeys(labels.study_of.values()))}
-    clusters = {study + STUDY_SUFFIX: number for study, number in studies.items()}
-    clusters |= {image + IMAGE_SUFFIX: studies[study] for image, study in labels.study_of.items()}
-    rankings = {name: _ranking(name, labels.rows, submission, clusters, len(studies)) for name in CLASSES}
+    clusters: dict[str, int] = {}
+    numbers = study_numbers(list(labels.study_of.values()))
+    for (image, study), number in zip(labels.study_of.items(), numbers, strict=True):
+        clusters[study + STUDY_SUFFIX] = clusters[image + IMAGE_SUFFIX] = number
+    rankings = {name: _ranking(name, labels.rows, submission, clusters) for name in CLASSES}
 
     def statistic(weights: NDArray[np.float64]) -> dict[str, float]:
         found = {name: ranking.voc_ap(weights) for name, ranking in rankings.items()}
         return {**found, "score": float(np.mean([value for value in found.values() if not np.isnan(value)]))}
 
-    found = statistic(np.ones(len(studies)))
+    count = max(clusters.values()) + 1
+    found = statistic(np.ones(count))
     per_class = {name: None if np.isnan(found[name]) else found[name] for name in CLASSES}
     result: dict[str, Any] = {
         "score": found["score"],
@@ -132,23 +134,18 @@ def score_submission(
         "classes": sum(value is not None for value in per_class.values()),
     }
     if with_intervals:
-        ends = {key: list(pair) for key, pair in intervals(statistic, len(studies)).items()}
+        ends = {key: list(pair) for key, pair in intervals(statistic, count).items()}
         result["score_interval"] = ends.pop("score")
         result["per_class_interval"] = ends
     return result
 
 
-def _ranking(name: str, truth: Submission, submission: Submission, clusters: Mapping[str, int], count: int) -> Ranking:
+def _ranking(name: str, truth: Submission, submission: Submission, clusters: Mapping[str, int]) -> Ranking:
     suffix = STUDY_SUFFIX if name in STUDY_CLASSES else IMAGE_SUFFIX
     ids = [identifier for identifier in truth if identifier.endswith(suffix)]
-    scores, hits, truths = [], [], []
-    for identifier in ids:
-        boxes, own = _of_class(submission[identifier], name)
-        wanted, _ = _of_class(truth[identifier], name)
-        scores.append(own)
-        hits.append(match(boxes, own, wanted))
-        truths.append(len(wanted))
-    return Ranking.of(scores, hits, truths, [clusters[identifier] for identifier in ids], count)
+    found = [_of_class(submission[identifier], name) for identifier in ids]
+    wanted = [_of_class(truth[identifier], name)[0] for identifier in ids]
+    return rank(found, wanted, [clusters[identifier] for identifier in ids])
 
 
 def _of_class(row: Sequence[Any], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

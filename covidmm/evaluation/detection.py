@@ -1,72 +1,35 @@
-"""How well boxes are found: average precision by COCOeval, and precision, recall and F1 at a threshold.
+"""The scorer of detections: matching, average precision, operating points, and intervals over studies.
 
 Boxes are float (N, 4) x1 y1 x2 y2 in one and the same pixel grid; scores (N,) in 0..1.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
 from covidmm.errors import DataError
-from covidmm.evaluation.coco_eval import fast_coco_evaluation
-from covidmm.utils.boxes import corners, iou
+from covidmm.evaluation.bootstrap import intervals
+from covidmm.evaluation.coco_dicts import Found, by_image, require_finite
+from covidmm.evaluation.ranking import Operating, Ranking, mean_curve
+from covidmm.utils.boxes import iou
 
 #: A prediction counts where its IoU with an opacity is greater (the challenge's and the report's criterion).
 IOU_THRESHOLD = 0.5
-
-
-@dataclass(frozen=True)
-class Operating:
-    """Precision, recall and F1 of all predictions with a score of at least ``threshold``."""
-
-    threshold: float
-    precision: float
-    recall: float
-    f1: float
-
-
-@dataclass(frozen=True)
-class OperatingCurve:
-    """Precision and recall as the confidence threshold falls.
-
-    ``scores``, ``precision``, ``recall`` and ``f1`` are (K,) float64, one entry per distinct score,
-    highest score first. ``truths`` is the number of ground-truth boxes.
-    """
-
-    scores: NDArray[np.float64]
-    precision: NDArray[np.float64]
-    recall: NDArray[np.float64]
-    f1: NDArray[np.float64]
-    truths: int
-
-    def on(self, thresholds: NDArray) -> NDArray[np.float64]:
-        """Precision, recall and F1 (3, T) at (T,) thresholds; 0 where nothing is predicted."""
-        predicted = np.searchsorted(-self.scores, -np.asarray(thresholds), side="right")
-        points = np.stack([np.append(0.0, values) for values in (self.precision, self.recall, self.f1)])
-        return points[:, predicted]
-
-    def at(self, threshold: float) -> Operating:
-        """The point at a threshold; precision is 0 where nothing is predicted."""
-        precision, recall, f1 = self.on(np.array([threshold]))[:, 0].tolist()
-        return Operating(threshold, precision, recall, f1)
-
-    def best_f1(self) -> Operating:
-        """The point of the greatest F1, the highest threshold among equals; 1 where nothing is found."""
-        if not len(self.f1) or not self.f1.max():
-            return Operating(1.0, 0.0, 0.0, 0.0)
-        return self.at(float(self.scores[int(self.f1.argmax())]))
+#: The most boxes of an image that count in COCOeval's average precision.
+_MOST_BOXES = 100
 
 
 def match(boxes: NDArray, scores: NDArray, truths: NDArray, iou_threshold: float = IOU_THRESHOLD) -> NDArray[np.bool_]:
-    """Which predictions of one image are true positives.
+    """Which predictions of one image are true positives by the challenge's rule.
 
     In order of falling score, a prediction is one if the ground truth that it overlaps most has an IoU
-    greater than ``iou_threshold`` and was not claimed before (system-spec section 8).
+    greater than ``iou_threshold`` and was not claimed before.
 
     Args:
         boxes: (N, 4).
@@ -89,39 +52,58 @@ def match(boxes: NDArray, scores: NDArray, truths: NDArray, iou_threshold: float
     return hits
 
 
-def operating_curve(predictions: Sequence[tuple[NDArray, NDArray]], truths: Sequence[NDArray]) -> OperatingCurve:
-    """Pool the predictions of all images, images without boxes included, and sweep the threshold.
+def coco_match(boxes: NDArray, scores: NDArray, truths: NDArray) -> tuple[NDArray, NDArray[np.bool_]]:
+    """Which predictions of one image COCOeval takes for true at IoU 0.50: what its AP there is made of.
+
+    It differs from :func:`match`: a prediction whose best ground truth was claimed may take another one, an IoU of
+    just the threshold is enough, and only the 100 surest of an image count.
 
     Args:
-        predictions: per image, (N, 4) boxes and (N,) scores.
-        truths: per image, (M, 4) boxes.
+        boxes: (N, 4).
+        scores: (N,).
+        truths: (M, 4), none of them a crowd.
 
-    Raises:
-        DataError: there is no ground-truth box in any image.
+    Returns:
+        Falling scores and true positives of those that count, at most 100.
     """
-    total = sum(len(boxes) for boxes in truths)
-    if not total:
-        raise DataError("recall is undefined: none of the evaluated images has a ground-truth box")
-    hits = [match(boxes, scores, truth) for (boxes, scores), truth in zip(predictions, truths, strict=True)]
-    scores = np.concatenate([np.asarray(scores, np.float64) for _, scores in predictions] or [np.zeros(0)])
-    order = np.argsort(-scores, kind="stable")
-    scores = scores[order]
-    found = np.cumsum(np.concatenate(hits or [np.zeros(0, bool)])[order])
-    # equal scores pass a threshold together
-    last = np.flatnonzero(np.append(np.diff(scores) != 0, True)) if len(scores) else np.zeros(0, int)
-    found, kept = found[last].astype(np.float64), last + 1.0
-    precision, recall = found / kept, found / total
-    f1 = 2 * found / (kept + total)
-    return OperatingCurve(scores[last], precision, recall, f1, total)
+    order = np.argsort(-np.asarray(scores), kind="stable")[:_MOST_BOXES]
+    hits = np.zeros(len(order), bool)
+    if not len(order) or not len(truths):
+        return scores[order], hits
+    # COCOeval takes the last of equally good truths, argmax the first
+    overlaps = iou(boxes[order], truths[::-1])
+    for number in np.flatnonzero(overlaps.max(1) >= IOU_THRESHOLD).tolist():
+        best = int(overlaps[number].argmax())
+        if overlaps[number, best] >= IOU_THRESHOLD:
+            hits[number] = True
+            overlaps[:, best] = -1
+    return scores[order], hits
 
 
-def mean_curve(curves: Sequence[OperatingCurve]) -> OperatingCurve:
-    """The mean of several classes' curves at every threshold at which one of them changes."""
-    if len(curves) == 1:
-        return curves[0]
-    scores = np.unique(np.concatenate([curve.scores for curve in curves]))[::-1]
-    precision, recall, f1 = np.mean([curve.on(scores) for curve in curves], axis=0)
-    return OperatingCurve(scores, precision, recall, f1, sum(curve.truths for curve in curves))
+def rank(
+    found: Sequence[Found], truths: Sequence[NDArray], clusters: Sequence[int] | None = None, coco: bool = False
+) -> Ranking:
+    """Pool the predictions of one class on all images, those without boxes included.
+
+    Args:
+        found: per image, (N, 4) boxes and (N,) scores.
+        truths: per image, (M, 4) boxes.
+        clusters: per image, the study that it belongs to, from 0 without gaps; None makes every image a cluster.
+        coco: match as COCOeval does at IoU 0.50, for :meth:`~covidmm.evaluation.ranking.Ranking.coco_ap`; else as
+            the challenge does, for operating points and its AP.
+    """
+    pairs = zip(found, truths, strict=True)
+    if coco:
+        matched = [coco_match(boxes, scores, truth) for (boxes, scores), truth in pairs]
+    else:
+        matched = [(scores, match(boxes, scores, truth)) for (boxes, scores), truth in pairs]
+    return Ranking.of([one for one, _ in matched], [hits for _, hits in matched], list(map(len, truths)), clusters)
+
+
+def study_numbers(studies: Sequence[str]) -> list[int]:
+    """A number for the study of each image, from 0 in the order of first appearance."""
+    numbers = {study: number for number, study in enumerate(dict.fromkeys(studies))}
+    return [numbers[study] for study in studies]
 
 
 def average_precision(
@@ -141,23 +123,35 @@ def average_precision(
     categories = sorted({annotation["category_id"] for annotation in ground_truth["annotations"]})
     if not results:
         return {category: {"mAP_50": 0.0, "mAP": 0.0} for category in categories}
-    evaluation = fast_coco_evaluation(ground_truth, results)
-    evaluation.params.catIds = categories
-    evaluation.evaluate()
-    evaluation.accumulate()
     # (IoU thresholds, recalls, categories), of all sizes and with 100 boxes
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    precision = coco_precision(ground_truth, results, categories)[:, :, :, 0, -1]
     return {
         category: {"mAP_50": float(precision[0, :, k].mean()), "mAP": float(precision[:, :, k].mean())}
         for k, category in enumerate(categories)
     }
 
 
+def coco_precision(
+    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], categories: Sequence[int]
+) -> NDArray[np.float64]:
+    """COCOeval's precision: (IoU thresholds, recalls, categories, sizes, numbers of boxes)."""
+    # the package writes into the annotations
+    annotations = [{"iscrowd": 0, **annotation} for annotation in ground_truth["annotations"]]
+    truth = COCO({"info": {}, **ground_truth, "annotations": annotations})
+    predictions = truth.loadRes([dict(result) for result in results])
+    evaluation = COCOeval_faster(truth, predictions, "bbox", print_function=lambda *_: None)
+    evaluation.params.catIds = list(categories)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return evaluation.eval["precision"]
+
+
 def score_detections(
     ground_truth: Mapping[str, Any],
     results: Sequence[Mapping[str, Any]],
     threshold: float | None = None,
-) -> dict[str, float]:
+    with_intervals: bool = False,
+) -> dict[str, Any]:
     """Every detection metric of one data set.
 
     Precision, recall and F1 are taken at ``threshold``, which belongs to a *validation* set. Where none is
@@ -169,6 +163,8 @@ def score_detections(
         ground_truth: a COCO detection file's content.
         results: a COCO results list.
         threshold: the confidence that a prediction needs.
+        with_intervals: add ``mAP_50_interval`` and those of F1, recall and precision, each low and high end, see
+            :mod:`covidmm.evaluation.bootstrap`; the images of the ground truth need a ``study_id``.
 
     Returns:
         ``mAP_50, mAP, f1, precision, recall, threshold, best_f1, best_f1_threshold, images, boxes``.
@@ -177,80 +173,70 @@ def score_detections(
         DataError: no ground-truth box; a result or annotation for an image or a category that the ground
             truth lacks; a result with a box or score that is not finite.
     """
-    curves = _curves(ground_truth, results)
-    areas = average_precision(ground_truth, results)
+    images = sorted(ground_truth["images"], key=lambda image: image["id"])
+    classes = _by_category(ground_truth, results, [image["id"] for image in images])
+    rankings = {category: rank(found, truths) for category, (found, truths) in classes.items()}
+    curves = {category: ranking.operating_curve() for category, ranking in rankings.items()}
+    precisions = average_precision(ground_truth, results)
     curve = mean_curve(list(curves.values()))
     best = curve.best_f1()
     chosen = best if threshold is None else curve.at(threshold)
-    metrics: dict[str, float] = {
-        **{name: float(np.mean([area[name] for area in areas.values()])) for name in ("mAP_50", "mAP")},
+    metrics: dict[str, Any] = {
+        **{name: float(np.mean([area[name] for area in precisions.values()])) for name in ("mAP_50", "mAP")},
         **_point(chosen),
         "threshold": chosen.threshold,
         "best_f1": best.f1,
         "best_f1_threshold": best.threshold,
-        "images": len(ground_truth["images"]),
+        "images": len(images),
         "boxes": curve.truths,
     }
     if len(ground_truth["categories"]) > 1:
         names = {category["id"]: category["name"] for category in ground_truth["categories"]}
         for category, own in curves.items():
-            values = {**areas[category], **_point(own.at(chosen.threshold))}
+            values = {**precisions[category], **_point(own.at(chosen.threshold))}
             metrics.update({f"{key}_{names[category]}": value for key, value in values.items()})
+    if with_intervals:
+        studies = study_numbers([image["study_id"] for image in images])
+        ends = _intervals(list(classes.values()), studies, chosen.threshold)
+        metrics.update({f"{key}_interval": list(pair) for key, pair in ends.items()})
     return metrics
 
 
-def require_finite(results: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse what a diverged model predicts.
-
-    Args:
-        results: a COCO results list.
-
-    Raises:
-        DataError: a box or a score is infinite or not a number.
-    """
-    values = np.array([[*result["bbox"], result["score"]] for result in results], np.float64).reshape(-1, 5)
-    broken = np.flatnonzero(~np.isfinite(values).all(1))
-    if len(broken):
-        result = results[broken[0]]
-        raise DataError(
-            f"prediction for image {result['image_id']}: box or score is not finite "
-            f"(bbox {result['bbox']}, score {result['score']}); the model has diverged"
-        )
-
-
-def _curves(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[int, OperatingCurve]:
-    """The curve of each category id that has a box."""
-    images = {image["id"] for image in ground_truth["images"]}
-    categories = {category["id"] for category in ground_truth["categories"]}
-    truths = _by_category(ground_truth["annotations"], "annotation", images, categories)
-    found = _by_category(results, "prediction", images, categories)
-    require_finite(results)
-    if not truths:
-        raise DataError("recall is undefined: none of the evaluated images has a ground-truth box")
-    curves = {}
-    for category, wanted in sorted(truths.items()):
-        mine = found.get(category, {})
-        predictions = [
-            (corners([r["bbox"] for r in mine.get(image, [])]), np.array([r["score"] for r in mine.get(image, [])]))
-            for image in images
-        ]
-        curves[category] = operating_curve(
-            predictions, [corners([a["bbox"] for a in wanted.get(image, [])]) for image in images]
-        )
-    return curves
-
-
 def _by_category(
-    entries: Sequence[Mapping[str, Any]], kind: str, images: set[int], categories: set[int]
-) -> dict[int, dict[int, list[Mapping[str, Any]]]]:
-    """Category id -> image id -> entries."""
-    grouped: dict[int, dict[int, list[Mapping[str, Any]]]] = {}
-    for entry in entries:
-        for name, known in (("image", images), ("category", categories)):
-            if entry[f"{name}_id"] not in known:
-                raise DataError(f"{kind} for {name} {entry[f'{name}_id']}, which the ground truth does not have")
-        grouped.setdefault(entry["category_id"], {}).setdefault(entry["image_id"], []).append(entry)
-    return grouped
+    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], images: Sequence[int]
+) -> dict[int, tuple[list[Found], list[NDArray]]]:
+    """Of each category id that has a box, what was found and the true boxes of each image."""
+    known = {"image": set(images), "category": {category["id"] for category in ground_truth["categories"]}}
+    grouped: dict[str, dict[int, list[Mapping[str, Any]]]] = {}
+    for kind, entries in (("annotation", ground_truth["annotations"]), ("prediction", results)):
+        own = grouped[kind] = defaultdict(list)
+        for entry in entries:
+            for name, ids in known.items():
+                if entry[f"{name}_id"] not in ids:
+                    raise DataError(f"{kind} for {name} {entry[f'{name}_id']}, which the ground truth does not have")
+            own[entry["category_id"]].append(entry)
+    require_finite(results)
+    if not grouped["annotation"]:
+        raise DataError("recall is undefined: none of the evaluated images has a ground-truth box")
+    return {
+        category: (by_image(grouped["prediction"][category], images), [boxes for boxes, _ in by_image(own, images)])
+        for category, own in sorted(grouped["annotation"].items())
+    }
+
+
+def _intervals(
+    classes: Sequence[tuple[list[Found], list[NDArray]]], studies: Sequence[int], threshold: float
+) -> dict[str, tuple[float, float]]:
+    """Intervals over studies of mAP@.50, precision, recall and F1, each the mean of the classes that a draw holds."""
+    rankings = [(rank(found, truths, studies), rank(found, truths, studies, coco=True)) for found, truths in classes]
+
+    def statistic(weights: NDArray[np.float64]) -> dict[str, float]:
+        rows = [(*ranking.at(threshold, weights), coco.coco_ap(weights)) for ranking, coco in rankings]
+        known = [row for row in rows if not np.isnan(row[-1])]
+        precision, recall, f1, area = np.mean(known, axis=0).tolist() if known else [float("nan")] * 4
+        return {"mAP_50": area, "f1": f1, "recall": recall, "precision": precision}
+
+    return intervals(statistic, max(studies) + 1)
 
 
 def _point(point: Operating) -> dict[str, float]:

@@ -12,7 +12,8 @@ from mmengine.logging import MMLogger
 
 from covidmm.datasets.prepared_folder import read_annotations
 from covidmm.errors import ConfigError, DataError
-from covidmm.evaluation.detection import require_finite, score_detections
+from covidmm.evaluation.coco_dicts import require_finite
+from covidmm.evaluation.detection import score_detections
 from covidmm.utils.boxes import xywh
 from covidmm.utils.fileio import json_bytes, write_bytes
 

@@ -8,19 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from covidmm.datasets.prepared_folder import data_digest
 from covidmm.errors import DataError
 from covidmm.utils.fileio import json_bytes, json_value, write_bytes
 from covidmm.utils.provenance import git_revision, sha256, versions
-
-_COLUMNS = {
-    "mAP@.50": "mAP_50",
-    "mAP@.50:.95": "mAP",
-    "   F1": "f1",
-    "Precision": "precision",
-    "Recall": "recall",
-    "Threshold": "threshold",
-}
 
 
 def write_metrics(path: str | Path, **sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,54 +88,8 @@ def provenance(config: str | Path, resolved: str, checkpoint: str | Path, annota
 
 def machine() -> dict[str, Any]:
     """What the measured times depend on: platform, number of processors, GPU (None without one)."""
-    import torch
-
     return {
         "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Detection metrics as a table for people; a metric that a row lacks is a dash.
-
-    Args:
-        rows: name of a detector to its metrics, as :func:`covidmm.evaluation.detection.score_detections` gives.
-    """
-    width = max((len(name) for name in rows), default=0)
-    lines = ["  ".join([" " * width, *_COLUMNS]), "  ".join("-" * size for size in (width, *map(len, _COLUMNS)))]
-    for name, metrics in rows.items():
-        cells = [_cell(metrics.get(key), len(title)) for title, key in _COLUMNS.items()]
-        lines.append("  ".join([name.ljust(width), *cells]))
-    return "\n".join(lines)
-
-
-def format_labels(details: Mapping[str, Any]) -> str:
-    """Classification metrics as tables for people: one line per class, the means, and the confusion matrix.
-
-    Args:
-        details: as :class:`covidmm.evaluation.label_metric.LabelMetric` writes them.
-    """
-    columns = {"count": 5, "precision": 9, "recall": 6, "f1": 5, "auroc": 5, "ap": 5}
-    width = max(len(name) for name in (*details["per_class"], "macro mean"))
-    lines = ["  ".join([" " * width, *(name.rjust(size) for name, size in columns.items())])]
-    for name, one in details["per_class"].items():
-        cells = [str(one["count"]).rjust(5), *(_cell(one[key], size) for key, size in list(columns.items())[1:])]
-        lines.append("  ".join([name.ljust(width), *cells]))
-    means = [details[key] for key in ("precision", "recall", "f1", "auroc", "mAP")]
-    cells = [" " * 5, *(_cell(value, size) for value, size in zip(means, list(columns.values())[1:], strict=True))]
-    lines.append("  ".join(["macro mean".ljust(width), *cells]))
-    if absent := details.get("absent"):
-        lines.append(f"the means are over {len(details['per_class']) - len(absent)} classes: no {', no '.join(absent)}")
-    lines.append(f"accuracy {details['accuracy']:.3f}")
-    if "confusion" in details:
-        lines[-1] += f", calibration error {details['ece']:.3f} at temperature {details['temperature']:.2f}"
-        lines.append("confusion matrix, rows true:")
-        for name, row in zip(details["classes"], details["confusion"]["counts"], strict=True):
-            lines.append("  ".join([name.ljust(width), *(str(count).rjust(5) for count in row)]))
-    return "\n".join(lines)
-
-
-def _cell(value: float | None, width: int) -> str:
-    return "-".rjust(width) if value is None else f"{value:{width}.3f}"

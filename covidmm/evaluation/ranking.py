@@ -1,13 +1,14 @@
-"""Average precision that can be taken again and again over resampled studies."""
+"""Precision, recall and average precision of ranked predictions, taken again and again over resampled studies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+Weights = NDArray[np.floating]
 #: COCOeval's recalls.
 _RECALLS = np.linspace(0, 1, 101)
 
@@ -19,16 +20,14 @@ class Ranking:
     Attributes:
         scores: (N,) falling.
         hits: (N,) true positives.
-        clusters: (N,) the study of each.
-        truths: (S,) true boxes of each study.
-        group_ties: equal scores pass a threshold together; COCOeval lets them pass one by one.
+        clusters: (N,) the cluster, a study or an image, that each belongs to.
+        truths: (S,) true boxes of each cluster.
     """
 
     scores: NDArray[np.float64]
     hits: NDArray[np.bool_]
     clusters: NDArray[np.int64]
     truths: NDArray[np.int64]
-    group_ties: bool = True
 
     @classmethod
     def of(
@@ -36,9 +35,7 @@ class Ranking:
         scores: Sequence[NDArray],
         hits: Sequence[NDArray],
         truths: Sequence[int],
-        clusters: Sequence[int],
-        count: int,
-        group_ties: bool = True,
+        clusters: Sequence[int] | None = None,
     ) -> Ranking:
         """Pool the predictions of images.
 
@@ -46,73 +43,126 @@ class Ranking:
             scores: per image, (N,).
             hits: per image, (N,).
             truths: per image, the number of its true boxes.
-            clusters: per image, its study in 0..count - 1.
-            count: number of studies.
-            group_ties: whether equal scores pass a threshold together.
+            clusters: per image, its study, from 0 without gaps; None makes every image a cluster.
         """
         pooled = np.concatenate([np.zeros(0), *scores]).astype(np.float64)
         order = np.argsort(-pooled, kind="stable")
-        owners = np.repeat(np.asarray(clusters, np.int64), [len(one) for one in scores])
+        number = np.arange(len(truths)) if clusters is None else np.asarray(clusters, np.int64)
         return cls(
             pooled[order],
             np.concatenate([np.zeros(0, bool), *hits])[order],
-            owners[order],
-            np.bincount(np.asarray(clusters, np.int64), weights=truths, minlength=count).astype(np.int64),
-            group_ties,
+            np.repeat(number, [len(one) for one in scores])[order],
+            np.bincount(number, weights=truths).astype(np.int64),
         )
 
-    def curve(self, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Precision and recall at each distinct score, study s counted ``weights[s]`` times; nan without truth."""
-        own = weights[self.clusters]
-        found, kept = np.cumsum(own * self.hits), np.cumsum(own)
-        last = kept > 0
-        if self.group_ties:
-            last &= np.append(np.diff(self.scores) != 0, True)[: len(self.scores)]
-        total = float(weights @ self.truths)
-        recall = found[last] / total if total else np.full(int(last.sum()), np.nan)
-        return found[last] / kept[last], recall
+    def curve(
+        self, weights: Weights | None = None, group_ties: bool = True
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Precision and recall as the score falls, recall nan without truth.
 
-    def voc_ap(self, weights: NDArray[np.float64]) -> float:
+        Args:
+            weights: (S,) how often each cluster counts; None for once.
+            group_ties: equal scores pass a threshold together; COCOeval lets them pass one by one.
+        """
+        _, found, kept, total = self._passed(weights, group_ties)
+        return found / kept, found / total if total else np.full(len(found), np.nan)
+
+    def voc_ap(self, weights: Weights | None = None) -> float:
         """Area under the precision envelope (PASCAL VOC 2010), nan where there is no truth."""
         precision, recall = self.curve(weights)
-        if not weights @ self.truths:
+        if not self._total(weights):
             return float("nan")
-        envelope = np.maximum.accumulate(precision[::-1])[::-1]
-        return float((np.diff(recall, prepend=0.0) * envelope).sum())
+        return float((np.diff(recall, prepend=0.0) * _envelope(precision)).sum())
 
-    def coco_ap(self, weights: NDArray[np.float64]) -> float:
+    def coco_ap(self, weights: Weights | None = None) -> float:
         """Mean of the envelope at COCOeval's 101 recalls, nan where there is no truth.
 
-        COCOeval's own number where hits are :func:`~covidmm.evaluation.coco_eval.coco_matches` and ties not grouped.
+        COCOeval's own number where :func:`~covidmm.evaluation.detection.rank` matched as COCOeval does.
         """
-        precision, recall = self.curve(weights)
-        if not weights @ self.truths:
+        precision, recall = self.curve(weights, group_ties=False)
+        if not self._total(weights):
             return float("nan")
-        envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-        return float(envelope[np.searchsorted(recall, _RECALLS)].mean())
+        return float(np.append(_envelope(precision), 0.0)[np.searchsorted(recall, _RECALLS)].mean())
 
-    def at(self, threshold: float, weights: NDArray[np.float64]) -> tuple[float, float, float]:
-        """Precision, recall and F1 of the predictions that reach the threshold."""
-        own = weights[self.clusters] * (self.scores >= threshold)
-        found, kept, total = float(own @ self.hits), float(own.sum()), float(weights @ self.truths)
+    def at(self, threshold: float, weights: Weights | None = None) -> tuple[float, float, float]:
+        """Precision, recall and F1 of the predictions that reach the threshold; nan where there is no truth."""
+        own = (self.scores >= threshold) * (1.0 if weights is None else weights[self.clusters])
+        found, kept, total = float(own @ self.hits), float(own.sum()), self._total(weights)
         if not total:
             return float("nan"), float("nan"), float("nan")
         return (found / kept if kept else 0.0), found / total, 2 * found / (kept + total)
 
+    def operating_curve(self) -> OperatingCurve:
+        """Precision, recall and F1 at every threshold, each cluster counted once."""
+        scores, found, kept, total = self._passed(None, group_ties=True)
+        return OperatingCurve(scores, found / kept, found / total, 2 * found / (kept + total), int(total))
 
-def detection_statistic(
-    ranking: Ranking, coco: Ranking, threshold: float
-) -> Callable[[NDArray[np.float64]], Mapping[str, float]]:
-    """mAP@.50, precision, recall and F1 as a function of how often each study counts.
+    def _passed(
+        self, weights: Weights | None, group_ties: bool
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
+        """Scores (K,), how many true positives and predictions have passed by then, and how many truths there are."""
+        own = np.ones(len(self.scores)) if weights is None else weights[self.clusters]
+        found, kept = np.cumsum(own * self.hits), np.cumsum(own)
+        last = kept > 0
+        if group_ties:
+            last &= np.append(np.diff(self.scores) != 0, True)[: len(self.scores)]
+        return self.scores[last], found[last], kept[last], self._total(weights)
 
-    Args:
-        ranking: hits by :func:`covidmm.evaluation.detection.match`.
-        coco: the same predictions with hits by :func:`covidmm.evaluation.coco_eval.coco_matches`.
-        threshold: the confidence at which precision, recall and F1 are taken.
+    def _total(self, weights: Weights | None) -> float:
+        return float(self.truths.sum() if weights is None else weights @ self.truths)
+
+
+@dataclass(frozen=True)
+class Operating:
+    """Precision, recall and F1 of all predictions with a score of at least ``threshold``."""
+
+    threshold: float
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class OperatingCurve:
+    """Precision and recall as the confidence threshold falls.
+
+    ``scores``, ``precision``, ``recall`` and ``f1`` are (K,) float64, one entry per distinct score,
+    highest score first. ``truths`` is the number of ground-truth boxes.
     """
 
-    def statistic(weights: NDArray[np.float64]) -> dict[str, float]:
-        precision, recall, f1 = ranking.at(threshold, weights)
-        return {"mAP_50": coco.coco_ap(weights), "f1": f1, "recall": recall, "precision": precision}
+    scores: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    f1: NDArray[np.float64]
+    truths: int
 
-    return statistic
+    def on(self, thresholds: NDArray) -> NDArray[np.float64]:
+        """Precision, recall and F1 (3, T) at (T,) thresholds; 0 where nothing is predicted."""
+        predicted = np.searchsorted(-self.scores, -np.asarray(thresholds), side="right")
+        points = np.stack([np.append(0.0, values) for values in (self.precision, self.recall, self.f1)])
+        return points[:, predicted]
+
+    def at(self, threshold: float) -> Operating:
+        """The point at a threshold; precision is 0 where nothing is predicted."""
+        precision, recall, f1 = self.on(np.array([threshold]))[:, 0].tolist()
+        return Operating(threshold, precision, recall, f1)
+
+    def best_f1(self) -> Operating:
+        """The point of the greatest F1, the highest threshold among equals; 1 where nothing is found."""
+        if not len(self.f1) or not self.f1.max():
+            return Operating(1.0, 0.0, 0.0, 0.0)
+        return self.at(float(self.scores[int(self.f1.argmax())]))
+
+
+def mean_curve(curves: Sequence[OperatingCurve]) -> OperatingCurve:
+    """The mean of several classes' curves at every threshold at which one of them changes."""
+    if len(curves) == 1:
+        return curves[0]
+    scores = np.unique(np.concatenate([curve.scores for curve in curves]))[::-1]
+    precision, recall, f1 = np.mean([curve.on(scores) for curve in curves], axis=0)
+    return OperatingCurve(scores, precision, recall, f1, sum(curve.truths for curve in curves))
+
+
+def _envelope(precision: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The greatest precision at this recall or a higher one."""
+    return np.maximum.accumulate(precision[::-1])[::-1]

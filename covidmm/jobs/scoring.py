@@ -7,18 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from covidmm.datasets.image_folders import read_image_folder
 from covidmm.errors import DataError
-from covidmm.evaluation.bootstrap import LEVEL, RESAMPLES, intervals
-from covidmm.evaluation.coco_eval import coco_matches
-from covidmm.evaluation.comparison_table import format_comparison
+from covidmm.evaluation.bootstrap import LEVEL, RESAMPLES
+from covidmm.evaluation.classification import score_studies
+from covidmm.evaluation.coco_dicts import coco_truth
 from covidmm.evaluation.competition import labels_of, score_submission
-from covidmm.evaluation.detection import IOU_THRESHOLD, match, score_detections
-from covidmm.evaluation.metrics_file import write_metrics
-from covidmm.evaluation.ranking import Ranking, detection_statistic
-from covidmm.evaluation.study_scores import score_studies
+from covidmm.evaluation.detection import score_detections
+from covidmm.evaluation.metric_tables import format_comparison
+from covidmm.evaluation.metrics_file import machine, write_metrics
 from covidmm.jobs.ensemble_pictures import draw_ensemble
 from covidmm.jobs.folder_outcome import Outcome, run_folder
 from covidmm.jobs.folder_truth import Truth, read_truth
@@ -28,6 +25,7 @@ from covidmm.outputs.kaggle import read_submission
 from covidmm.outputs.predictions import Predictions
 from covidmm.plugins import PluginManager
 from covidmm.utils.fileio import json_bytes, json_value, write_bytes
+from covidmm.utils.provenance import git_revision
 
 OPERATING_FILE = "operating.json"
 
@@ -53,10 +51,9 @@ def score_outcome(
         thresholds = choose_thresholds(operating, val.detectors, read_truth(cases))
     else:
         thresholds = stored_thresholds(operating, outcome.detectors)
-    detectors = score_each(outcome.detectors, truth, thresholds)
-    for name, ends in detector_intervals(outcome.detectors, truth, thresholds).items():
-        detectors[name] |= {f"{key}_interval": list(pair) for key, pair in ends.items()}
-        detectors[name]["unreadable"] = sum(bool(image.error) for image in outcome.detectors[name].images)
+    detectors = score_each(outcome.detectors, truth, thresholds, with_intervals=True)
+    for name, one in outcome.detectors.items():
+        detectors[name]["unreadable"] = sum(bool(image.error) for image in one.images)
     found: dict[str, Any] = {"detectors": detectors}
     classes = {image.study_id: image.study_class for image in truth.values() if image.study_class}
     if classes:
@@ -73,44 +70,8 @@ def score_outcome(
     return found
 
 
-def detector_intervals(
-    predictions: Mapping[str, Predictions], truth: Truth, thresholds: Mapping[str, float]
-) -> dict[str, dict[str, tuple[float, float]]]:
-    """Intervals over studies of mAP@.50, precision, recall and F1 of every detector, from the same draws."""
-    found = {}
-    for name, one in predictions.items():
-        studies = {study: number for number, study in enumerate(dict.fromkeys(i.study_id for i in one.images))}
-        rankings = _ranking(one, truth, studies), _coco_ranking(one, truth, studies)
-        found[name] = intervals(detection_statistic(*rankings, thresholds[name]), len(studies))
-    return found
-
-
-def _ranking(predictions: Predictions, truth: Truth, studies: Mapping[str, int]) -> Ranking:
-    scores, hits, truths, clusters = [], [], [], []
-    for image, found in predictions:
-        boxes = truth[image.image_id].original_boxes
-        scores.append(found.scores)
-        hits.append(match(found.boxes, found.scores, boxes))
-        truths.append(len(boxes))
-        clusters.append(studies[image.study_id])
-    return Ranking.of(scores, hits, truths, clusters, len(studies))
-
-
-def _coco_ranking(predictions: Predictions, truth: Truth, studies: Mapping[str, int]) -> Ranking:
-    """The predictions as COCOeval matches and ranks them, so that the interval is that of the number in the table."""
-    found = coco_matches(ground_truth(predictions, truth), json_value(predictions.path.read_text()), IOU_THRESHOLD)
-    nothing = np.zeros(0), np.zeros(0, bool)
-    scores, hits = zip(*(found.get(k, nothing) for k in range(1, len(predictions.images) + 1)), strict=True)
-    truths = [len(truth[image.image_id].original_boxes) for image in predictions.images]
-    clusters = [studies[image.study_id] for image in predictions.images]
-    return Ranking.of(scores, hits, truths, clusters, len(studies), group_ties=False)
-
-
 def provenance(outcome: Outcome) -> dict[str, Any]:
     """What the ensemble's results came from, and on what machine."""
-    from covidmm.evaluation.metrics_file import machine
-    from covidmm.utils.provenance import git_revision
-
     return {
         **outcome.origin(),
         "bootstrap": {"resamples": RESAMPLES, "level": LEVEL, "over": "studies"},
@@ -121,20 +82,15 @@ def provenance(outcome: Outcome) -> dict[str, Any]:
 
 def ground_truth(predictions: Predictions, truth: Truth) -> dict[str, Any]:
     """The truth of the images of a predictions file, as a COCO detection file in pixels of the originals."""
-    annotations = []
-    for number, image in enumerate(predictions.images, start=1):
-        for x1, y1, x2, y2 in truth[image.image_id].original_boxes.tolist():
-            box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
-            annotations.append({"id": len(annotations) + 1, "image_id": number, "category_id": 1, **box})
-    images = [
-        {"id": number, "height": image.height, "width": image.width, "image_id": image.image_id}
-        for number, image in enumerate(predictions.images, start=1)
-    ]
-    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "opacity"}]}
+    images = [{"id": number, **image._asdict()} for number, image in enumerate(predictions.images, start=1)]
+    return coco_truth(images, [truth[image.image_id].original_boxes for image in predictions.images])
 
 
 def score_each(
-    predictions: Mapping[str, Predictions], truth: Truth, thresholds: Mapping[str, float | None]
+    predictions: Mapping[str, Predictions],
+    truth: Truth,
+    thresholds: Mapping[str, float | None],
+    with_intervals: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Detection metrics of every detector and the ensemble.
 
@@ -142,19 +98,19 @@ def score_each(
         predictions: by name.
         truth: of the same images.
         thresholds: the confidence at which precision, recall and F1 are taken; None for the best F1 of these images.
+        with_intervals: add intervals over studies of mAP@.50, precision, recall and F1, all from the same draws.
 
     Raises:
         DataError: no image has a box, or a file of predictions is damaged.
     """
-    return {name: _score(one, truth, thresholds[name]) for name, one in predictions.items()}
-
-
-def _score(predictions: Predictions, truth: Truth, threshold: float | None) -> dict[str, Any]:
-    try:
-        found = json_value(predictions.path.read_text())
-        return score_detections(ground_truth(predictions, truth), found, threshold)
-    except (ValueError, DataError) as error:
-        raise DataError(f"{predictions.path}: {error}") from error
+    scored = {}
+    for name, one in predictions.items():
+        try:
+            found = json_value(one.path.read_text())
+            scored[name] = score_detections(ground_truth(one, truth), found, thresholds[name], with_intervals)
+        except (ValueError, DataError) as error:
+            raise DataError(f"{one.path}: {error}") from error
+    return scored
 
 
 def choose_thresholds(path: Path, predictions: Mapping[str, Predictions], truth: Truth) -> dict[str, float]:

@@ -163,7 +163,7 @@ def _prepare_boxes(run: Evaluation, stored: dict[str, float]) -> None:
 
 
 def _report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
-    from covidmm.evaluation.metrics_file import format_table
+    from covidmm.evaluation.metric_tables import format_table
     from covidmm.reports.grid import draw_show_dir
 
     chosen = run.cfg.test_evaluator.threshold is not None
@@ -186,7 +186,7 @@ def _prepare_labels(run: Evaluation, stored: dict[str, float]) -> None:
 
 
 def _report_labels(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
-    from covidmm.evaluation.metrics_file import format_labels
+    from covidmm.evaluation.metric_tables import format_labels
     from covidmm.reports.classifier_pictures import draw_labels
 
     details = json.loads(run.predictions.read_text())

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,21 +12,18 @@ from numpy.typing import NDArray
 
 from covidmm.datasets.prepared_folder import PreparedSplit
 from covidmm.errors import DataError
-from covidmm.evaluation.bootstrap import intervals
-from covidmm.evaluation.coco_eval import coco_matches
-from covidmm.evaluation.detection import IOU_THRESHOLD, match, score_detections
-from covidmm.evaluation.ranking import Ranking, detection_statistic
+from covidmm.evaluation.coco_dicts import by_image, coco_results, coco_truth, read_results
+from covidmm.evaluation.detection import match, rank, score_detections
+from covidmm.evaluation.ranking import Ranking
+from covidmm.findings import Detections
 from covidmm.outputs.predictions import read_predictions
 from covidmm.reports.drawn_images import Case, choose
 from covidmm.reports.runs import ENSEMBLE, Fused, Run
-from covidmm.utils.boxes import corners
-from covidmm.utils.fileio import json_value
 
 #: What a case is shown for.
 KINDS = ("best", "median", "worst", "missed", "false alarm")
 #: Where no validation chose a threshold; what ``tools/test.py`` writes then begins alike.
 OPTIMISTIC = "this split, maximising F1 (optimistic)"
-Boxes = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ class Comparison:
         split: the images and where their pictures are.
         images: their entries, with ``width`` and ``height`` of the grid that the boxes are in.
         truths: per image, (M, 4).
-        found: per detector and image, (N, 4) boxes and (N,) scores.
+        found: per detector, what it found on each image.
         metrics: per detector, as ``metrics.json`` has them, with intervals.
         final: the detector that cases are chosen by: the ensemble, or the only one.
     """
@@ -49,14 +44,15 @@ class Comparison:
     split: PreparedSplit
     images: Sequence[Mapping[str, Any]]
     truths: Sequence[NDArray[np.float64]]
-    found: Mapping[str, Sequence[Boxes]]
+    found: Mapping[str, Sequence[Detections]]
     metrics: Mapping[str, Mapping[str, Any]]
     final: str
 
     @cached_property
     def rankings(self) -> dict[str, Ranking]:
         """Per detector its predictions by falling score."""
-        return {name: ranking(self.images, self.truths, boxes) for name, boxes in self.found.items()}
+        pairs = {name: [(one.boxes, one.scores) for one in found] for name, found in self.found.items()}
+        return {name: rank(found, self.truths) for name, found in pairs.items()}
 
     def cases(self, each: int) -> list[tuple[str, Case]]:
         """Cases worth a look, and what for; none twice.
@@ -94,11 +90,12 @@ class Comparison:
             )
         return cases
 
-    def above(self, name: str, index: int) -> Boxes:
+    def above(self, name: str, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The boxes and scores of one detector on one image that reach its threshold."""
-        boxes, scores = self.found[name][index]
+        found = self.found[name][index]
+        scores = found.scores.astype(np.float64)
         kept = scores >= self.metrics[name]["threshold"]
-        return boxes[kept], scores[kept]
+        return found.boxes[kept].astype(np.float64), scores[kept]
 
 
 def of_run(run: Run, splits: Sequence[PreparedSplit]) -> Comparison:
@@ -115,19 +112,13 @@ def of_run(run: Run, splits: Sequence[PreparedSplit]) -> Comparison:
         raise DataError(f"{run.name}: the annotations that it was tested on are not here ({data}); name them by --data")
     if run.predictions is None:
         raise DataError(f"{run.name}: no predictions.json, so no curves and pictures; tools/test.py writes it")
-    results = _load(run.predictions)
+    results = read_results(run.predictions)
     known = {image.number for image in split.images}
     if strange := {one["image_id"] for one in results} - known:
         raise DataError(f"{run.predictions}: a box of image {min(strange)}, which {split.path} does not have")
-    grouped = defaultdict(list)
-    for one in results:
-        grouped[one["image_id"]].append(one)
-    boxes = [
-        (corners([one["bbox"] for one in own]), np.array([one["score"] for one in own], np.float64))
-        for own in (grouped[image.number] for image in split.images)
-    ]
+    found = [Detections(*one) for one in by_image(results, [image.number for image in split.images])]
     images, truths = [one.coco for one in split.images], [one.boxes for one in split.images]
-    return _compared(run.name, split, images, truths, {name: boxes}, {name: metrics}, name)
+    return _compared(run.name, split, images, truths, {name: found}, {name: metrics}, name)
 
 
 def of_fused(fused: Fused, splits: Sequence[PreparedSplit]) -> Comparison:
@@ -146,25 +137,15 @@ def of_fused(fused: Fused, splits: Sequence[PreparedSplit]) -> Comparison:
     truths = [one.original_boxes for one in split.images]
     images = [{**one.coco, "height": one.original_size[0], "width": one.original_size[1]} for one in split.images]
     place = {image["image_id"]: index for index, image in enumerate(images)}
-    found: dict[str, list[Boxes]] = {}
+    found: dict[str, list[Detections]] = {}
     for name in [*(one for one in predictions if one != ENSEMBLE), ENSEMBLE]:
-        found[name] = [(np.zeros((0, 4)), np.zeros(0))] * len(images)
+        found[name] = [Detections.none()] * len(images)
         for entry, own in predictions[name]:
-            found[name][place[entry.image_id]] = own.boxes.astype(np.float64), own.scores.astype(np.float64)
+            found[name][place[entry.image_id]] = own
     metrics = dict(fused.metrics.get("detectors") or {})
     for name in found:
         metrics.setdefault(name, {"threshold": fused.thresholds[name]} if name in fused.thresholds else {})
     return _compared(fused.name, split, images, truths, found, metrics, ENSEMBLE)
-
-
-def ranking(
-    images: Sequence[Mapping[str, Any]], truths: Sequence[NDArray[np.float64]], found: Sequence[Boxes]
-) -> Ranking:
-    """The predictions of one detector on all images, those of one study in one cluster."""
-    studies = {study: number for number, study in enumerate(dict.fromkeys(image["study_id"] for image in images))}
-    hits = [match(boxes, scores, truth) for (boxes, scores), truth in zip(found, truths, strict=True)]
-    clusters = [studies[image["study_id"]] for image in images]
-    return Ranking.of([scores for _, scores in found], hits, [len(one) for one in truths], clusters, len(studies))
 
 
 def _compared(
@@ -172,7 +153,7 @@ def _compared(
     split: PreparedSplit,
     images: Sequence[Mapping[str, Any]],
     truths: Sequence[NDArray[np.float64]],
-    found: Mapping[str, Sequence[Boxes]],
+    found: Mapping[str, Sequence[Detections]],
     metrics: Mapping[str, Mapping[str, Any]],
     final: str,
 ) -> Comparison:
@@ -180,59 +161,13 @@ def _compared(
     if not sum(map(len, truths)):
         raise DataError(f"{name}: none of its images has a box, so there is nothing to compare with")
     complete = {}
-    for detector, boxes in found.items():
+    for detector, detections in found.items():
         own = dict(metrics[detector])
         if "threshold" not in own:
             own["threshold_source"] = OPTIMISTIC
         if "mAP_50" not in own or "mAP_50_interval" not in own:
-            own = {**_scored(images, truths, boxes, own.get("threshold")), **own}
+            results = coco_results(images, detections)
+            scored = score_detections(coco_truth(images, truths), results, own.get("threshold"), with_intervals=True)
+            own = {**scored, **own}
         complete[detector] = own
     return Comparison(name, split, images, truths, found, complete, final)
-
-
-def _scored(
-    images: Sequence[Mapping[str, Any]],
-    truths: Sequence[NDArray[np.float64]],
-    found: Sequence[Boxes],
-    threshold: float | None,
-) -> dict[str, Any]:
-    truth, results = _as_coco(images, truths, found)
-    metrics: dict[str, Any] = score_detections(truth, results, threshold)
-    ours = ranking(images, truths, found)
-    matches = coco_matches(truth, results, IOU_THRESHOLD)
-    nothing = np.zeros(0), np.zeros(0, bool)
-    scores, hits = zip(*(matches.get(image["id"], nothing) for image in images), strict=True)
-    studies = list(dict.fromkeys(image["study_id"] for image in images))
-    clusters = [studies.index(image["study_id"]) for image in images]
-    coco = Ranking.of(scores, hits, [len(one) for one in truths], clusters, len(studies), group_ties=False)
-    ends = intervals(detection_statistic(ours, coco, metrics["threshold"]), len(studies))
-    return metrics | {f"{key}_interval": list(pair) for key, pair in ends.items()}
-
-
-def _as_coco(
-    images: Sequence[Mapping[str, Any]], truths: Sequence[NDArray[np.float64]], found: Sequence[Boxes]
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    annotations: list[dict[str, Any]] = []
-    results: list[dict[str, Any]] = []
-    for image, truth, (boxes, scores) in zip(images, truths, found, strict=True):
-        for box in _xywh(truth):
-            entry = {"id": len(annotations) + 1, "image_id": image["id"], "category_id": 1}
-            annotations.append({**entry, "bbox": box, "area": box[2] * box[3], "iscrowd": 0})
-        for box, score in zip(_xywh(boxes), scores.tolist(), strict=True):
-            results.append({"image_id": image["id"], "category_id": 1, "bbox": box, "score": score})
-    categories = [{"id": 1, "name": "opacity"}]
-    return {"images": list(images), "annotations": annotations, "categories": categories}, results
-
-
-def _xywh(boxes: NDArray[np.float64]) -> list[list[float]]:
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
-
-
-def _load(path: Path) -> list[Mapping[str, Any]]:
-    try:
-        content = json_value(path.read_text())
-        if isinstance(content, list) and all({"image_id", "bbox", "score"} <= set(one) for one in content):
-            return content
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    raise DataError(f"{path}: is no COCO results list")

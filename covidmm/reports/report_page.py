@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import covidmm
 from covidmm.datasets.prepared_folder import PreparedFolder, PreparedSplit, read_prepared
 from covidmm.errors import CovidmmError, DataError
-from covidmm.evaluation.study_scores import score_studies
+from covidmm.evaluation.classification import score_studies
 from covidmm.reports.detections import Comparison, of_fused, of_run
 from covidmm.reports.facts import Difference, config_difference, find_file, origin_facts, run_facts
 from covidmm.reports.figures.data_figures import SIZE, data_figures, header_table

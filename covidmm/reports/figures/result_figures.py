@@ -127,7 +127,7 @@ def _curve(ranking: Ranking, images: int) -> NDArray[np.float64]:
 
 def _operating(ranking: Ranking, threshold: float, images: int) -> tuple[float, float, float]:
     """Precision, recall and false positives per image at a threshold."""
-    precision, recall, _ = ranking.at(threshold, np.ones(len(ranking.truths)))
+    precision, recall, _ = ranking.at(threshold)
     false = int(((ranking.scores >= threshold) & ~ranking.hits).sum())
     return precision, recall, false / max(1, images)
 

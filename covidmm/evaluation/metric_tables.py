@@ -1,12 +1,60 @@
-"""The report's comparison as a table for people: detectors and their ensemble side by side, with intervals."""
+"""Metrics as tables for people: of detectors, of labels, and of detectors beside their ensemble."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+_COLUMNS = {
+    "mAP@.50": "mAP_50",
+    "mAP@.50:.95": "mAP",
+    "   F1": "f1",
+    "Precision": "precision",
+    "Recall": "recall",
+    "Threshold": "threshold",
+}
 _ROWS = {"mAP@.50": "mAP_50", "F1": "f1", "mean recall": "recall", "mean precision": "precision"}
 _STUDY = {"accuracy": "accuracy", "macro F1": "f1", "recall": "recall", "precision": "precision", "mAP": "mAP"}
+
+
+def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Detection metrics as a table for people; a metric that a row lacks is a dash.
+
+    Args:
+        rows: name of a detector to its metrics, as :func:`covidmm.evaluation.detection.score_detections` gives.
+    """
+    width = max((len(name) for name in rows), default=0)
+    lines = ["  ".join([" " * width, *_COLUMNS]), "  ".join("-" * size for size in (width, *map(len, _COLUMNS)))]
+    for name, metrics in rows.items():
+        cells = [_cell(metrics.get(key), len(title)) for title, key in _COLUMNS.items()]
+        lines.append("  ".join([name.ljust(width), *cells]))
+    return "\n".join(lines)
+
+
+def format_labels(details: Mapping[str, Any]) -> str:
+    """Classification metrics as tables for people: one line per class, the means, and the confusion matrix.
+
+    Args:
+        details: as :class:`covidmm.evaluation.label_metric.LabelMetric` writes them.
+    """
+    columns = {"count": 5, "precision": 9, "recall": 6, "f1": 5, "auroc": 5, "ap": 5}
+    width = max(len(name) for name in (*details["per_class"], "macro mean"))
+    lines = ["  ".join([" " * width, *(name.rjust(size) for name, size in columns.items())])]
+    for name, one in details["per_class"].items():
+        cells = [str(one["count"]).rjust(5), *(_cell(one[key], size) for key, size in list(columns.items())[1:])]
+        lines.append("  ".join([name.ljust(width), *cells]))
+    means = [details[key] for key in ("precision", "recall", "f1", "auroc", "mAP")]
+    cells = [" " * 5, *(_cell(value, size) for value, size in zip(means, list(columns.values())[1:], strict=True))]
+    lines.append("  ".join(["macro mean".ljust(width), *cells]))
+    if absent := details.get("absent"):
+        lines.append(f"the means are over {len(details['per_class']) - len(absent)} classes: no {', no '.join(absent)}")
+    lines.append(f"accuracy {details['accuracy']:.3f}")
+    if "confusion" in details:
+        lines[-1] += f", calibration error {details['ece']:.3f} at temperature {details['temperature']:.2f}"
+        lines.append("confusion matrix, rows true:")
+        for name, row in zip(details["classes"], details["confusion"]["counts"], strict=True):
+            lines.append("  ".join([name.ljust(width), *(str(count).rjust(5) for count in row)]))
+    return "\n".join(lines)
 
 
 def format_comparison(found: Mapping[str, Mapping[str, Any]], studies: int) -> str:
@@ -62,3 +110,7 @@ def _competition(found: Mapping[str, Any]) -> str:
 def _with_interval(metrics: Mapping[str, Any], key: str) -> str:
     ends = metrics.get(f"{key}_interval")
     return f"{metrics[key]:.3f}" + (f" [{ends[0]:.3f} {ends[1]:.3f}]" if ends else "")
+
+
+def _cell(value: float | None, width: int) -> str:
+    return "-".rjust(width) if value is None else f"{value:{width}.3f}"

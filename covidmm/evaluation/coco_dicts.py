@@ -1,0 +1,121 @@
+"""Truth and detections as the dicts of COCO files, and back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covidmm.errors import DataError
+from covidmm.findings import Detections
+from covidmm.utils.boxes import areas, corners, xywh
+from covidmm.utils.fileio import json_value
+
+#: (N, 4) boxes x1 y1 x2 y2 and (N,) scores of one image.
+Found = tuple[NDArray, NDArray]
+
+
+def coco_truth(
+    images: Sequence[Mapping[str, Any]], truths: Sequence[NDArray], categories: Sequence[str] = ("opacity",)
+) -> dict[str, Any]:
+    """A COCO detection file's content.
+
+    Args:
+        images: entries of the images, each with its ``id``.
+        truths: per image, (M, 4) boxes, all of the first category.
+        categories: names, numbered from 1.
+    """
+    boxes = [
+        {"image_id": image["id"], "category_id": 1, "bbox": box, "area": area, "iscrowd": 0}
+        for image, truth in zip(images, truths, strict=True)
+        for box, area in zip(xywh(truth).tolist(), areas(truth).tolist(), strict=True)
+    ]
+    return {
+        "images": list(images),
+        "annotations": [{"id": number, **box} for number, box in enumerate(boxes, start=1)],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(categories, start=1)],
+    }
+
+
+def coco_results(images: Sequence[Mapping[str, Any]], found: Sequence[Detections]) -> list[dict[str, Any]]:
+    """A COCO results list; label 0 is the category 1.
+
+    Args:
+        images: entries of the images, each with its ``id``.
+        found: per image, what was detected.
+    """
+    return [
+        {"image_id": image["id"], "category_id": label + 1, "bbox": box, "score": score}
+        for image, one in zip(images, found, strict=True)
+        for box, score, label in zip(xywh(one.boxes).tolist(), one.scores.tolist(), one.labels.tolist(), strict=True)
+    ]
+
+
+def by_image(entries: Sequence[Mapping[str, Any]], images: Sequence[int]) -> list[Found]:
+    """Annotations or results of COCO files as (N, 4) boxes and (N,) scores of each image.
+
+    Args:
+        entries: each with ``image_id``, ``bbox`` and, if it is a result, ``score``.
+        images: ids, in the order of the answer.
+    """
+    grouped = defaultdict(list)
+    for entry in entries:
+        grouped[entry["image_id"]].append(entry)
+    return [
+        (
+            corners([entry["bbox"] for entry in grouped[image]]),
+            np.array([entry.get("score", 1.0) for entry in grouped[image]], np.float64),
+        )
+        for image in images
+    ]
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """Read a COCO results list, as ``tools/test.py --out`` writes it; every result is taken for category 1.
+
+    Raises:
+        DataError: the file is missing, is no such list, or has a box or score that is not finite.
+    """
+    try:
+        content = json_value(path.read_text())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: is not JSON ({error})") from error
+    if not isinstance(content, list):
+        raise DataError(f"{path}: expected a COCO results list, got a {type(content).__name__}")
+    try:
+        values = [(int(one["image_id"]), [float(v) for v in one["bbox"]], float(one["score"])) for one in content]
+    except (TypeError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: not a COCO results list ({type(error).__name__}: {error})") from error
+    results = [{"image_id": image, "category_id": 1, "bbox": box, "score": score} for image, box, score in values]
+    if any(len(one["bbox"]) != 4 or not 0 <= one["score"] <= 1 for one in results):
+        raise DataError(f"{path}: expected boxes of four numbers and scores in 0..1")
+    try:
+        require_finite(results)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    return results
+
+
+def require_finite(results: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what a diverged model predicts.
+
+    Args:
+        results: a COCO results list.
+
+    Raises:
+        DataError: a box or a score is infinite or not a number.
+    """
+    values = np.array([[*result["bbox"], result["score"]] for result in results], np.float64).reshape(-1, 5)
+    broken = np.flatnonzero(~np.isfinite(values).all(1))
+    if len(broken):
+        result = results[broken[0]]
+        raise DataError(
+            f"prediction for image {result['image_id']}: box or score is not finite "
+            f"(bbox {result['bbox']}, score {result['score']}); the model has diverged"
+        )
