@@ -20,10 +20,8 @@ from covidmm.evaluation.metrics_file import write_metrics
 from covidmm.evaluation.ranking import Ranking, detection_statistic
 from covidmm.evaluation.study_scores import score_studies
 from covidmm.jobs.ensemble_pictures import draw_ensemble
-from covidmm.jobs.folder_outcome import Outcome, run_folder
+from covidmm.jobs.folder_run import ENSEMBLE, FolderRun, Outcome, run_folder
 from covidmm.jobs.folder_truth import Truth, read_truth
-from covidmm.jobs.fusion import ENSEMBLE
-from covidmm.jobs.prediction import FolderRun
 from covidmm.outputs.kaggle import read_submission
 from covidmm.outputs.predictions import Predictions
 from covidmm.plugins import PluginManager
