@@ -2,4 +2,4 @@
 
 _base_ = "./ensemble_wbf_siim.py"
 
-strategy = dict(type="nmw", iou_thr=0.55)
+strategy = dict(_delete_=True, type="nmw", iou_thr=0.55)

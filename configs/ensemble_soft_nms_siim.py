@@ -2,4 +2,4 @@
 
 _base_ = "./ensemble_wbf_siim.py"
 
-strategy = dict(type="soft_nms", iou_thr=0.5, sigma=0.5)
+strategy = dict(_delete_=True, type="soft_nms", iou_thr=0.5, sigma=0.5)

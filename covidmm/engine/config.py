@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +64,18 @@ def read_config(path: Path) -> Config:
     )
 
 
-def merge_options(cfg: Config, options: Sequence[str]) -> frozenset[str]:
+def merge_options(cfg: Config, options: Sequence[str], no_helpers: Collection[str] = ()) -> frozenset[str]:
     """Apply overrides, each ``dotted.key=value``; returns the names that are mere helpers of the file.
+
+    Args:
+        cfg: is changed.
+        options: the overrides.
+        no_helpers: names that are none, though a file reads them too, beside those that the runner reads.
 
     Raises:
         ConfigError: an override of nothing, of a helper, or of another type than the value that it replaces.
     """
-    helpers = _helper_names(cfg)
+    helpers = _helper_names(cfg) - set(no_helpers)
     for text in options:
         _override(cfg, text, helpers)
     return helpers

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from covidmm.errors import ConfigError, did_you_mean
+from mmengine.config import Config
+
+from covidmm.engine.config import merge_options, read_config
+from covidmm.errors import ConfigError, PluginError, did_you_mean
+from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
+from covidmm.plugins.manager import UnknownArgumentError
 from covidmm.utils.provenance import resolved_sha256
 
 _TOP_LEVEL = ("members", "strategy", "study", "none", "rerank", "max_size", "batch_size", "custom_imports")
-
-
 #: What a backend can compute in.
 PRECISIONS = {
     "torch": ("float32", "bfloat16", "float16", "auto"),
@@ -107,22 +110,48 @@ class EnsembleConfig:
         """Of what file, bases and overrides say, as :func:`covidmm.utils.provenance.resolved_sha256`."""
         return resolved_sha256({name: value for name, value in asdict(self).items() if name != "path"})
 
+    def build_strategy(self, manager: PluginManager) -> EnsembleStrategy:
+        """The ensemble strategy.
+
+        Raises:
+            PluginError: an unknown name or argument; arguments that were inherited from another strategy.
+        """
+        return self._build("strategy", manager.build_strategy)
+
+    def build_classifier(self, manager: PluginManager) -> StudyClassifier | None:
+        """The study classifier, None where no study is classified.
+
+        Raises:
+            CovidmmError: as :meth:`build_strategy`, or a checkpoint that cannot be used.
+        """
+        return None if self.study is None else self._build("study", manager.build_study_classifier)
+
+    def _build(self, role: str, build: Callable[[Mapping[str, Any]], Any]) -> Any:
+        chosen = getattr(self, role)
+        try:
+            return build(chosen)
+        except UnknownArgumentError as error:
+            inherited = _inherited(self.path, role, error) if error.plugin == chosen["type"] else None
+            raise (PluginError(inherited) if inherited else error) from error
+
 
 def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConfig:
     """Load the config of an ensemble and refuse every key that nothing reads.
 
     Args:
         path: config file.
-        options: overrides, each ``dotted.key=value``.
+        options: overrides, each ``dotted.key=value``. One of ``strategy.type`` or ``study.type`` replaces that dict,
+            since no override can say ``_delete_``.
 
     Raises:
         ConfigError: the file is missing or broken, a key is unknown or missing, a value out of range.
     """
-    from covidmm.engine.config import merge_options, read_config
-
     path = Path(path)
     cfg = read_config(path)
-    helpers = merge_options(cfg, options)
+    for key in ("strategy", "study"):
+        if isinstance(cfg.get(key), dict) and any(text.startswith(f"{key}.type=") for text in options):
+            cfg[key] = {"type": cfg[key].get("type")}
+    helpers = merge_options(cfg, options, _TOP_LEVEL)
     for key in cfg:
         if key not in _TOP_LEVEL and key not in helpers:
             raise ConfigError(f"{path}: unknown key '{key}' in the config{did_you_mean(key, _TOP_LEVEL)}")
@@ -131,10 +160,11 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
             raise ConfigError(f"{path}: has no '{key}'; inherit configs/_base_/ensemble.py")
     content = cfg.to_dict()
     for key in ("strategy", "study"):
-        if content.get(key) is not None:
-            if not isinstance(content[key], dict):
-                raise ConfigError(f"{path}: {key} must be a dict with a type, not {content[key]!r}")
-            content[key] = _without_other_types(path, key, content[key], options)
+        if content.get(key) is None:
+            continue
+        if not isinstance(content[key], dict):
+            raise ConfigError(f"{path}: {key} must be a dict with a type, not {content[key]!r}")
+        content[key].pop("_delete_", None)  # MMEngine leaves it where there was nothing to replace
     if not content["members"]:
         raise ConfigError(f"{path}: has no members")
     for key in ("max_size", "batch_size"):
@@ -152,36 +182,23 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
     )
 
 
-def _without_other_types(path: Path, key: str, merged: Mapping[str, Any], options: Sequence[str]) -> dict[str, Any]:
-    """A plugin's dict without the arguments of the plugin that it replaced.
-
-    MMEngine's inheritance merges key by key, so ``strategy = dict(type='soft_nms', sigma=0.5)`` would keep the
-    arguments of the strategy below it. Here a dict that names a type stands alone.
-    """
-    keys = {text.split("=")[0].split(".")[1] for text in options if text.startswith(f"{key}.")}
-    found = set() if "type" in keys else _assigned_keys(path, key)
-    return dict(merged) if found is None else {k: v for k, v in merged.items() if k in found | keys}
-
-
-def _assigned_keys(path: Path, key: str) -> set[str] | None:
-    """The keys that the dict of that name gets in a file and its bases, down to the one that names its type."""
-    names: dict[str, ast.expr] = {}
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            names[node.targets[0].id] = node.value
-    own: set[str] = set()
-    value = names.get(key)
-    if isinstance(value, ast.Call):
-        own = {keyword.arg for keyword in value.keywords if keyword.arg}
-    elif isinstance(value, ast.Dict):
-        own = {k.value for k in value.keys if isinstance(k, ast.Constant)}
-    if {"type", "_delete_"} & own:
-        return own
-    bases = ast.literal_eval(names["_base_"]) if "_base_" in names else []
-    for base in [bases] if isinstance(bases, str) else bases:
-        below = _assigned_keys(path.parent / base, key)
-        if below is not None:
-            return own | below
+def _inherited(path: Path, role: str, error: UnknownArgumentError) -> str | None:
+    """What to write where a file gave a dict another type, and kept an argument of the type below; else None."""
+    # MMEngine's text of a config names every file that it was made of, the deepest base first
+    files = [file for file in re.findall(r"^.+\.py$", Config.fromfile(path).text, re.MULTILINE) if Path(file).is_file()]
+    changed = None
+    for file in reversed(files):
+        found = Config.fromfile(file).get(role)
+        other = found.get("type") if isinstance(found, dict) else None
+        if other == error.plugin:
+            changed = file
+        elif changed is None:  # an override chose the type, and replaced the whole
+            return None
+        elif other is not None and error.argument in found:
+            return (
+                f"{changed}: {role}: '{error.plugin}' has no argument '{error.argument}', inherited from the base's "
+                f"'{other}'; write {role} = dict(_delete_=True, type='{error.plugin}', ...)"
+            )
     return None
 
 

@@ -1,4 +1,4 @@
-"""Exported models and the engines that run them: ONNX Runtime and OpenVINO."""
+"""Run exported detectors with ONNX Runtime or OpenVINO."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from covidmm.utils.fileio import json_value
 
 #: The key of the ONNX metadata that holds all that covidmm writes there, as JSON.
 METADATA_KEY = "covidmm"
-#: What is asked of it when a model is loaded.
-_TOLD = ("kind", "input_size", "fixed_size", "config_sha256", "checkpoint_sha256")
+#: Keys that are needed to load a model.
+_NEEDED = ("kind", "input_size", "fixed_size", "config_sha256", "checkpoint_sha256")
 #: (B, 3, H, W) float32 in, the graph's outputs out.
 Session = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
 
 
 def read_metadata(content: str | Path | bytes) -> dict[str, Any]:
-    """What ``tools/export.py`` wrote beside the graph.
+    """The metadata that ``tools/export.py`` wrote into an ONNX file.
 
     Raises:
         CheckpointError: the file is missing, damaged, or was not exported by covidmm.
         ConfigError: onnx is not installed.
     """
     require("onnx")
-    import onnx
+    import onnx  # extra 'export', as the engines below
 
     where = "the exported model" if isinstance(content, bytes) else content
     try:
         raw = content if isinstance(content, bytes) else Path(content).read_bytes()
-        found = {one.key: one.value for one in onnx.load_model_from_string(raw).metadata_props}
+        properties = {one.key: one.value for one in onnx.load_model_from_string(raw).metadata_props}
     except FileNotFoundError as error:
         raise CheckpointError(f"{where}: no such file; tools/export.py makes it") from error
     except Exception as error:  # protobuf's own errors share no base class
         raise CheckpointError(f"{where}: damaged or no ONNX file") from error
-    if METADATA_KEY not in found:
+    if METADATA_KEY not in properties:
         raise CheckpointError(f"{where}: was not exported by covidmm's tools/export.py")
     try:
-        told = json_value(found[METADATA_KEY])
+        found = json_value(properties[METADATA_KEY])
     except ValueError as error:
-        raise CheckpointError(f"{where}: what covidmm wrote beside the graph is damaged ({error})") from error
-    if not isinstance(told, dict) or not all(key in told for key in _TOLD):
-        raise CheckpointError(f"{where}: what covidmm wrote beside the graph is not whole; export the model again")
-    return told
+        raise CheckpointError(f"{where}: covidmm's metadata of the model are damaged ({error})") from error
+    if not isinstance(found, dict) or not all(key in found for key in _NEEDED):
+        raise CheckpointError(f"{where}: covidmm's metadata of the model lack keys; export the model again")
+    return found
 
 
 def exact_precisions(engine: str, metadata: Mapping[str, Any]) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ def _onnxruntime(source: bytes, precision: str) -> Session:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors alone
+    options.log_severity_level = 3  # errors only
     session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})
@@ -105,7 +105,7 @@ def _openvino(source: bytes, precision: str) -> Session:
     import openvino
 
     core = openvino.Core()
-    # on its own OpenVINO would compute in bfloat16 wherever the processor can
+    # by default OpenVINO computes in bfloat16 wherever the processor can
     hints = {
         "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -115,7 +115,7 @@ def _openvino(source: bytes, precision: str) -> Session:
 
 
 class ExportedDetector(nn.Module):
-    """A detector whose network runs elsewhere; preprocessing and the heads' post-processing are MMDetection's own.
+    """A detector whose network another engine runs; preprocessing and the heads' post-processing are MMDetection's own.
 
     Args:
         model: the detector as its config builds it; its weights are not used.

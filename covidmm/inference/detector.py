@@ -6,22 +6,30 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
+import torch
+from mmcv.cnn.utils import fuse_conv_bn
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import init_default_scope
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.ops import batched_nms
 
+from covidmm.engine.checkpointing import trained_file
+from covidmm.engine.config import load_config
+from covidmm.engine.loading import load_trained
 from covidmm.ensembles.ensemble_config import Backend, Member
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.findings import Detections
+from covidmm.inference.backends import ExportedDetector, exact_precisions, open_session, read_metadata
 from covidmm.radiograph import Radiograph
 from covidmm.utils.boxes import rescaled
 from covidmm.utils.provenance import sha256
-
-if TYPE_CHECKING:
-    from mmengine.config import Config
-    from torch import Tensor, nn
 
 #: What every member of an ensemble must find.
 CLASSES = ("opacity",)
@@ -51,15 +59,6 @@ class Detector:
         backend: Backend | None = None,
         content: bytes | None = None,
     ) -> None:
-        import torch
-        from mmcv.cnn.utils import fuse_conv_bn
-        from mmdet.registry import MODELS
-        from mmengine.dataset import Compose
-
-        from covidmm.engine.checkpointing import trained_file
-        from covidmm.engine.config import load_config
-        from covidmm.engine.loading import load_trained
-
         cfg = load_config(member.config)
         _require_classes(cfg, name)
         self.augmented = _augmented(cfg, member)
@@ -94,9 +93,6 @@ class Detector:
         Returns:
             Per radiograph, boxes in pixels of the original image.
         """
-        import torch
-        from mmengine.dataset import pseudo_collate
-
         if not radiographs:
             return []
         samples = pseudo_collate([self.pipeline(_sample(index, one)) for index, one in enumerate(radiographs)])
@@ -106,15 +102,11 @@ class Detector:
 
 
 def _default_device() -> str:
-    import torch
-
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _chosen_precision(precision: str, device: str) -> str:
     """What ``auto`` means on a device: without units for it, bfloat16 is slower than float32."""
-    import torch
-
     if precision != "auto":
         return precision
     if torch.device(device).type == "cuda":
@@ -128,8 +120,6 @@ def _reduce_precision(model: nn.Module, device: str, precision: str) -> None:
 
     With bfloat16's 8 bits of mantissa in the heads, a proposal at 192 pixels would move by half of one.
     """
-    import torch
-
     extract = model.extract_feat
 
     def extract_reduced(images: Tensor) -> tuple[Tensor, ...]:
@@ -139,16 +129,13 @@ def _reduce_precision(model: nn.Module, device: str, precision: str) -> None:
     model.extract_feat = extract_reduced
 
 
-def made_from(member: Member) -> dict[str, Any]:
+def fingerprint(member: Member) -> dict[str, Any]:
     """What decides a detector's predictions, beside the images: hashes of its model, pipeline and checkpoint.
 
     Raises:
         ConfigError: the config is missing or broken.
         CheckpointError: the checkpoint is missing.
     """
-    from covidmm.engine.checkpointing import trained_file
-    from covidmm.engine.config import load_config
-
     cfg = load_config(member.config)
     augmented = _augmented(cfg, member)
     parts = [cfg.model.to_dict(), cfg.tta_pipeline if augmented else cfg.test_dataloader.dataset.pipeline]
@@ -175,9 +162,6 @@ def select(found: Detections, member: Member) -> Detections:
     order = np.argsort(-found.scores, kind="stable")
     order = order[found.scores[order] >= member.score_threshold]
     if member.nms_iou_threshold is not None and len(order):
-        import torch
-        from torchvision.ops import batched_nms
-
         boxes, scores, labels = (torch.from_numpy(a[order]) for a in (found.boxes, found.scores, found.labels))
         order = order[batched_nms(boxes, scores, labels, member.nms_iou_threshold).numpy()]
     return Detections(found.boxes[order], found.scores[order], found.labels[order])
@@ -185,16 +169,11 @@ def select(found: Detections, member: Member) -> Detections:
 
 def _exported(cfg: Config, member: Member, name: str, backend: Backend, content: bytes | None) -> nn.Module:
     """The detector with its network in an exported file, if that file is of this config and checkpoint."""
-    from mmdet.registry import MODELS
-    from mmengine.registry import init_default_scope
-
-    from covidmm.inference.backends import ExportedDetector, exact_precisions, open_session, read_metadata
-
     if _augmented(cfg, member):
         raise ConfigError(f"member '{name}': test-time augmentation needs the backend 'torch'")
     source = backend.file if content is None else content
     metadata = read_metadata(source)
-    made = made_from(replace(member, backend=Backend(), test_time_augmentation=False))
+    made = fingerprint(replace(member, backend=Backend(), test_time_augmentation=False))
     for key in ("config_sha256", "checkpoint_sha256"):
         if metadata.get(key) != made[key]:
             what = key.removesuffix("_sha256")
@@ -216,13 +195,16 @@ def _augmented(cfg: Config, member: Member) -> bool:
     return augmented
 
 
-def _require_classes(cfg: Config, name: str) -> None:
-    """Refuse a detector of other classes: its boxes would be fused with what they are not."""
-    from mmdet.registry import DATASETS
-
+def classes_of(cfg: Config) -> tuple[str, ...]:
+    """The classes of a config's test data set."""
     dataset = cfg.test_dataloader.dataset
     found = dataset.get("metainfo", {}).get("classes") or DATASETS.get(dataset.type).METAINFO.get("classes", ())
-    found = (found,) if isinstance(found, str) else tuple(found)
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+def _require_classes(cfg: Config, name: str) -> None:
+    """Refuse a detector of other classes: its boxes would be fused with what they are not."""
+    found = classes_of(cfg)
     if found != CLASSES:
         shown = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
         raise ConfigError(f"member '{name}': finds {len(found)} classes ({shown}), the ensemble fuses 'opacity' alone")

@@ -9,25 +9,35 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import torch
+from mmengine.dataset import Compose
+from torchvision.ops import box_iou
 
+from covidmm.engine.checkpointing import trained_file
+from covidmm.engine.config import load_config
+from covidmm.engine.loading import load_trained
 from covidmm.ensembles.ensemble_config import Backend, Member
 from covidmm.errors import CheckpointError, DataError
 from covidmm.findings import Detections
-from covidmm.inference.detector import Detector, made_from
+from covidmm.inference.backends import METADATA_KEY, open_session, require
+from covidmm.inference.detector import Detector, classes_of, fingerprint
+from covidmm.inference.graphs import graph_of, input_size, stretches_or_pads
+from covidmm.phantom.study import plan_study, render
 from covidmm.radiograph import Radiograph, of_array
 from covidmm.utils.fileio import write_bytes
 from covidmm.utils.provenance import versions
 
 #: The first opset whose RoiAlign samples as ``aligned=True`` does.
 OPSET = 17
-#: Issue 8: boxes of the ONNX file and of PyTorch must overlap by more.
+#: Chosen here: boxes of the ONNX file and of PyTorch must overlap by more.
 IOU = 0.99
-#: Issue 8: boxes of lower confidence are not compared.
+#: Chosen here: boxes of lower confidence are not compared.
 SCORE = 0.3
 #: Chosen here: how far the confidences of a pair, or two probabilities, may be apart.
 SCORE_TOLERANCE = 0.01
-#: Issue 8: images of the comparison. They are phantoms of these sides, pixels, chosen here.
+#: Phantoms of the comparison, their sides in pixels, and their seed; chosen here.
 IMAGES, SIDES, SEED = 20, (320, 480), 7
 
 
@@ -68,8 +78,6 @@ def export(config: str, checkpoint: str, out: Path, score: float = SCORE) -> tup
     Raises:
         CovidmmError: a config or checkpoint that cannot be used or exported, or a disagreement; nothing is written.
     """
-    from covidmm.inference.backends import require
-
     for package in ("onnx", "onnxruntime"):
         require(package)
     if not out.parent.is_dir() or out.is_dir():
@@ -96,14 +104,7 @@ def to_onnx(config: str, checkpoint: str) -> tuple[bytes, dict[str, Any]]:
     Raises:
         CovidmmError: a config or checkpoint that cannot be used or exported.
     """
-    import onnx
-    import torch
-
-    from covidmm.engine.checkpointing import trained_file
-    from covidmm.engine.config import load_config
-    from covidmm.engine.loading import load_trained
-    from covidmm.inference.backends import METADATA_KEY
-    from covidmm.inference.graphs import graph_of, input_size, stretches_or_pads
+    import onnx  # extra 'export'
 
     cfg = load_config(config)
     model, _ = load_trained(cfg, trained_file(checkpoint))
@@ -146,8 +147,6 @@ def to_onnx(config: str, checkpoint: str) -> tuple[bytes, dict[str, Any]]:
 
 def phantoms(count: int = IMAGES) -> list[Radiograph]:
     """Phantom radiographs, the same ones every time."""
-    from covidmm.phantom.study import plan_study, render
-
     pictures = (render(plan_study(SEED, index, SIDES), 0).grey for index in range(count))
     return [of_array((picture * 255).astype(np.uint8)) for picture in pictures]
 
@@ -171,9 +170,6 @@ def agreement_of(wanted: list[Detections], found: list[Detections], score: float
 
 
 def _closest(these: Detections, those: Detections, score: float) -> tuple[list[float], list[float]]:
-    import torch
-    from torchvision.ops import box_iou
-
     sure = these.scores > score
     if not sure.any():
         return [], []
@@ -186,16 +182,12 @@ def _closest(these: Detections, those: Detections, score: float) -> tuple[list[f
 
 
 def _metadata(config: str, checkpoint: str, cfg: Any) -> dict[str, Any]:
-    from mmdet.registry import DATASETS
-
-    made = made_from(Member(config, checkpoint, test_time_augmentation=False))
-    dataset = cfg.test_dataloader.dataset
-    classes = dataset.get("metainfo", {}).get("classes") or DATASETS.get(dataset.type).METAINFO.get("classes", ())
+    made = fingerprint(Member(config, checkpoint, test_time_augmentation=False))
     preprocessor = cfg.model.data_preprocessor
     return {
         **{key: made[key] for key in ("config", "config_sha256", "checkpoint_sha256")},
         "versions": versions(),
-        "classes": list(classes),
+        "classes": list(classes_of(cfg)),
         **{key: preprocessor.get(key) for key in ("mean", "std", "bgr_to_rgb", "pad_value")},
     }
 
@@ -209,15 +201,6 @@ def _compare_detector(config: str, checkpoint: str, content: bytes, score: float
 
 
 def _compare_classifier(config: str, checkpoint: str, content: bytes, score: float) -> Agreement:
-    import cv2
-    import torch
-    from mmengine.dataset import Compose
-
-    from covidmm.engine.checkpointing import trained_file
-    from covidmm.engine.config import load_config
-    from covidmm.engine.loading import load_trained
-    from covidmm.inference.backends import open_session
-
     cfg = load_config(config)
     model, _ = load_trained(cfg, trained_file(checkpoint))
     pipeline = Compose([step for step in cfg.test_dataloader.dataset.pipeline if step.type == "Resize"])

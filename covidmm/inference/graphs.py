@@ -1,14 +1,16 @@
-"""What of a model becomes an ONNX graph: tensors in, tensors out, no Python decisions on the way."""
+"""The parts of models that become ONNX graphs: tensors in, tensors out, no decisions in Python between."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn
 from torchvision.ops import nms, roi_align
 
 from covidmm.errors import ConfigError
+from covidmm.models.classifier import RadiographClassifier
 
 
 class SingleStageGraph(nn.Module):
@@ -122,10 +124,6 @@ def graph_of(model: nn.Module, size: tuple[int, int]) -> tuple[str, nn.Module]:
     Raises:
         ConfigError: no kind that can be exported.
     """
-    from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
-
-    from covidmm.models.classifier import RadiographClassifier
-
     if isinstance(model, RadiographClassifier):
         return "classifier", ClassifierGraph(model)
     if isinstance(model, SingleStageDetector):

@@ -5,25 +5,23 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from typing_extensions import Self
 
-import covidmm.ensembles
-import covidmm.studies
 from covidmm import radiograph
 from covidmm.datasets.image_folders import FolderImage, read_image_folder
 from covidmm.ensembles.ensemble_config import EnsembleConfig, load_ensemble
 from covidmm.errors import ConfigError, CovidmmError, RadiographError
 from covidmm.findings import Detections, ImageFindings, Study, StudyFindings
-from covidmm.inference.detector import Detector, select
-from covidmm.inference.read_ahead import read_ahead
-from covidmm.plugins import PluginManager
-from covidmm.radiograph import Radiograph
-from covidmm.radiograph import sandbox as isolation
+from covidmm.inference.core import NO_PIXELS, Batch, Decoded, Detecting, classify, fuse, plugins
+from covidmm.inference.detector import Detector
+from covidmm.inference.mapping import decoded_ahead
+from covidmm.outputs.predictions import ImageEntry
+from covidmm.radiograph import Radiograph, sandbox
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,11 +31,18 @@ Source: TypeAlias = "str | Path | NDArray | Dataset | Radiograph"
 
 
 @dataclass(frozen=True)
-class _Image:
+class _Single:
+    """An image of its own; its header may know it, and its study, by other names."""
+
+    source: Source
     image_id: str
-    study_id: str
-    radiograph: Radiograph | None
-    error: str | None = None
+
+    @property
+    def study_id(self) -> str:
+        return self.image_id
+
+    def read(self) -> Radiograph:
+        return _radiograph(self.source)
 
 
 class Predictor:
@@ -52,11 +57,12 @@ class Predictor:
     """
 
     def __init__(self, config: EnsembleConfig, device: str | None = None) -> None:
-        manager = self._manager = PluginManager([covidmm.ensembles, covidmm.studies])
+        self._manager = plugins()
         self.config = config
-        self.strategy = manager.build_strategy(config.strategy)
-        self.classifier = manager.build_study_classifier(config.study) if config.study else None
-        self.detectors = {name: Detector(member, name, device) for name, member in config.members.items()}
+        self.strategy = config.build_strategy(self._manager)
+        self.classifier = config.build_classifier(self._manager)
+        self._detecting = Detecting(config.members, config.max_size, device)
+        self.detectors: Mapping[str, Detector] = self._detecting.detectors
 
     @classmethod
     def from_config(cls, path: str | Path, options: Sequence[str] = (), device: str | None = None) -> Self:
@@ -105,6 +111,9 @@ class Predictor:
     ) -> list[StudyFindings]:
         """Find opacities and classify studies.
 
+        Two batches of images are in memory at a time, and those of the studies that are not yet whole: of a single
+        folder that is one study.
+
         Args:
             sources: one or several of: a file or a folder; a grey image (height, width), air black; a pydicom
                 dataset; a :class:`~covidmm.radiograph.Radiograph`. Images of one study, by its UID or the layout of
@@ -117,80 +126,78 @@ class Predictor:
         Raises:
             RadiographError: an image cannot be read, unless ``errors`` is ``report``.
             DataError: a folder without images.
+            PluginError: a strategy or study classifier that fails, or whose answer is none.
         """
         listed = list(sources) if isinstance(sources, list | tuple) else [sources]
-        found: dict[str, list[tuple[_Image, ImageFindings]]] = {}
-        batch: list[_Image] = []
-        images = (_shrunk(image, self.config.max_size) for image in _images(listed, errors == "report"))
-        for image in read_ahead(images, self.config.batch_size):
-            batch.append(image)
-            if len(batch) == self.config.batch_size:
-                self._predict(batch, found)
-                batch = []
-        self._predict(batch, found)
-        return [self._study(study_id, entries) for study_id, entries in found.items()]
+        found: dict[str, StudyFindings] = {}
+        waiting: dict[str, list[tuple[Radiograph | None, ImageFindings]]] = {}
+        for study_id, one, findings in self._predict(_images(listed), errors == "report"):
+            if len(listed) == 1 and study_id not in waiting:  # a folder's images come study by study
+                found |= self._classified(waiting)
+                waiting = {}
+            waiting.setdefault(study_id, []).append((one, findings))
+        return list((found | self._classified(waiting)).values())
 
-    def _predict(self, batch: Sequence[_Image], found: dict[str, list[tuple[_Image, ImageFindings]]]) -> None:
-        readable = [one.radiograph for one in batch if one.radiograph is not None]
-        by_member = {name: iter(detector(readable)) for name, detector in self.detectors.items()}
-        weights = [member.weight for member in self.config.members.values()]
-        for one in batch:
-            if one.radiograph is None:
-                findings = ImageFindings(one.image_id, 0, 0, {}, Detections.none(), one.error)
-            else:
-                size = one.radiograph.header.height, one.radiograph.header.width
-                members = {name: next(boxes) for name, boxes in by_member.items()}
-                chosen = [select(boxes, self.config.members[name]) for name, boxes in members.items()]
-                fused = self.strategy.fuse(chosen, weights, size)
-                findings = ImageFindings(one.image_id, *size, members, fused)
-            found.setdefault(one.study_id, []).append((one, findings))
+    def _predict(
+        self, images: Iterator[FolderImage | _Single], report: bool
+    ) -> Iterator[tuple[str, Radiograph | None, ImageFindings]]:
+        """Study, radiograph and findings of every image; no pixels where the study classifier needs none."""
+        size, names = self.config.batch_size, list(self.config.members)
+        batches = (Batch(batch, names) for batch in iter(lambda: list(islice(images, size)), []))
+        pixels = self.classifier is not None and getattr(self.classifier, "uses_pixels", True)
+        for batch, decoded in decoded_ahead(self._detecting, batches):
+            for one in decoded:
+                if one.entry.error is not None and not report:
+                    raise RadiographError(one.entry.error)
+            found = self._detecting.ask(batch, decoded).found
+            for index, (image, one) in enumerate(zip(batch.images, decoded, strict=True)):
+                entry, kept = _named(image, one), one.radiograph
+                if kept is None:
+                    members, fused = {}, Detections.none()
+                else:
+                    members = {name: boxes[index] for name, boxes in found.items()}
+                    fused = fuse(self.strategy, self.config.members, entry, members)
+                    kept = kept if pixels else replace(kept, pixels=NO_PIXELS)
+                findings = ImageFindings(entry.image_id, entry.height, entry.width, members, fused, entry.error)
+                yield entry.study_id, kept, findings
 
-    def _study(self, study_id: str, entries: Sequence[tuple[_Image, ImageFindings]]) -> StudyFindings:
-        images = [findings for _, findings in entries]
-        readable = [(one.radiograph, findings.fused) for one, findings in entries if one.radiograph is not None]
-        probabilities = None
-        if self.classifier is not None and readable:
-            radiographs, detections = zip(*readable, strict=True)
-            probabilities = np.asarray(self.classifier.classify(Study(study_id, radiographs, detections)), np.float32)
-        return StudyFindings(study_id, images, probabilities)
+    def _classified(
+        self, studies: Mapping[str, Sequence[tuple[Radiograph | None, ImageFindings]]]
+    ) -> dict[str, StudyFindings]:
+        found = {}
+        for study_id, images in studies.items():
+            readable = [(one, findings.fused) for one, findings in images if one is not None]
+            probabilities = None
+            if self.classifier is not None and readable:
+                study = Study(study_id, *zip(*readable, strict=True))
+                probabilities = classify(self.classifier, study).astype(np.float32)
+            found[study_id] = StudyFindings(study_id, [findings for _, findings in images], probabilities)
+        return found
 
 
-def _images(sources: Sequence[Source], report: bool) -> Iterator[_Image]:
+def _images(sources: Sequence[Source]) -> Iterator[FolderImage | _Single]:
     numbers = count(1)
     for source in sources:
         if isinstance(source, str | Path) and Path(source).is_dir():
-            for case in read_image_folder(source).images:
-                yield _read(case.image_id, case.study_id, case, report)
-        elif isinstance(source, str | Path):
-            yield _read(Path(source).stem, None, source, report)
+            yield from read_image_folder(source).images
         else:
-            yield _read(f"image{next(numbers)}", None, source, report)
+            yield _Single(source, Path(source).stem if isinstance(source, str | Path) else f"image{next(numbers)}")
 
 
-def _shrunk(image: _Image, max_size: int) -> _Image:
-    return image if image.radiograph is None else replace(image, radiograph=image.radiograph.shrunk(max_size))
+def _named(image: FolderImage | _Single, decoded: Decoded) -> ImageEntry:
+    """The entry of an image, under the names in its header unless a folder gave it others."""
+    if isinstance(image, FolderImage) or decoded.radiograph is None:
+        return decoded.entry
+    header = decoded.radiograph.header
+    image_id = header.image or image.image_id
+    return decoded.entry._replace(image_id=image_id, study_id=header.study or image_id)
 
 
-def _read(image_id: str, study_id: str | None, source: Source | FolderImage, report: bool) -> _Image:
-    try:
-        one = _radiograph(source)
-    except RadiographError as error:
-        if not report:
-            raise
-        return _Image(image_id, study_id or image_id, None, str(error))
-    if study_id is None:
-        image_id = one.header.image or image_id
-        study_id = one.header.study or image_id
-    return _Image(image_id, study_id, one)
-
-
-def _radiograph(source: Source | FolderImage) -> Radiograph:
+def _radiograph(source: Source) -> Radiograph:
     if isinstance(source, Radiograph):
         return source
-    if isinstance(source, FolderImage):
-        return source.read()
     if isinstance(source, str | Path):
-        return isolation.read(source)
+        return sandbox.read(source)
     if isinstance(source, np.ndarray):
         return radiograph.of_array(source)
     return radiograph.of_dataset(source)

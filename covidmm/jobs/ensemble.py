@@ -1,4 +1,4 @@
-"""The job behind ``tools/ensemble.py``: a folder of radiographs in, a submission and an honest score out."""
+"""Predict, fuse and classify a folder of radiographs, and write and score a submission: ``tools/ensemble.py``."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from pathlib import Path
 
 from mmengine.logging import MMLogger
 
-import covidmm.ensembles
-import covidmm.studies
 from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import EnsembleConfig, load_ensemble
 from covidmm.errors import ConfigError
-from covidmm.jobs.folder_outcome import Outcome, run_folder
+from covidmm.inference.core import plugins
+from covidmm.inference.mapping import map_here, sharing
+from covidmm.jobs.folder_run import ENSEMBLE, FolderRun, Outcome, predict_members, run_folder
 from covidmm.jobs.folder_truth import read_truth
-from covidmm.jobs.fusion import ENSEMBLE
-from covidmm.jobs.prediction import FolderRun, predict_members
 from covidmm.jobs.scoring import score_outcome
-from covidmm.jobs.sharing import sharing
 from covidmm.jobs.structured_reports import write_reports
 from covidmm.jobs.tuning import tune
 from covidmm.outputs.kaggle import (
@@ -35,7 +32,6 @@ from covidmm.outputs.kaggle import (
     write_submission,
 )
 from covidmm.outputs.predictions import ImageEntry
-from covidmm.plugins import PluginManager
 from covidmm.utils.csv_tables import csv_bytes
 from covidmm.utils.fileio import json_bytes, write_bytes
 from covidmm.utils.pool import Mapper
@@ -90,7 +86,7 @@ def _ensemble(request: Request, mapping: Mapper) -> Outcome:
         raise ConfigError(f"{request.config}: no member may be called '{ENSEMBLE}'")
     rules = NoneRule(**config.none), Rerank(**(config.rerank or {}))
     folder = Path(request.predictions or Path("work_dirs") / Path(request.config).stem)
-    manager = PluginManager([covidmm.ensembles, covidmm.studies])
+    manager = plugins()
     if request.sweep:
         tune_on_validation(config, request.data, folder, mapping)
     started = time.monotonic()
@@ -113,7 +109,7 @@ def _ensemble(request: Request, mapping: Mapper) -> Outcome:
     return outcome
 
 
-def tune_on_validation(config: EnsembleConfig, data: str, folder: Path, mapping: Mapper = map) -> None:
+def tune_on_validation(config: EnsembleConfig, data: str, folder: Path, mapping: Mapper = map_here) -> None:
     """Choose the fusion's numbers on the validation split of a prepared folder."""
     cases = read_image_folder(data, "val")
     run = FolderRun(config, cases, folder / "val", mapping=mapping)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import match
-from covidmm.jobs.folder_outcome import Outcome
+from covidmm.jobs.folder_run import Outcome, joined
 from covidmm.jobs.folder_truth import Truth
-from covidmm.jobs.fusion import joined
 from covidmm.reports.drawn_images import Case, choose
 from covidmm.reports.grid import draw_case, draw_sheet
 

@@ -17,10 +17,8 @@ from covidmm.evaluation.detection import score_detections
 from covidmm.evaluation.metric_tables import format_comparison
 from covidmm.evaluation.metrics_file import machine, write_metrics
 from covidmm.jobs.ensemble_pictures import draw_ensemble
-from covidmm.jobs.folder_outcome import Outcome, run_folder
+from covidmm.jobs.folder_run import ENSEMBLE, FolderRun, Outcome, run_folder
 from covidmm.jobs.folder_truth import Truth, read_truth
-from covidmm.jobs.fusion import ENSEMBLE
-from covidmm.jobs.prediction import FolderRun
 from covidmm.outputs.kaggle import read_submission
 from covidmm.outputs.predictions import Predictions
 from covidmm.plugins import PluginManager

@@ -14,7 +14,7 @@ import numpy as np
 from covidmm.datasets.image_folders import FolderImage
 from covidmm.errors import DataError, RadiographError
 from covidmm.findings import Detections, ImageFindings, StudyFindings
-from covidmm.jobs.folder_outcome import Outcome
+from covidmm.jobs.folder_run import Outcome
 from covidmm.outputs.predictions import ImageEntry
 from covidmm.utils.fileio import write_bytes
 from covidmm.utils.provenance import hash_lines
@@ -45,17 +45,17 @@ def write_reports(outcome: Outcome, folder: str | Path, threshold: float) -> tup
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model = f"{outcome.run.config.path.name}: {outcome.run.config.strategy['type']}"
-    made_from = hash_lines(outcome.origin())
-    found = iter(outcome.fused)
+    fingerprint = hash_lines(outcome.origin())
+    boxes = iter(outcome.fused)
     written, skipped = 0, []
     for study_id, cases in outcome.run.cases.studies():
-        images = [next(found) for _ in cases]
+        images = [next(boxes) for _ in cases]
         content = io.BytesIO()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what pydicom says of odd values was said when the pixels were read
                 findings, headers = _study(study_id, cases, images, outcome)
-                report = study_report(findings, headers, threshold, model, made_from)
+                report = study_report(findings, headers, threshold, model, fingerprint)
                 report.save_as(content, enforce_file_format=True)
         except RadiographError as error:
             skipped.append(f"{study_id}: {error}")

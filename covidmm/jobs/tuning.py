@@ -13,8 +13,8 @@ from covidmm.ensembles.fitting import fit
 from covidmm.ensembles.sweep import Grid, sweep
 from covidmm.ensembles.validation_images import FusionCase
 from covidmm.inference.detector import select
+from covidmm.jobs.folder_run import joined
 from covidmm.jobs.folder_truth import Truth
-from covidmm.jobs.fusion import joined
 from covidmm.outputs.predictions import Predictions
 from covidmm.utils.csv_tables import csv_bytes
 from covidmm.utils.fileio import write_bytes
@@ -94,7 +94,7 @@ def _learn(
         f"learned fusion, {folds}-fold cross-validation: mAP@.50 {cross['learned_mAP_50']:.3f}, "
         f"the config's numbers {cross['plain_mAP_50']:.3f}; taken: {cross['chosen']}"
     )
-    print(f"to use it: strategy = dict(type='learned', parameters='{folder / LEARNED}')")
+    print(f"to use it: strategy = dict(_delete_=True, type='learned', parameters='{folder / LEARNED}')")
     return cross
 
 

@@ -16,6 +16,20 @@ from covidmm.plugins.hookspecs import PROJECT, EnsembleStrategy, StudyClassifier
 Factory = Callable[..., Any]
 
 
+class UnknownArgumentError(PluginError):
+    """A config gives a plugin an argument that it does not have.
+
+    Args:
+        plugin: its name.
+        argument: the config's key.
+        message: the line for the user.
+    """
+
+    def __init__(self, plugin: str, argument: str, message: str) -> None:
+        super().__init__(message)
+        self.plugin, self.argument = plugin, argument
+
+
 class PluginManager:
     """Every plugin of this process.
 
@@ -105,9 +119,8 @@ def _build(what: str, factories: Mapping[str, Factory], config: Mapping[str, Any
         for key in arguments:
             if key not in parameters:
                 known = ", ".join(parameters) or "none"
-                raise PluginError(
-                    f"{what} '{name}' has no argument '{key}'{did_you_mean(key, parameters)}; it has: {known}"
-                )
+                message = f"{what} '{name}' has no argument '{key}'{did_you_mean(key, parameters)}; it has: {known}"
+                raise UnknownArgumentError(name, key, message)
     try:
         built = factory(**arguments)
     except (TypeError, ValueError) as error:

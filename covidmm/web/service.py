@@ -15,10 +15,10 @@ from covidmm.engine.checkpointing import checkpoint_hashes
 from covidmm.ensembles.ensemble_config import EnsembleConfig
 from covidmm.errors import CovidmmError, RadiographError
 from covidmm.findings import STUDY_CLASSES, Detections, ImageFindings, StudyFindings
-from covidmm.inference.detector import made_from, select
+from covidmm.inference.detector import fingerprint, select
 from covidmm.inference.predictor import Predictor
 from covidmm.inference.study_attention import Explainer, explainable
-from covidmm.outputs import dicom_sr as structured_report
+from covidmm.outputs import dicom_sr
 from covidmm.outputs.kaggle import NoneRule, Rerank, prediction_string, ranked_row, study_row
 from covidmm.radiograph import Radiograph
 from covidmm.radiograph.sandbox import IsolatedReader
@@ -69,8 +69,8 @@ class Service:
         network = explainable(predictor.classifier)
         self.explainer = Explainer(network) if network else None
         self.strategies = predictor.strategies
-        # read once: what is served are the files as they were at the start
-        self._made_from = {name: made_from(member) for name, member in predictor.config.members.items()}
+        # taken once: the files that are served are those of the start
+        self._fingerprints = {name: fingerprint(member) for name, member in predictor.config.members.items()}
         self._study, self._versions = checkpoint_hashes(predictor.config.study), versions()
         self._variants = {
             (detector, strategy): predictor.variant(
@@ -88,13 +88,13 @@ class Service:
     @property
     def reports(self) -> bool:
         """Whether Structured Reports can be written here."""
-        return structured_report.available()
+        return dicom_sr.available()
 
     def provenance(self, config: EnsembleConfig) -> schemas.Provenance:
         """What answers with a config of these members come from."""
         return schemas.Provenance(
             config_resolved_sha256=config.sha256,
-            members={name: self._made_from[name] for name in config.members},
+            members={name: self._fingerprints[name] for name in config.members},
             study_checkpoints_sha256=self._study,
             versions=self._versions,
         )
@@ -171,7 +171,7 @@ class Service:
         ]
         uid = str(headers[0].get("StudyInstanceUID", _STUDY))
         model = f"{variant.config.path.name}: {question.detector}"
-        dataset = structured_report.study_report(
+        dataset = dicom_sr.study_report(
             StudyFindings(uid, named, study.probabilities),
             headers,
             threshold,

@@ -1,10 +1,16 @@
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
-from covidmm.ensembles.ensemble_config import load_ensemble
-from covidmm.errors import ConfigError
+import covidmm.ensembles
+import covidmm.studies
+from covidmm.ensembles.ensemble_config import Member, load_ensemble
+from covidmm.errors import ConfigError, PluginError
+from covidmm.plugins import PluginManager
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 WBF = {"type": "wbf", "iou_thr": 0.55, "skip_box_thr": 0.0, "final_nms": 0.5}
@@ -39,17 +45,71 @@ def test_a_sibling_changes_the_strategy_alone(name):
     assert (config.members, config.study, config.none) == (base.members, base.study, base.none)
 
 
-def test_a_dict_with_a_type_stands_alone_and_one_without_adds(tmp_path):
-    swapped = child(tmp_path, "strategy = dict(type='soft_nms', sigma=0.3)")
-    assert load_ensemble(swapped).strategy == {"type": "soft_nms", "sigma": 0.3}
-    assert load_ensemble(child(tmp_path, "strategy = {'type': 'nms'}")).strategy == {"type": "nms"}
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("ensemble_*_*.py")), ids=lambda path: path.stem)
+def test_mmengine_alone_reads_the_same(path):
+    config, plain = load_ensemble(path), Config.fromfile(path)
+    members = {name: {**plain.members[name], "backend": member.backend} for name, member in config.members.items()}
+    assert list(plain.members) == list(config.members)
+    assert {name: Member(**member) for name, member in members.items()} == config.members
+    for key in ("strategy", "study", "none", "rerank", "max_size", "batch_size"):
+        assert plain[key] == getattr(config, key)
+
+
+def test_dicts_merge_and_delete_replaces(tmp_path):
+    replaced = child(tmp_path, "strategy = dict(_delete_=True, type='soft_nms', sigma=0.3)")
+    assert load_ensemble(replaced).strategy == {"type": "soft_nms", "sigma": 0.3}
+    assert load_ensemble(child(tmp_path, "strategy = {'_delete_': True, 'type': 'nms'}")).strategy == {"type": "nms"}
     assert load_ensemble(child(tmp_path, "strategy = dict(iou_thr=0.4)")).strategy == {**WBF, "iou_thr": 0.4}
+    assert load_ensemble(child(tmp_path, "strategy = dict(type='nmw')")).strategy == {**WBF, "type": "nmw"}
+
+
+def test_delete_without_anything_below_is_no_argument(tmp_path):
+    text = "members = dict(a=dict(config='a', checkpoint='b'))\nstudy = dict(_delete_=True, type='from_detections')"
+    config = load_ensemble(child(tmp_path, text, CONFIGS / "_base_/ensemble.py"))
+    assert config.study == {"type": "from_detections"}
 
 
 def test_a_grandchild_adds_to_the_type_that_its_parent_chose(tmp_path):
     text = "strategy = dict(sigma=0.2)"
     config = load_ensemble(child(tmp_path, text, CONFIGS / "ensemble_soft_nms_siim.py"))
     assert config.strategy == {"type": "soft_nms", "iou_thr": 0.5, "sigma": 0.2}
+
+
+def test_an_argument_inherited_from_another_type_says_what_to_write(tmp_path):
+    manager = PluginManager([covidmm.ensembles, covidmm.studies], installed=False)
+    parent = child(tmp_path, "strategy = dict(type='soft_nms', sigma=0.3)").rename(tmp_path / "parent.py")
+    said = (
+        f"{parent}: strategy: 'soft_nms' has no argument 'skip_box_thr', inherited from the base's 'wbf'; "
+        "write strategy = dict(_delete_=True, type='soft_nms', ...)"
+    )
+    for path in (parent, child(tmp_path, "strategy = dict(sigma=0.2)", parent)):
+        with pytest.raises(PluginError, match=f"^{re.escape(said)}$"):
+            load_ensemble(path).build_strategy(manager)
+    study = load_ensemble(child(tmp_path, "study = dict(type='from_detections')"))
+    with pytest.raises(PluginError, match=r"study: 'from_detections' has no argument 'config', inherited .* 'resnext'"):
+        study.build_classifier(manager)
+    # what the file itself misspells is no inheritance, nor is what an override adds to the type that it chose
+    with pytest.raises(PluginError, match="'iou_th': did you mean 'iou_thr'"):
+        load_ensemble(child(tmp_path, "strategy = dict(iou_th=0.4)")).build_strategy(manager)
+    options = ["strategy.type=nms", "strategy.final_nms=0.5"]
+    with pytest.raises(PluginError, match="'nms' has no argument 'final_nms'; it has: iou_thr"):
+        load_ensemble(child(tmp_path, ""), options).build_strategy(manager)
+
+
+def test_a_member_is_added_changed_replaced_and_removed(tmp_path):
+    member = "dict(config='a.py', checkpoint='b.pth')"
+    base = load_ensemble(CONFIGS / "ensemble_wbf_siim.py").members
+
+    def members(text, options=()):
+        return load_ensemble(child(tmp_path, f"members = {text}"), options).members
+
+    assert members(f"dict(third={member})") == {**base, "third": Member("a.py", "b.pth")}
+    assert members("dict(yolo=dict(weight=2.0))") == {**base, "yolo": replace(base["yolo"], weight=2.0)}
+    replaced = members("dict(yolo=dict(_delete_=True, config='a.py', checkpoint='b.pth'))")
+    assert replaced == {**base, "yolo": Member("a.py", "b.pth")}
+    alone = "dict(_delete_=True, yolo={{_base_.members.yolo}})"
+    assert members(alone) == {"yolo": base["yolo"]}
+    assert members(alone, ["members.yolo.weight=3"])["yolo"].weight == 3
 
 
 def test_the_hash_is_of_what_it_says_not_of_where_it_lies(tmp_path):
@@ -67,7 +127,12 @@ def test_options_override(tmp_path):
     config = load_ensemble(CONFIGS / "ensemble_wbf_siim.py", ["strategy.iou_thr=0.4", "members.yolo.weight=2"])
     assert config.strategy["iou_thr"] == 0.4
     assert config.members["yolo"].weight == 2
-    assert load_ensemble(CONFIGS / "ensemble_wbf_siim.py", ["strategy.type=nms"]).strategy == {"type": "nms"}
+    for options, strategy in (
+        (["strategy.type=nms"], {"type": "nms"}),
+        (["strategy.type=wbf"], {"type": "wbf"}),
+        (["strategy.sigma=0.2", "strategy.type=soft_nms"], {"type": "soft_nms", "sigma": 0.2}),
+    ):
+        assert load_ensemble(CONFIGS / "ensemble_wbf_siim.py", options).strategy == strategy
 
 
 def test_helpers_and_a_third_member_are_welcome(tmp_path):

@@ -9,7 +9,7 @@ from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import Backend, Member, load_ensemble
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.inference import Predictor, backends
-from covidmm.inference.detector import Detector, made_from
+from covidmm.inference.detector import Detector, fingerprint
 
 pytest.importorskip("onnx", reason="the extra 'export' is not installed")
 pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
@@ -72,11 +72,11 @@ def test_a_predictor_takes_its_backend_from_the_config(exported, random_ensemble
 def test_predictions_are_stale_when_the_backend_changes(exported):
     member, path = exported
     there = replace(member, backend=Backend("onnxruntime", str(path)))
-    assert made_from(there)["backend"] == "onnxruntime"
-    stamps = [made_from(one) for one in (member, there, replace(member, backend=Backend(precision="bfloat16")))]
+    assert fingerprint(there)["backend"] == "onnxruntime"
+    stamps = [fingerprint(one) for one in (member, there, replace(member, backend=Backend(precision="bfloat16")))]
     assert stamps[0] != stamps[1] != stamps[2] != stamps[0]
     with pytest.raises(CheckpointError, match=r"none\.onnx: no such file"):
-        made_from(replace(member, backend=Backend("onnxruntime", str(path.with_name("none.onnx")))))
+        fingerprint(replace(member, backend=Backend("onnxruntime", str(path.with_name("none.onnx")))))
 
 
 def test_a_file_of_another_checkpoint_is_refused(exported, random_ensemble, tmp_path):
@@ -189,6 +189,6 @@ def test_odd_metadata_are_one_line(exported, tmp_path, text):
     model = onnx.load(str(path))
     onnx.helper.set_model_props(model, {backends.METADATA_KEY: text})
     onnx.save(model, str(tmp_path / "odd.onnx"))
-    with pytest.raises(CheckpointError, match=r"odd\.onnx: what covidmm wrote beside the graph") as caught:
+    with pytest.raises(CheckpointError, match=r"odd\.onnx: covidmm's metadata of the model") as caught:
         Detector(replace(member, backend=Backend("onnxruntime", str(tmp_path / "odd.onnx"))), "odd")
     assert "\n" not in str(caught.value)

@@ -11,7 +11,7 @@ from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import Member
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.findings import Detections
-from covidmm.inference.detector import Detector, _chosen_precision, made_from, select
+from covidmm.inference.detector import Detector, _chosen_precision, fingerprint, select
 from covidmm.jobs.train_test import evaluate
 
 
@@ -58,14 +58,14 @@ def test_no_radiograph_is_no_box(random_ensemble):
 
 def test_what_predictions_are_made_from_follows_the_model_and_the_weights(random_ensemble, tmp_path):
     member = random_ensemble.members["yolo"]
-    stamp = made_from(member)
-    assert made_from(replace(member, weight=3.0, score_threshold=0.4, nms_iou_threshold=0.2)) == stamp
-    assert made_from(replace(member, test_time_augmentation=True)) != stamp
+    stamp = fingerprint(member)
+    assert fingerprint(replace(member, weight=3.0, score_threshold=0.4, nms_iou_threshold=0.2)) == stamp
+    assert fingerprint(replace(member, test_time_augmentation=True)) != stamp
     other = tmp_path / "other.pth"
     other.write_bytes(b"x")
-    assert made_from(replace(member, checkpoint=str(other)))["checkpoint_sha256"] != stamp["checkpoint_sha256"]
+    assert fingerprint(replace(member, checkpoint=str(other)))["checkpoint_sha256"] != stamp["checkpoint_sha256"]
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        made_from(replace(member, checkpoint=str(tmp_path / "none.pth")))
+        fingerprint(replace(member, checkpoint=str(tmp_path / "none.pth")))
 
 
 def test_a_member_of_other_classes_is_refused(random_ensemble, tmp_path):

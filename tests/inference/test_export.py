@@ -12,7 +12,7 @@ from covidmm.errors import CheckpointError, ConfigError, DataError
 from covidmm.findings import Detections
 from covidmm.inference import export as module
 from covidmm.inference.backends import read_metadata
-from covidmm.inference.detector import made_from
+from covidmm.inference.detector import fingerprint
 from covidmm.inference.export import Agreement, agreement_of, export, phantoms, to_onnx
 
 onnx = pytest.importorskip("onnx", reason="the extra 'export' is not installed")
@@ -39,7 +39,7 @@ def test_the_file_says_what_it_was_made_of(sure_yolo, tmp_path, few):
     assert agreement.holds
     assert agreement.boxes > 0
     assert read_metadata(out) == metadata
-    assert metadata["checkpoint_sha256"] == made_from(member)["checkpoint_sha256"]
+    assert metadata["checkpoint_sha256"] == fingerprint(member)["checkpoint_sha256"]
     assert metadata["classes"] == ["opacity"]
     assert metadata["input_size"] == [256, 256]
     assert metadata["std"] == [255.0] * 3

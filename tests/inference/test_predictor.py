@@ -1,5 +1,6 @@
 """The predictor on every kind of source, against the files that the folder job makes."""
 
+import gc
 import re
 import shutil
 from pathlib import Path
@@ -9,17 +10,16 @@ import numpy as np
 import pydicom
 import pytest
 
-import covidmm.ensembles
-import covidmm.studies
 from covidmm import radiograph
 from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import ConfigError, DataError, PluginError, RadiographError
+from covidmm.findings import Detections
 from covidmm.inference import Predictor
+from covidmm.inference.core import plugins
 from covidmm.inference.detector import select
-from covidmm.jobs.folder_outcome import run_folder
-from covidmm.jobs.prediction import FolderRun
-from covidmm.plugins import PluginManager
+from covidmm.jobs.folder_run import FolderRun, run_folder
+from covidmm.radiograph import Radiograph
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,8 @@ def same(one, other):
 
 
 def test_a_folder_gives_what_the_ensemble_job_writes(predictor, random_ensemble, tmp_path):
-    manager = PluginManager([covidmm.ensembles, covidmm.studies])
     config = load_ensemble(random_ensemble.config)
-    outcome = run_folder(FolderRun(config, read_image_folder(random_ensemble.raw), tmp_path), manager)
+    outcome = run_folder(FolderRun(config, read_image_folder(random_ensemble.raw), tmp_path), plugins())
     wanted = {image.image_id: found for image, found in outcome.fused}
     found = predictor(random_ensemble.raw)
     assert sum(len(study.images) for study in found) == len(wanted)
@@ -142,3 +141,67 @@ def test_the_example_of_the_readme_runs(random_ensemble, tmp_path, monkeypatch, 
     folder = random_ensemble.raw / "train" / "study001"
     exec(example.replace("path/to/radiographs", str(folder)), {})
     assert capsys.readouterr().out.count("study001") == 1
+
+
+class Broken:
+    """A strategy and a study classifier that answer nonsense."""
+
+    def fuse(self, members, weights, size):
+        return Detections([[0, 0, size[1] + 2, size[0]]], [0.5])
+
+    def classify(self, study):
+        return np.full(4, 0.5)
+
+
+def broken(predictor, part):
+    other = predictor.variant()
+    setattr(other, part, Broken())
+    return other
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("strategy", r"image '.*': the ensemble strategy answered a box outside 160 x 200 pixels: .*"),
+        ("classifier", r"study 'study003': the study classifier answered \[0.5, .*\], not four probabilities"),
+    ],
+)
+def test_a_plugin_that_answers_nonsense_is_refused_in_one_line(predictor, file, part, message):
+    with pytest.raises(PluginError, match=f"^{message}$") as caught:
+        broken(predictor, part)(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_of_a_folder_one_study_is_held_at_a_time(predictor, random_ensemble):
+    class Watching:
+        def __init__(self):
+            self.alive = []
+
+        def classify(self, study):
+            gc.collect()
+            held = [one for one in gc.get_objects() if isinstance(one, Radiograph) and one.pixels.size]
+            self.alive.append(len(held))
+            return np.full(4, 0.25)
+
+    gc.collect()
+    before = sum(isinstance(one, Radiograph) for one in gc.get_objects())
+    other = predictor.variant()
+    other.classifier = Watching()
+    found = other(random_ensemble.raw)
+    assert len(found) == len(other.classifier.alive) == 24
+    # a batch of three at work, another read ahead with one more in the making, and a study of two
+    assert max(other.classifier.alive) <= before + 3 + 3 + 1 + 2
+
+
+def test_a_classifier_of_boxes_gets_no_pixels(predictor, file):
+    class Boxes(Broken):
+        uses_pixels = False
+
+        def classify(self, study):
+            assert study.radiographs[0].pixels.size == 0
+            assert study.radiographs[0].header.height == 200
+            return np.full(4, 0.25)
+
+    other = predictor.variant()
+    other.classifier = Boxes()
+    assert other(file)[0].probabilities.tolist() == [0.25] * 4

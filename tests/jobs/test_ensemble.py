@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from covidmm.errors import ConfigError, DataError, PluginError
-from covidmm.jobs import network_work as work
+from covidmm.inference import core
 from covidmm.jobs.ensemble import Request, ensemble
 from covidmm.outputs.kaggle import read_submission
 
@@ -30,7 +30,7 @@ def scored(random_ensemble, tmp_path_factory):
 
 def again(scored, monkeypatch, **changes):
     """The same job, in which no model may be loaded."""
-    monkeypatch.setattr(work, "Detector", None)
+    monkeypatch.setattr(core, "Detector", None)
     return ensemble(Request(**{**vars(scored[1]), "score": False, "sweep": False, "show_dir": None, **changes}))
 
 
@@ -97,9 +97,8 @@ def test_another_strategy_runs_no_model(scored, monkeypatch, strategy, tmp_path,
 
 def test_the_learned_fusion_is_one_line_away(scored, monkeypatch, tmp_path):
     config = tmp_path / "learned.py"
-    config.write_text(
-        f"_base_ = \"{scored[1].config}\"\nstrategy = dict(type='learned', parameters='{scored[0] / 'learned.json'}')\n"
-    )
+    learned = f"dict(_delete_=True, type='learned', parameters='{scored[0] / 'learned.json'}')"
+    config.write_text(f"_base_ = '{scored[1].config}'\nstrategy = {learned}\n")
     outcome = again(scored, monkeypatch, config=str(config), out=str(tmp_path / "a.csv"))
     assert outcome.fused.made_from["strategy"]["type"] == "learned"
 

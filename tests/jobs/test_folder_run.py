@@ -1,4 +1,4 @@
-"""Whole folders through random-weight models: files made, reused, resumed."""
+"""Whole folders through random-weight models: files made, reused, resumed, fused, classified."""
 
 import json
 import shutil
@@ -10,14 +10,26 @@ import pytest
 
 import covidmm.ensembles
 import covidmm.studies
-from covidmm.datasets.image_folders import read_image_folder
-from covidmm.ensembles.ensemble_config import load_ensemble
-from covidmm.errors import DataError
+from covidmm.datasets.image_folders import ImageFolder, read_image_folder
+from covidmm.ensembles.ensemble_config import EnsembleConfig, Member, load_ensemble
+from covidmm.errors import DataError, PluginError
+from covidmm.findings import Detections
+from covidmm.inference import core
 from covidmm.inference.detector import Detector
-from covidmm.jobs import network_work as work
-from covidmm.jobs.fusion import fuse_folder
-from covidmm.jobs.prediction import FolderRun, classify_studies, predict_members
+from covidmm.jobs.folder_run import (
+    ENSEMBLE,
+    FolderRun,
+    Outcome,
+    classify_studies,
+    fuse_folder,
+    joined,
+    predict_members,
+    run_folder,
+)
+from covidmm.outputs.predictions import ImageEntry, PredictionsWriter, read_predictions
 from covidmm.plugins import PluginManager
+
+IMAGES = [ImageEntry(f"image{k}", "study", 50, 40) for k in range(130)]
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +71,6 @@ class First:
         return members[0]
 
 
-def manager(classifier):
-    plugins = PluginManager([covidmm.studies], installed=False)
-    plugins.study_classifiers["mine"] = lambda: classifier
-    return plugins
-
-
 def contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -79,7 +85,7 @@ def test_every_member_predicts_every_image_once(undisturbed, random_ensemble):
 
 
 def test_nothing_is_predicted_twice(again, monkeypatch):
-    monkeypatch.setattr(work, "Detector", None)
+    monkeypatch.setattr(core, "Detector", None)
     before = contents(again.folder)
     members = predict_members(again)
     assert list(members) == ["frcnn", "yolo"]
@@ -88,7 +94,7 @@ def test_nothing_is_predicted_twice(again, monkeypatch):
 
 
 def test_weights_and_thresholds_need_no_model(again, monkeypatch):
-    monkeypatch.setattr(work, "Detector", None)
+    monkeypatch.setattr(core, "Detector", None)
     changed = {name: replace(member, weight=2.0, score_threshold=0.3) for name, member in again.config.members.items()}
     predict_members(replace(again, config=replace(again.config, members=changed)))
 
@@ -146,13 +152,13 @@ def test_studies_are_classified_once_and_remembered(again):
     config = replace(again.config, study={"type": "mine"})
     run, classifier = replace(again, config=config, fresh=[]), Uniform((0.1, 0.2, 0.3, 0.4))
     fused = fuse_folder(run, First(), predict_members(run))
-    studies = classify_studies(run, manager(classifier), fused, fused.made_from)
+    studies = classify_studies(run, classifier, fused)
     assert set(studies) == {case.study_id for case in run.cases.images}
     assert studies[run.cases.images[0].study_id] == [0.1, 0.2, 0.3, 0.4]
     assert all(len(study.radiographs) == len(study.detections) for study in classifier.asked)
     assert classifier.asked[0].radiographs[0].pixels.size
     asked = len(classifier.asked)
-    assert classify_studies(run, manager(classifier), fused, fused.made_from) == studies
+    assert classify_studies(run, classifier, fused) == studies
     assert len(classifier.asked) == asked
     path = run.folder / "study.json"
     content = json.loads(path.read_text())
@@ -160,7 +166,7 @@ def test_studies_are_classified_once_and_remembered(again):
         content["studies"][run.cases.images[0].study_id] = values
         path.write_text(json.dumps(content))
         with pytest.raises(DataError, match=r"study\.json: damaged \(not four probabilities"):
-            classify_studies(run, manager(classifier), fused, fused.made_from)
+            classify_studies(run, classifier, fused)
 
 
 def test_another_fusion_asks_again_only_who_looks_at_boxes(again):
@@ -169,9 +175,9 @@ def test_another_fusion_asks_again_only_who_looks_at_boxes(again):
         classifier = Uniform(uses_detections=uses)
         fused = fuse_folder(run, First(), predict_members(run))
         (run.folder / "study.json").unlink(missing_ok=True)
-        classify_studies(run, manager(classifier), fused, {"strategy": 1})
+        classify_studies(run, classifier, replace(fused, made_from={"strategy": 1}))
         asked = len(classifier.asked)
-        classify_studies(run, manager(classifier), fused, {"strategy": 2})
+        classify_studies(run, classifier, replace(fused, made_from={"strategy": 2}))
         assert len(classifier.asked) == asked * (2 if uses else 1)
 
 
@@ -179,26 +185,107 @@ def test_who_needs_no_pixels_gets_none(again):
     run = replace(again, config=replace(again.config, study={"type": "mine"}))
     classifier = Uniform(uses_pixels=False)
     fused = fuse_folder(run, First(), predict_members(run))
-    classify_studies(run, manager(classifier), fused, {})
+    classify_studies(run, classifier, fused)
     radiograph = classifier.asked[0].radiographs[0]
     assert radiograph.pixels.size == 0
     assert (radiograph.header.height, radiograph.header.width) == (200, 160)
 
 
-@pytest.mark.parametrize("values", [(0.5, 0.5), (0.9, 0.9, 0, 0), (-0.1, 0.5, 0.3, 0.3), (float("nan"), 0, 0, 1)])
-def test_what_is_no_probability_is_refused(again, values):
+def test_a_classifier_that_answers_no_probabilities_ends_the_run(again):
     run = replace(again, config=replace(again.config, study={"type": "mine"}))
     fused = fuse_folder(run, First(), predict_members(run))
-    with pytest.raises(DataError, match=f"study '{run.cases.images[0].study_id}': .*not four probabilities"):
-        classify_studies(run, manager(Uniform(values)), fused, {})
+    with pytest.raises(PluginError, match=f"study '{run.cases.images[0].study_id}': .*not four probabilities"):
+        classify_studies(run, Uniform((0.5, 0.5)), fused)
 
 
-def test_the_report_s_classifier_runs_over_the_folder(again, ensemble):
+def test_a_strategy_that_answers_no_boxes_ends_the_run(again):
+    class Outside:
+        def fuse(self, members, weights, size):
+            return Detections([[0, 0, size[1] + 5, 5]], [0.5])
+
+    with pytest.raises(PluginError, match=f"image '{again.cases.images[0].image_id}': .* answered a box outside"):
+        fuse_folder(again, Outside(), predict_members(again))
+    assert not (again.folder / "ensemble.json").exists()
+
+
+def test_the_report_s_classifier_runs_over_the_folder(again):
     fused = fuse_folder(again, First(), predict_members(again))
-    studies = classify_studies(again, manager(None), fused, {})
+    classifier = again.config.build_classifier(PluginManager([covidmm.studies], installed=False))
+    studies = classify_studies(again, classifier, fused)
     assert all(sum(values) == pytest.approx(1, abs=1e-4) for values in studies.values())
 
 
 def test_without_a_classifier_there_is_no_study_row(again):
     run = replace(again, config=replace(again.config, study=None))
-    assert classify_studies(run, manager(None), fuse_folder(run, First(), predict_members(run)), {}) is None
+    assert run.config.build_classifier(PluginManager(installed=False)) is None
+    assert classify_studies(run, None, fuse_folder(run, First(), predict_members(run))) is None
+
+
+class Both:
+    """All boxes of all members, with the weights as a trace in the scores."""
+
+    def fuse(self, members, weights, size):
+        assert size == (50, 40)
+        scores = [one.scores * weight / 10 for one, weight in zip(members, weights, strict=True)]
+        return Detections(np.concatenate([one.boxes for one in members]), np.concatenate(scores))
+
+
+def write_member(folder, name, images=IMAGES, score=0.5):
+    found = Detections(np.array([[1, 2, 11, 22], [2, 2, 11, 22]], np.float32), np.array([score, 0.1], np.float32))
+    with PredictionsWriter(folder, name, {"checkpoint": name}) as writer:
+        writer.add([(image, found) for image in images])
+        return writer.finish()
+
+
+def make_run(folder, **changes):
+    members = {"a": Member("a.py", "a.pth", weight=1.0), "b": Member("b.py", "b.pth", weight=4.0)}
+    config = EnsembleConfig(Path("e.py"), members, {"type": "both"}, None, {}, None, 512, 4)
+    return FolderRun(replace(config, **changes), ImageFolder((), folder, None, None, ""), folder)
+
+
+def test_thresholds_suppression_and_weights_reach_the_strategy(tmp_path):
+    members = {"a": write_member(tmp_path, "a"), "b": write_member(tmp_path, "b", score=1.0)}
+    run = make_run(tmp_path)
+    chosen = {"a": replace(run.config.members["a"], score_threshold=0.3),
+              "b": replace(run.config.members["b"], nms_iou_threshold=0.5)}  # fmt: skip
+    run = replace(run, config=replace(run.config, members=chosen))
+    fused = fuse_folder(run, Both(), members)
+    rows = list(fused)
+    assert [image for image, _ in rows] == IMAGES
+    assert rows[0][1].scores.tolist() == pytest.approx([0.05, 0.4])
+    assert run.seconds["fusion"] > 0
+    assert read_predictions(tmp_path, "ensemble").made_from["members"]["b"]["weight"] == 4.0
+
+
+def test_the_cache_key_follows_strategy_weights_and_members(tmp_path):
+    members = {"a": write_member(tmp_path, "a"), "b": write_member(tmp_path, "b")}
+    keys = []
+    for run in (make_run(tmp_path), make_run(tmp_path, strategy={"type": "both", "x": 1})):
+        keys.append(json.dumps(fuse_folder(run, Both(), members).made_from))
+    assert len(set(keys)) == 2
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (IMAGES[:-2], r"b\.json: lacks 2 of the images of .*a\.json, such as 'image128'"),
+        ([*IMAGES, ImageEntry("more", "s", 50, 40)], r"a\.json: lacks 1 of the images of .*b\.json, such as 'more'"),
+        (IMAGES[::-1], r"b\.json: has the images of .*a\.json in another order or size"),
+        ([image._replace(height=60) for image in IMAGES], "in another order or size"),
+    ],
+)
+def test_members_of_other_images_are_refused(tmp_path, images, message):
+    members = {"a": write_member(tmp_path, "a"), "b": write_member(tmp_path, "b", images)}
+    with pytest.raises(DataError, match=message):
+        list(joined(members))
+
+
+def test_an_unknown_strategy_costs_no_prediction(random_ensemble, tmp_path):
+    run = FolderRun(load_ensemble(random_ensemble.config), read_image_folder(random_ensemble.prepared), tmp_path)
+    with pytest.raises(PluginError, match="unknown ensemble strategy 'wbf'; there are: none"):
+        run_folder(run, PluginManager(installed=False))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_ensemble_stands_behind_its_members():
+    assert list(Outcome(None, {"a": 1, "b": 2}, 3, None).detectors) == ["a", "b", ENSEMBLE]

@@ -1,21 +1,109 @@
-"""Folder runs whose networks run in other processes: torchrun's, and the workers of a Dask cluster."""
+"""Who asks the networks: this process, which reads ahead, torchrun's processes, and the workers of a Dask cluster."""
 
 import json
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import ConfigError
-from covidmm.jobs import sharing as module
+from covidmm.inference import mapping as module
+from covidmm.inference.core import Decoded, Work
+from covidmm.inference.mapping import map_here, read_ahead, sharing
 from covidmm.jobs.ensemble import Request, ensemble
-from covidmm.jobs.prediction import FolderRun, predict_members
-from covidmm.jobs.sharing import sharing
+from covidmm.jobs.folder_run import FolderRun, predict_members
 from covidmm.utils.dask_pool import ClusterMapper, connected
 from tests.torchrun import errors, torchrun
 
 SCRIPT = Path(__file__).with_name("in_two_processes.py")
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 20])
+@pytest.mark.parametrize("depth", [1, 4])
+def test_order_is_kept_and_nothing_is_lost(count, depth):
+    assert list(read_ahead(iter(range(count)), depth)) == list(range(count))
+
+
+def test_an_error_comes_in_its_turn():
+    def items():
+        yield 1
+        yield 2
+        raise ValueError("third")
+
+    ahead = read_ahead(items(), 4)
+    assert [next(ahead), next(ahead)] == [1, 2]
+    with pytest.raises(ValueError, match="third"):
+        next(ahead)
+
+
+def test_no_more_than_the_depth_wait():
+    made = []
+
+    def items():
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    ahead = read_ahead(items(), 3)
+    next(ahead)
+    time.sleep(0.1)
+    assert len(made) <= 1 + 3
+
+
+def test_work_overlaps():
+    made = [threading.Event() for _ in range(6)]
+
+    def items():
+        for number, event in enumerate(made):
+            event.set()
+            yield number
+
+    for number in read_ahead(items(), 2):
+        # made while this one is at work
+        assert made[min(number + 1, 5)].wait(60)
+
+
+def test_the_thread_ends_with_a_reader_that_stops_early():
+    ahead = read_ahead(iter(range(100)), 3)
+    next(ahead)
+    ahead.close()
+    assert not [one for one in threading.enumerate() if one.name.startswith("read-ahead")]
+
+
+class Naming(Work):
+    """Reads names and gives back what was read for each job; notes in which order it did what."""
+
+    def __init__(self):
+        self.done = []
+
+    def read(self, job, index):
+        self.done.append(job.images[index])
+        return Decoded(job.images[index], None)
+
+    def ask(self, job, decoded):
+        assert threading.current_thread() is threading.main_thread()
+        return [one.entry for one in decoded]
+
+
+@pytest.mark.parametrize("jobs", [[], ["a"], ["ab", "cd", "e"], ["a", "bcd", "ef"]])
+def test_every_job_gets_its_own_images(jobs):
+    work = Naming()
+    assert list(map_here(work, (SimpleNamespace(images=job) for job in jobs))) == [list(job) for job in jobs]
+    assert work.done == list("".join(jobs))
+    assert work(SimpleNamespace(images="xyz")) == ["x", "y", "z"]
+
+
+def test_one_batch_is_read_ahead_and_no_more():
+    work = Naming()
+    jobs = map_here(work, (SimpleNamespace(images="ab") for _ in range(50)))
+    next(jobs)
+    time.sleep(0.1)
+    assert len(work.done) <= 2 + 2 + 1
+    jobs.close()
 
 
 def in_two(tmp_path, *rounds):
@@ -23,9 +111,9 @@ def in_two(tmp_path, *rounds):
     return ended, json.loads((tmp_path / "found.json").read_text()) if ended.returncode == 0 else None
 
 
-def test_one_process_maps_as_python_does():
+def test_one_process_reads_ahead():
     with sharing("none", None, []) as mapping:
-        assert mapping is map
+        assert mapping is map_here
 
 
 def test_a_launcher_and_a_scheduler_are_one_too_many():

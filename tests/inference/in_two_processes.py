@@ -1,4 +1,4 @@
-"""Run under torchrun: jobs, which are Python expressions, through the mapper of ``covidmm.jobs.sharing``."""
+"""Run under torchrun: jobs, which are Python expressions, through the mapper of ``covidmm.inference.mapping``."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from covidmm.errors import CovidmmError
-from covidmm.jobs.sharing import sharing
+from covidmm.inference.mapping import sharing
 from covidmm.utils.command_line import run_tool
 
 

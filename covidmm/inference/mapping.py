@@ -1,19 +1,26 @@
-"""Who runs the networks of a folder run: this process, all processes that torchrun started, or a Dask cluster."""
+"""Who asks the networks: this process, which reads ahead, all processes that torchrun started, or a Dask cluster."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+from mmengine.dist import broadcast_object_list, gather_object, get_world_size
+
 from covidmm.engine.launch import launched
 from covidmm.errors import ConfigError
+from covidmm.inference.core import Decoded, Work
 from covidmm.utils.distributed import is_first
 from covidmm.utils.pool import Mapper
 
+Item = TypeVar("Item")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -41,13 +48,13 @@ def sharing(launcher: str, scheduler: str | None, folders: Sequence[Path]) -> It
     if scheduler is not None:
         if launcher != "none":
             raise ConfigError("--launcher and --scheduler: choose one of them")
-        from covidmm.utils.dask_pool import ClusterMapper, connected
+        from covidmm.utils.dask_pool import ClusterMapper, connected  # needs the extra 'distributed'
 
         with connected(scheduler) as client:
             yield ClusterMapper(client, folders)
     elif launcher == "none":
         with launched(launcher):
-            yield map
+            yield map_here
     else:
         with launched(launcher, objects_only=True, patience=_PATIENCE):
             if is_first():
@@ -59,6 +66,48 @@ def sharing(launcher: str, scheduler: str | None, folders: Sequence[Path]) -> It
                 yield None
 
 
+def map_here(work: Work, jobs: Iterable[Any]) -> Iterator[Any]:
+    """A :class:`~covidmm.utils.pool.Mapper` in this process, which reads the next job's images meanwhile."""
+    for job, decoded in decoded_ahead(work, jobs):
+        yield work.ask(job, decoded)
+
+
+def decoded_ahead(work: Work, jobs: Iterable[Any]) -> Iterator[tuple[Any, list[Decoded]]]:
+    """Each job with its images, which a thread reads in advance: as many as the first job has.
+
+    Args:
+        work: reads.
+        jobs: at least one image in each; drawn by that thread.
+    """
+    jobs = iter(jobs)
+    for first in islice(jobs, 1):
+        images = ((job, work.read(job, index)) for job in chain([first], jobs) for index in range(len(job.images)))
+        ahead = read_ahead(images, len(first.images))
+        for job, decoded in ahead:
+            yield job, [decoded, *(one for _, one in islice(ahead, len(job.images) - 1))]
+
+
+def read_ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
+    """The same items in the same order, up to ``depth`` of them made in advance by one thread.
+
+    An error comes where it would have come without the thread. Decoders and OpenCV release the interpreter's lock,
+    so that one thread is enough to overlap.
+
+    Args:
+        items: makes one item after the other; never called by two threads at once.
+        depth: how many may wait, which bounds the memory.
+    """
+    end = object()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+    try:
+        waiting = deque(pool.submit(next, items, end) for _ in range(depth))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(pool.submit(next, items, end))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 class RankMapper:
     """Python's ``map`` in the first of several processes: each of them, this one too, takes every n-th job.
 
@@ -67,8 +116,6 @@ class RankMapper:
 
     def __call__(self, function: Callable[[Job], Result], jobs: Iterable[Job], /) -> Iterator[Result]:
         """Yield the results in the order of the jobs; what any process raised is raised here."""
-        from mmengine.dist import broadcast_object_list, gather_object, get_world_size
-
         count = get_world_size()
         broadcast_object_list([function])
         jobs = iter(jobs)
@@ -83,15 +130,11 @@ class RankMapper:
 
     def dismiss(self) -> None:
         """Let the others go."""
-        from mmengine.dist import broadcast_object_list
-
         broadcast_object_list([None])
 
 
 def serve() -> None:
     """Do what the first process's :class:`RankMapper` asks for, until it dismisses."""
-    from mmengine.dist import broadcast_object_list, gather_object
-
     asked: list[Any] = [None]
     while True:
         broadcast_object_list(asked)
@@ -104,8 +147,6 @@ def serve() -> None:
 
 def _receive(jobs: list[Any] | None) -> Any:
     """This process's part of what the first one hands out."""
-    import torch
-
     own: list[Any] = [None]
     torch.distributed.scatter_object_list(own, jobs)
     return own[0]

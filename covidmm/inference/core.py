@@ -1,0 +1,309 @@
+"""Read, detect, select, fuse, classify: the steps from images to findings, for folders, web and notebooks alike.
+
+:class:`Detecting` and :class:`Classifying` run in this process or, pickled, in others: see
+:mod:`covidmm.inference.mapping`. What a plugin answers is checked here, whoever asked it.
+"""
+
+from __future__ import annotations
+
+import reprlib
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+import covidmm.ensembles
+import covidmm.studies
+from covidmm.datasets.image_folders import FolderImage
+from covidmm.ensembles.ensemble_config import Member
+from covidmm.errors import CovidmmError, DataError, PluginError, RadiographError
+from covidmm.findings import STUDY_CLASSES, Detections, Study
+from covidmm.inference.detector import CLASSES, Detector, select
+from covidmm.outputs.predictions import TOLERANCE, ImageEntry
+from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
+from covidmm.radiograph import Header, Radiograph
+
+#: Of a radiograph for a classifier that looks at boxes alone.
+NO_PIXELS = np.zeros((0, 0), np.uint8)
+
+
+class Image(Protocol):
+    """Something to predict, such as a :class:`~covidmm.datasets.image_folders.FolderImage`."""
+
+    image_id: str
+    study_id: str
+
+    def read(self) -> Radiograph:
+        """The radiograph, with the original's size in its header.
+
+        Raises:
+            RadiographError: it cannot be read.
+        """
+
+
+class Decoded(NamedTuple):
+    """One image as it was read: no radiograph where it cannot be; and how long that took."""
+
+    entry: ImageEntry
+    radiograph: Radiograph | None
+    seconds: float = 0.0
+
+
+class Batch(NamedTuple):
+    """Some images, and the members that are to predict them."""
+
+    images: Sequence[Image]
+    members: Sequence[str]
+
+
+class StudyJob(NamedTuple):
+    """One study: its images with the ensemble's boxes."""
+
+    study_id: str
+    images: Sequence[FolderImage]
+    found: Sequence[tuple[ImageEntry, Detections]]
+
+
+class Predicted(NamedTuple):
+    """What the members found in a batch: entries and, per member, boxes; and seconds per step."""
+
+    entries: list[ImageEntry]
+    found: dict[str, list[Detections]]
+    seconds: dict[str, float]
+
+
+class Classified(NamedTuple):
+    """A study's (4,) float64 probabilities, None without a readable image; and seconds per step."""
+
+    study_id: str
+    values: NDArray[np.float64] | None
+    seconds: dict[str, float]
+
+
+class Work(ABC):
+    """Jobs in two steps: their images are read, which may happen in advance, then networks are asked."""
+
+    def __call__(self, job: Any) -> Any:
+        """Read a job's images and ask the networks."""
+        return self.ask(job, [self.read(job, index) for index in range(len(job.images))])
+
+    @abstractmethod
+    def read(self, job: Any, index: int) -> Decoded:
+        """Read one image of a job."""
+
+    @abstractmethod
+    def ask(self, job: Any, decoded: Sequence[Decoded]) -> Any:
+        """Ask the networks about a job, all of whose images were read."""
+
+
+@dataclass
+class Detecting(Work):
+    """Asks detectors for boxes.
+
+    Args:
+        members: by name.
+        max_size: longer side of the images that the networks see, at most, pixels.
+        device: where the networks run; see :class:`Detector`.
+    """
+
+    members: Mapping[str, Member]
+    max_size: int
+    device: str | None = None
+    _detectors: dict[str, Detector] | None = field(default=None, init=False)
+
+    @property
+    def detectors(self) -> dict[str, Detector]:
+        """By name, loaded when they are first asked for.
+
+        Raises:
+            CovidmmError: a detector that cannot be loaded.
+        """
+        if self._detectors is None:
+            self._detectors = {name: Detector(member, name, self.device) for name, member in self.members.items()}
+        return self._detectors
+
+    def read(self, job: Batch, index: int) -> Decoded:
+        """Read one image; one that cannot be read gets an entry that says why."""
+        return read_image(job.images[index], self.max_size)
+
+    def ask(self, job: Batch, decoded: Sequence[Decoded]) -> Predicted:
+        """Ask each of the batch's members.
+
+        Raises:
+            CovidmmError: a detector that cannot be loaded.
+        """
+        taken = {"decode": sum(one.seconds for one in decoded)}
+        if self._detectors is None:
+            with timed(taken, "load"):
+                _ = self.detectors
+        radiographs = [one.radiograph for one in decoded if one.radiograph is not None]
+        found = {}
+        for name in job.members:
+            with timed(taken, name):
+                boxes = iter(self.detectors[name](radiographs))
+                found[name] = [Detections.none() if one.radiograph is None else next(boxes) for one in decoded]
+        return Predicted([one.entry for one in decoded], found, taken)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Detecting, (self.members, self.max_size, self.device)
+
+
+@dataclass
+class Classifying(Work):
+    """Asks the study classifier for probabilities.
+
+    Args:
+        config: of the classifier.
+        max_size: as :class:`Detecting`.
+        classifier: what was built of the config; where None, or in another process, the plugins there build it.
+    """
+
+    config: Mapping[str, Any]
+    max_size: int
+    classifier: StudyClassifier | None = None
+
+    def read(self, job: StudyJob, index: int) -> Decoded:
+        """Read one image, or only its size where the classifier looks at boxes alone.
+
+        Raises:
+            CovidmmError: a classifier that cannot be loaded; an image that could be read before.
+        """
+        image, (entry, _) = job.images[index], job.found[index]
+        start = time.perf_counter()
+        if entry.error is not None:
+            return Decoded(entry, None)
+        if getattr(self._loaded(), "uses_pixels", True):
+            return Decoded(entry, image.read().shrunk(self.max_size), time.perf_counter() - start)
+        return Decoded(entry, Radiograph(Header(image.path, entry.height, entry.width), NO_PIXELS))
+
+    def ask(self, job: StudyJob, decoded: Sequence[Decoded]) -> Classified:
+        """Ask the classifier about a study.
+
+        Raises:
+            CovidmmError: a classifier that cannot be loaded, that fails, or that answers with no probabilities.
+        """
+        taken = {"decode": sum(one.seconds for one in decoded)}
+        pairs = zip(decoded, job.found, strict=True)
+        readable = [(one.radiograph, boxes) for one, (_, boxes) in pairs if one.radiograph is not None]
+        values = None
+        if readable:
+            with timed(taken, "study"):
+                values = classify(self._loaded(), Study(job.study_id, *zip(*readable, strict=True)))
+        return Classified(job.study_id, values, taken)
+
+    def _loaded(self) -> StudyClassifier:
+        if self.classifier is None:
+            self.classifier = plugins().build_study_classifier(self.config)
+        return self.classifier
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Classifying, (self.config, self.max_size)
+
+
+def plugins() -> PluginManager:
+    """covidmm's own plugins and those that are installed.
+
+    Raises:
+        PluginError: one that is broken.
+    """
+    return PluginManager([covidmm.ensembles, covidmm.studies])
+
+
+def read_image(image: Image, max_size: int) -> Decoded:
+    """Read one image and shrink its longer side to at most ``max_size`` pixels; an error becomes part of the entry."""
+    start = time.perf_counter()
+    try:
+        one = image.read().shrunk(max_size)
+    except RadiographError as error:
+        entry = ImageEntry(image.image_id, image.study_id, 0, 0, str(error))
+        return Decoded(entry, None, time.perf_counter() - start)
+    entry = ImageEntry(image.image_id, image.study_id, one.header.height, one.header.width)
+    return Decoded(entry, one, time.perf_counter() - start)
+
+
+def fuse(
+    strategy: EnsembleStrategy, members: Mapping[str, Member], image: ImageEntry, found: Mapping[str, Detections]
+) -> Detections:
+    """What the ensemble makes of one image: each member's choice of its boxes, fused, and the answer checked.
+
+    Args:
+        strategy: fuses.
+        members: of the ensemble.
+        image: names the image and its size.
+        found: by member, what it found there.
+
+    Raises:
+        PluginError: a strategy that fails, or whose answer is no set of opacities inside the image.
+        DataError: boxes that the strategy refuses.
+    """
+    size = image.height, image.width
+    with _blaming(f"image '{image.image_id}'", strategy):
+        chosen = [select(boxes, members[name]) for name, boxes in found.items()]
+        fused = strategy.fuse(chosen, [members[name].weight for name in found], size)
+        _require_boxes(fused, size)
+        return fused
+
+
+def classify(classifier: StudyClassifier, study: Study) -> NDArray[np.float64]:
+    """(4,) probabilities of a study, checked.
+
+    Raises:
+        PluginError: a classifier that fails, or that answers with no probabilities.
+    """
+    with _blaming(f"study '{study.identifier}'", classifier):
+        values = np.asarray(classifier.classify(study), np.float64)
+        right = values.shape == (len(STUDY_CLASSES),) and np.isfinite(values).all()
+        if not right or values.min() < 0 or abs(values.sum() - 1) > 1e-3:
+            shown = reprlib.repr(values.tolist())
+            raise PluginError(f"the study classifier answered {shown}, not four probabilities")
+        return values
+
+
+def _require_boxes(fused: Any, size: tuple[int, int]) -> None:
+    """Refuse what is no set of boxes of an image of that height and width; scores are checked by ``Detections``."""
+    if not isinstance(fused, Detections):
+        raise PluginError(f"the ensemble strategy answered a {type(fused).__name__}, not Detections")
+    limits = np.array([size[1], size[0]] * 2)
+    outside = ((fused.boxes < -TOLERANCE) | (fused.boxes > limits + TOLERANCE)).any(1)
+    inverted = (fused.boxes[:, 2:] < fused.boxes[:, :2]).any(1)
+    unknown = (fused.labels < 0) | (fused.labels >= len(CLASSES))
+    for wrong, what in (
+        (outside, f"a box outside {size[1]} x {size[0]} pixels"),
+        (inverted, "a box with x2 < x1 or y2 < y1"),
+        (unknown, f"a box of no class in 0..{len(CLASSES) - 1}"),
+    ):
+        if wrong.any():
+            first = int(wrong.argmax())
+            shown = f"{fused.boxes[first].tolist()}, label {fused.labels[first]}"
+            raise PluginError(f"the ensemble strategy answered {what}: {shown}")
+
+
+@contextmanager
+def _blaming(where: str, plugin: object) -> Iterator[None]:
+    """Make one line of what a plugin raises, whatever that is."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    except PluginError as error:
+        raise PluginError(f"{where}: {error}") from error
+    except CovidmmError:
+        raise
+    except Exception as error:  # foreign code can fail in any way
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PluginError(f"{where}: {type(plugin).__name__} failed: {cause}") from error
+
+
+@contextmanager
+def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    """Add the time of a block to a step's seconds."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[step] = seconds.get(step, 0.0) + time.perf_counter() - start
