@@ -76,7 +76,13 @@ def gone(monkeypatch):
 def test_every_tensor_is_read_without_its_package(foreign, gone, tmp_path):
     model = foreign.Model().half()
     expected = {name: value.float() for name, value in model.state_dict().items() if value.is_floating_point()}
-    opt = {"save_dir": Path("runs"), "space": argparse.Namespace(a=1), "device": torch.device("cpu"), "names": {"a"}, "frozen": frozenset({"a"})}
+    opt = {
+        "save_dir": Path("runs"),
+        "space": argparse.Namespace(a=1),
+        "device": torch.device("cpu"),
+        "names": {"a"},
+        "frozen": frozenset({"a"}),
+    }
     content = {"epoch": 3, "best_fitness": np.array([0.5]), "score": np.float64(0.1), "model": model, "ema": None}
     content |= {"opt": opt, "date": datetime.datetime(2021, 10, 12), "kind": torch.float16}
     torch.save(content, tmp_path / "a.pt")
