@@ -15,7 +15,8 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from covidmm.engine.config_keys import Checker
-from covidmm.errors import ConfigError, did_you_mean
+from covidmm.engine.hooks import pretrained_checkpoint
+from covidmm.errors import ConfigError
 
 
 def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
@@ -31,8 +32,8 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     """
     cfg = read_config(Path(path))
     helpers = merge_options(cfg, options)
-    _choose_weights(cfg)
     Checker(cfg, helpers).check()
+    _check_pretrained(cfg)
     return cfg
 
 
@@ -76,18 +77,10 @@ def merge_options(cfg: Config, options: Sequence[str]) -> frozenset[str]:
     return helpers
 
 
-def _choose_weights(cfg: Config) -> None:
-    """Let the one line ``pretrained = NAME`` choose among the config's ``pretrained_weights`` of the backbone.
-
-    A backbone with an ``init_cfg`` of its own keeps it.
-    """
-    name, choices = cfg.get("pretrained"), cfg.get("pretrained_weights")
-    if name is None or choices is None or "init_cfg" in cfg.model.backbone:
-        return
-    if name not in choices:
-        raise ConfigError(f"pretrained is '{name}', it can be {', '.join(choices)}{did_you_mean(str(name), choices)}")
-    weights = choices[name]
-    cfg.model.backbone.init_cfg = {"type": "Pretrained", "checkpoint": weights} if weights else None
+def _check_pretrained(cfg: Config) -> None:
+    hooks = [*cfg.get("default_hooks", {}).values(), *cfg.get("custom_hooks", ())]
+    if pretrained_checkpoint(cfg) and not any(hook and hook.get("type") == "PretrainedHook" for hook in hooks):
+        raise ConfigError("pretrained: nothing reads it; default_hooks lacks pretrained=dict(type='PretrainedHook')")
 
 
 def _override(cfg: Config, text: str, helpers: frozenset[str]) -> None:
@@ -108,7 +101,7 @@ def _override(cfg: Config, text: str, helpers: frozenset[str]) -> None:
         present = _present(cfg, key)
         value = parsed[key]
         if isinstance(present, bool | int | float) and isinstance(value, str):
-            raise ConfigError(f"--cfg-options {text}: {key} is {present!r}, a text cannot replace it")
+            raise ConfigError(f"--cfg-options {text}: {key} is {present!r}, expected a number, got '{value}'")
         cfg.merge_from_dict(parsed)
     except (KeyError, TypeError, IndexError, ValueError, argparse.ArgumentError, AssertionError) as error:
         raise ConfigError(f"--cfg-options {text}: {' '.join(str(error).split())}") from error

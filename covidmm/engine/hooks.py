@@ -1,4 +1,4 @@
-"""Hooks of the training loop: reproducible epochs and a validation loss."""
+"""Hooks of the training loop: pretrained weights, reproducible epochs, and checks and losses of each epoch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,47 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dist import all_reduce_dict, all_reduce_params
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import Runner
 
-from covidmm.errors import TrainingError
+from covidmm.errors import ConfigError, TrainingError, did_you_mean
+
+
+@HOOKS.register_module()
+class PretrainedHook(Hook):
+    """Starts the backbone from the weights that the config's line ``pretrained = NAME`` chooses.
+
+    The config lists them as ``pretrained_weights = dict(imagenet='torchvision://resnet18', none=None)``. A backbone with
+    an ``init_cfg`` of its own keeps that.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Give the backbone its ``init_cfg``; MMEngine initialises the model next.
+
+        Raises:
+            ConfigError: the config lists no weights of that name.
+        """
+        checkpoint = pretrained_checkpoint(runner.cfg)
+        if checkpoint:
+            model = getattr(runner.model, "module", runner.model)
+            model.backbone.init_cfg = {"type": "Pretrained", "checkpoint": checkpoint}
+
+
+def pretrained_checkpoint(cfg: Config) -> str | None:
+    """The checkpoint that :class:`PretrainedHook` loads for a config, or None.
+
+    Raises:
+        ConfigError: the config lists no weights of that name.
+    """
+    name, choices = cfg.get("pretrained"), cfg.get("pretrained_weights")
+    if name is None or choices is None or "init_cfg" in cfg.model.backbone:
+        return None
+    if name not in choices:
+        raise ConfigError(f"pretrained is '{name}', it can be {', '.join(choices)}{did_you_mean(str(name), choices)}")
+    return choices[name]
 
 
 @HOOKS.register_module()
