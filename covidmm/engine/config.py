@@ -1,6 +1,6 @@
-"""Configs, read so that nothing in them is ignored: a key that nothing reads is an error.
+"""Read config files as MMEngine does, apply overrides, and refuse keys that nothing reads.
 
-MMEngine accepts any key: ``trian_cfg.max_epochs=1`` would train for 50 epochs without a word.
+MMEngine accepts any key: ``trian_cfg.max_epochs=1`` would train for 50 epochs without a warning.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
             existing name; an override of another type than the value that it replaces.
     """
     cfg = read_config(Path(path))
-    helpers = merge_options(cfg, options)
-    Checker(cfg, helpers).check()
+    variables = merge_options(cfg, options)
+    Checker(cfg, variables).check()
     _check_pretrained(cfg)
     return cfg
 
@@ -54,8 +54,8 @@ def read_config(path: Path) -> Config:
     except Exception as error:  # a config is a program: anything can come out of it
         cause = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{path}: {type(error).__name__}: {cause}") from error
-    # MMEngine's text of a config is made five times a start; yapf, which only breaks its lines, takes 0.3 s each time.
-    # The option of `fromfile` itself does not arrive (MMEngine 0.10).
+    # MMEngine formats a config five times as a training starts, by yapf in 0.3 s each time; fromfile's own option to
+    # leave that out has no effect (MMEngine 0.10)
     return Config(
         cfg.to_dict(),
         cfg_text=cfg.text,
@@ -66,15 +66,15 @@ def read_config(path: Path) -> Config:
 
 
 def merge_options(cfg: Config, options: Sequence[str]) -> frozenset[str]:
-    """Apply overrides, each ``dotted.key=value``; returns the names that are mere helpers of the file.
+    """Apply overrides, each ``dotted.key=value``, and return the names of the file's own variables.
 
     Raises:
-        ConfigError: an override of nothing, of a helper, or of another type than the value that it replaces.
+        ConfigError: an override of nothing, of a variable, or of another type than the value that it replaces.
     """
-    helpers = _helper_names(cfg)
+    variables = _variables_of(cfg)
     for text in options:
-        _override(cfg, text, helpers)
-    return helpers
+        _override(cfg, text, variables)
+    return variables
 
 
 def _check_pretrained(cfg: Config) -> None:
@@ -83,16 +83,16 @@ def _check_pretrained(cfg: Config) -> None:
         raise ConfigError("pretrained: nothing reads it; default_hooks lacks pretrained=dict(type='PretrainedHook')")
 
 
-def _override(cfg: Config, text: str, helpers: frozenset[str]) -> None:
-    """Apply one ``key=value``, whose key must lead to something that is there or that may be there."""
+def _override(cfg: Config, text: str, variables: frozenset[str]) -> None:
+    """Apply one ``key=value``."""
     key, equals, _ = text.partition("=")
     if not equals or not key:
         raise ConfigError(f"--cfg-options {text}: is not KEY=VALUE")
     top = key.split(".")[0]
-    if top in helpers:
+    if top in variables:
         raise ConfigError(
-            f"--cfg-options {key}: '{top}' is a helper of the config file, already used when it was read; "
-            "override the place that it fills, such as train_dataloader.dataset.pipeline"
+            f"--cfg-options {key}: '{top}' is a variable of the config file, already used when it was read; "
+            "override the place where it is used, such as train_dataloader.dataset.pipeline"
         )
     parser = argparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--options", nargs="+", action=DictAction)
@@ -118,11 +118,8 @@ def _present(cfg: Any, key: str) -> Any:
     return cfg
 
 
-def _helper_names(cfg: Config) -> frozenset[str]:
-    """Top-level names that the config's files read themselves: ``train_pipeline``, ``vis_backends``, ...
-
-    Whatever the runner reads too does not count as a helper; see :mod:`covidmm.engine.config_keys`.
-    """
+def _variables_of(cfg: Config) -> frozenset[str]:
+    """Top-level names that the config's files read themselves, and the runner does not: ``train_pipeline``, ..."""
     # mmengine keeps the text of the file and of all its bases, in this form
     read = set(re.findall(r"_base_\.(\w+)", cfg.text))
     for part in re.split(r"^.+\.py$", cfg.text, flags=re.MULTILINE):

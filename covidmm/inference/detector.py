@@ -55,9 +55,8 @@ class Detector:
         from mmdet.registry import MODELS
         from mmengine.dataset import Compose
 
-        from covidmm.engine.checkpointing import trained_file
+        from covidmm.engine.checkpointing import load_trained, trained_file
         from covidmm.engine.config import load_config
-        from covidmm.engine.loading import load_trained
 
         cfg = load_config(member.config)
         _require_classes(cfg, name)

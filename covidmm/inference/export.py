@@ -99,9 +99,8 @@ def to_onnx(config: str, checkpoint: str) -> tuple[bytes, dict[str, Any]]:
     import onnx
     import torch
 
-    from covidmm.engine.checkpointing import trained_file
+    from covidmm.engine.checkpointing import load_trained, trained_file
     from covidmm.engine.config import load_config
-    from covidmm.engine.loading import load_trained
     from covidmm.inference.backends import METADATA_KEY
     from covidmm.inference.graphs import graph_of, input_size, stretches_or_pads
 
@@ -213,9 +212,8 @@ def _compare_classifier(config: str, checkpoint: str, content: bytes, score: flo
     import torch
     from mmengine.dataset import Compose
 
-    from covidmm.engine.checkpointing import trained_file
+    from covidmm.engine.checkpointing import load_trained, trained_file
     from covidmm.engine.config import load_config
-    from covidmm.engine.loading import load_trained
     from covidmm.inference.backends import open_session
 
     cfg = load_config(config)

@@ -39,7 +39,7 @@ def in_the_repository(monkeypatch, request):
         ("model.backbone.type=ResNext", "unknown type 'ResNext' at model.backbone: did you mean 'ResNet'?"),
         ("val_evaluator.type=DetectionMetrics", "did you mean 'DetectionMetric'?"),
         ("train_cfg.max_epochs=abc", "train_cfg.max_epochs is 50, expected a number, got 'abc'"),
-        ("train_pipeline.0.type=x", "'train_pipeline' is a helper of the config file"),
+        ("train_pipeline.0.type=x", "'train_pipeline' is a variable of the config file"),
         ("max_epochs", "is not KEY=VALUE"),
         ("train_dataloader.dataset.pipeline.99.scale=3", "--cfg-options train_dataloader.dataset.pipeline.99.scale=3"),
     ],
