@@ -1,4 +1,4 @@
-"""The seed's schedule as it was coded: T in epochs, a step every second epoch, so 0.53 of the rate is left."""
+"""The schedule of the report's code: T in epochs, a step every second epoch, so 0.53 of the rate is left."""
 
 _base_ = "./frcnn_x101_siim.py"
 

@@ -1,4 +1,4 @@
-"""The study-level classifier: the NIH backbone, frozen, and a new head (system-spec section 7)."""
+"""The study-level classifier: the NIH backbone, frozen, and a new head (report, section on the study model)."""
 
 _base_ = [
     "_base_/models/classifier_x101.py",
@@ -10,7 +10,7 @@ _base_ = [
 model = dict(
     num_classes=4,
     loss=dict(type="CrossEntropyLoss"),
-    # batch-norm statistics too, which drifted in the seed's code
+    # batch-norm statistics too, which drifted in the report's code
     backbone=dict(frozen_stages=4, norm_eval=True),
 )
 

@@ -1,9 +1,5 @@
-"""The report's setting 'Adam 1e-3' (system-spec section 7): 35 epochs."""
+"""The report's setting 'Adam 1e-3' (report, section on the study model): 35 epochs."""
 
-_base_ = "./study_x101_siim.py"
+_base_ = "./study_x101_siim_lr1e-4.py"
 
 optim_wrapper = dict(optimizer=dict(_delete_=True, type="Adam", lr=1e-3))
-train_cfg = dict(max_epochs=35)
-param_scheduler = [
-    dict(type="SteppedCosineLR", T_max=18, eta_min_ratio=0.05, step_every=2, by_epoch=True, begin=0, end=35)
-]

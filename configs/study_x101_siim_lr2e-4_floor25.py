@@ -1,9 +1,8 @@
 """The report's setting 'SGD 2e-4, cosine to 25 %': 35 epochs."""
 
-_base_ = "./study_x101_siim.py"
+_base_ = "./study_x101_siim_lr1e-4.py"
 
 optim_wrapper = dict(optimizer=dict(lr=2e-4))
-train_cfg = dict(max_epochs=35)
 param_scheduler = [
     dict(type="SteppedCosineLR", T_max=18, eta_min_ratio=0.25, step_every=2, by_epoch=True, begin=0, end=35)
 ]

@@ -1,6 +1,6 @@
 """ResNeXt-101 32x8d on NIH ChestX-ray14: the backbone that the report's other models start from.
 
-Numbers are the report's (system-spec section 3) unless marked otherwise.
+Numbers are the report's (report, section on the backbone) unless marked otherwise.
 """
 
 _base_ = [

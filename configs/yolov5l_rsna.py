@@ -7,10 +7,10 @@ _base_ = "./yolov5l_siim.py"
 
 max_epochs = 40
 train_cfg = dict(max_epochs=max_epochs)
-param_scheduler = [*_base_.param_scheduler]
-param_scheduler[0] = dict(
-    type="SteppedCosineLR", T_max=max_epochs, eta_min_ratio=0.05, by_epoch=True, begin=0, end=max_epochs
-)
+param_scheduler = [
+    dict(type="SteppedCosineLR", T_max=max_epochs, eta_min_ratio=0.05, by_epoch=True, begin=0, end=max_epochs),
+    *_base_.warmup,
+]
 
 rsna = dict(type="RSNADataset", data_root="{{$RSNA_ROOT:data/rsna}}")
 train_dataloader = dict(dataset=dict(dataset=rsna))

@@ -9,7 +9,7 @@ _base_ = [
 
 model = dict(
     data_preprocessor=dict(
-        # multi-scale of the seed's code: 512 px +-50 % in steps of 64
+        # multi-scale of the report's code: 512 px +-50 % in steps of 64
         batch_augments=[dict(type="BatchRandomResize", random_size_range=(256, 768), size_divisor=64)],
     ),
     init_cfg=dict(type="Pretrained", checkpoint="covidmm://yolov5l_rsna"),

@@ -1,4 +1,4 @@
-"""What the seed's code trained under the name of yolov5l: YOLOv5x6 of version 5.0, with CIoU and its own gains.
+"""What the report's code trained under the name of yolov5l: YOLOv5x6 of version 5.0, with CIoU and its own gains.
 
 tools/convert_checkpoint.py yolov5 yolov5x6.pt checkpoints/yolov5x6_coco.pth --num-classes 1
 """
@@ -38,7 +38,7 @@ model = dict(
 # 35 epochs; its learning rate was stepped every epoch too
 max_epochs = 35
 train_cfg = dict(max_epochs=max_epochs)
-param_scheduler = [*_base_.param_scheduler]
-param_scheduler[0] = dict(
-    type="SteppedCosineLR", T_max=max_epochs, eta_min_ratio=0.05, by_epoch=True, begin=0, end=max_epochs
-)
+param_scheduler = [
+    dict(type="SteppedCosineLR", T_max=max_epochs, eta_min_ratio=0.05, by_epoch=True, begin=0, end=max_epochs),
+    *_base_.warmup,
+]

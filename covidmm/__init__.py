@@ -3,11 +3,10 @@
 Research software, not a medical device.
 """
 
-from covidmm.utils import lazy_imports, mmcv_ops
+from covidmm.utils.lazy_imports import install
 
 __version__ = "0.1.0"
 
-# Before anything imports mmcv: makes MMDetection importable where mmcv has no compiled module.
-mmcv_ops.install()
-# Likewise: leaves out what MMDetection imports for parts that are not used.
-lazy_imports.install()
+# Before anything imports mmcv or mmdet: makes MMDetection importable where mmcv has no compiled module, and leaves out
+# what MMDetection imports for parts that are not used.
+install()

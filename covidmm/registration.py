@@ -8,10 +8,8 @@ import covidmm.datasets.prepared_datasets
 import covidmm.datasets.transforms
 import covidmm.engine.checkpointing
 import covidmm.engine.hooks
-import covidmm.engine.mixed_precision
-import covidmm.engine.param_groups
+import covidmm.engine.optimization
 import covidmm.engine.preflight
-import covidmm.engine.schedules
 import covidmm.evaluation.detection_metric
 import covidmm.evaluation.label_metric
 import covidmm.models.batch_augments

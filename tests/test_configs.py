@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 from mmdet.registry import MODELS
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 
 from covidmm.engine.config import load_config
+from covidmm.engine.hooks import pretrained_checkpoint
 from covidmm.engine.preflight import check_classes
 from covidmm.errors import ConfigError
 from covidmm.findings import STUDY_CLASSES
@@ -42,11 +43,16 @@ def test_a_config_loads_and_builds_its_model(path, monkeypatch):
     assert cfg.test_evaluator.get("ann_file", "somewhere/else/annotations/test.json").startswith("somewhere/else")
 
 
+@pytest.mark.parametrize("path", CONFIGS, ids=str)
+def test_what_is_loaded_is_what_plain_mmengine_reads(path):
+    assert load_config(path).to_dict() == Config.fromfile(path).to_dict()
+
+
 def test_the_report_recipe_is_in_the_config():
-    """Numbers of system-spec section 4."""
+    """Report, section on Faster R-CNN."""
     cfg = load_config("configs/frcnn_x101_siim.py")
     assert (cfg.model.backbone.depth, cfg.model.backbone.groups, cfg.model.backbone.base_width) == (101, 32, 8)
-    assert cfg.model.backbone.init_cfg.checkpoint == "covidmm://x101_nih"
+    assert pretrained_checkpoint(cfg) == "covidmm://x101_nih"
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.nesterov, optimizer.weight_decay) == ("SGD", 1e-3, True, 0)
     assert cfg.train_cfg.max_epochs == 50
@@ -76,7 +82,7 @@ def test_a_box_loss_variant_differs_in_the_box_loss_alone(loss):
 
 
 def test_the_report_yolo_is_in_the_config():
-    """Numbers of system-spec section 5 and of equation (2)."""
+    """Report, section on YOLO and equation (2)."""
     cfg = load_config("configs/yolov5l_siim.py")
     head = cfg.model.bbox_head
     assert (cfg.model.backbone.deepen_factor, cfg.model.backbone.widen_factor) == (1.0, 1.0)
@@ -125,10 +131,12 @@ def test_the_rsna_stage_differs_in_data_epochs_and_start_alone():
 
 @pytest.mark.parametrize("path", ["configs/frcnn_x101_siim.py", "configs/study_x101_siim.py", "configs/x101_nih.py"])
 def test_one_line_chooses_what_a_backbone_starts_from(path):
-    chosen = {name: load_config(path, [f"pretrained={name}"]).model.backbone.init_cfg for name in ("imagenet", "nih")}
-    assert chosen["imagenet"]["checkpoint"] == "torchvision://resnext101_32x8d"
-    assert chosen["nih"]["checkpoint"] == "covidmm://x101_nih"
-    assert load_config(path, ["pretrained=none"]).model.backbone.init_cfg is None
+    chosen = {
+        name: pretrained_checkpoint(load_config(path, [f"pretrained={name}"])) for name in ("imagenet", "nih", "none")
+    }
+    assert chosen == {"imagenet": "torchvision://resnext101_32x8d", "nih": "covidmm://x101_nih", "none": None}
+    own = ["model.backbone.init_cfg.type=Pretrained", "model.backbone.init_cfg.checkpoint=mine.pth"]
+    assert pretrained_checkpoint(load_config(path, own)) is None
     with pytest.raises(ConfigError, match="pretrained is 'nhi', it can be imagenet, nih, none: did you mean 'nih'"):
         load_config(path, ["pretrained=nhi"])
 
@@ -139,10 +147,10 @@ def test_the_findings_of_the_config_are_the_frozen_list():
 
 
 def test_the_report_classifiers_are_in_the_configs():
-    """Numbers of system-spec sections 3 and 7."""
+    """Report, sections on the backbone and on the study model."""
     nih, study = load_config("configs/x101_nih.py"), load_config("configs/study_x101_siim.py")
-    assert nih.model.backbone.init_cfg.checkpoint == "torchvision://resnext101_32x8d"
-    assert study.model.backbone.init_cfg.checkpoint == "covidmm://x101_nih"
+    assert pretrained_checkpoint(nih) == "torchvision://resnext101_32x8d"
+    assert pretrained_checkpoint(study) == "covidmm://x101_nih"
     assert (nih.train_cfg.max_epochs, study.train_cfg.max_epochs) == (35, 58)
     assert (nih.train_dataloader.batch_size, study.train_dataloader.batch_size) == (32, 15)
     assert (nih.optim_wrapper.optimizer.lr, study.optim_wrapper.optimizer.lr) == (1e-3, 5e-4)

@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from covidmm.utils.command_line import run_tool
+from covidmm.utils.lazy_imports import imports_that_stay
 
 
 def main() -> None:
@@ -21,7 +22,8 @@ def main() -> None:
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
 
-    from covidmm.jobs.train_test import evaluate
+    with imports_that_stay():
+        from covidmm.jobs.train_test import evaluate
 
     evaluate(
         args.config,

@@ -8,12 +8,11 @@ import sys
 
 from covidmm.utils.command_line import run_tool
 from covidmm.utils.distributed import is_first
+from covidmm.utils.lazy_imports import imports_that_stay
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Train the model that a config describes. Research software, not a medical device."
-    )
+    parser = argparse.ArgumentParser(description=f"{__doc__} Research software, not a medical device.")
     parser.add_argument("config", help="config file, such as configs/frcnn_x101_siim.py")
     parser.add_argument("--work-dir", help="checkpoints and logs (default: work_dirs/<config name>)")
     parser.add_argument(
@@ -22,7 +21,7 @@ def main() -> None:
         const=True,
         default=False,
         metavar="CKPT",
-        help="continue after the last finished epoch of the work dir, or from this checkpoint",
+        help="resume from the last finished epoch in the work dir, or from this checkpoint",
     )
     parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on CUDA, bfloat16 on a CPU")
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the config")
@@ -30,7 +29,8 @@ def main() -> None:
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
 
-    from covidmm.jobs.train_test import train
+    with imports_that_stay():
+        from covidmm.jobs.train_test import train
 
     folder = train(args.config, args.work_dir, args.resume, args.amp, args.cfg_options, args.launcher)
     if is_first():

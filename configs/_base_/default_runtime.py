@@ -16,6 +16,7 @@ default_hooks = dict(
         rule="greater",
     ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
+    pretrained=dict(type="PretrainedHook"),  # what `pretrained = ...` names, where a config has it
 )
 custom_hooks = [
     dict(type="PreflightHook"),

@@ -1,9 +1,9 @@
-"""What every ensemble shares. Numbers are the report's unless marked otherwise."""
+"""What every ensemble shares. Numbers are the report's (report, section 6) unless marked otherwise."""
 
 # 'none' of an image: the winners blended prod(1 - conf) with the study's probability of negative; half and half is
 # chosen here
 none = dict(rule="blend", weight=0.5)
-# conf**a * (1 - none)**b; the fourth-placed team's gain was 0.004, off by default
+# conf**a * (1 - none)**b; the fourth-placed team of the challenge gained 0.004 by it; off by default
 rerank = None
 # longer side that tools/prepare.py shrinks to by default, so that raw and prepared folders give the same boxes
 max_size = 1024

@@ -10,10 +10,9 @@ param_scheduler = [
     dict(type="SteppedCosineLR", T_max=6, eta_min_ratio=0.05, step_every=2, by_epoch=True, begin=0, end=12),
 ]
 
-train_pipeline = [*_base_.train_pipeline]
-train_pipeline[3] = dict(type="Resize", scale=(192, 192), keep_ratio=False)
-test_pipeline = [*_base_.test_pipeline]
-test_pipeline[2] = dict(type="Resize", scale=(192, 192), keep_ratio=False)
+resize = dict(type="Resize", scale=(192, 192), keep_ratio=False)
+train_pipeline = [*_base_.load, _base_.crop, resize, *_base_.augment]
+test_pipeline = [*_base_.load, resize, _base_.pack]
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -29,11 +29,9 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=100)),
 )
 
-train_pipeline = [*_base_.train_pipeline]
-train_pipeline[3] = dict(type="Resize", scale=(256, 256), keep_ratio=False)
-test_pipeline = [*_base_.test_pipeline]
-test_pipeline[2] = dict(type="Resize", scale=(256, 256), keep_ratio=False)
-
+resize = dict(type="Resize", scale=(256, 256), keep_ratio=False)
+train_pipeline = [*_base_.load, _base_.crop, resize, *_base_.augment]
+test_pipeline = [*_base_.load, resize, _base_.pack]
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=test_pipeline))

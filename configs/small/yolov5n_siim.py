@@ -16,17 +16,20 @@ model = dict(
     init_cfg=None,
 )
 
-train_pipeline = [*_base_.train_pipeline]
-train_pipeline[0] = dict(type="Mosaic", img_scale=(size, size), pad_val=114.0, prob=1.0)
-train_pipeline[1] = dict(_base_.train_pipeline[1], border=(-size // 2, -size // 2))
-train_pipeline[2] = dict(_base_.train_pipeline[2], img_scale=(size, size))
-test_pipeline = [*_base_.test_pipeline]
-test_pipeline[2] = dict(type="Resize", scale=(size, size), keep_ratio=True)
-test_pipeline[3] = dict(type="Pad", size=(size, size), pad_val=dict(img=(114, 114, 114)))
-tta_pipeline = [*_base_.tta_pipeline]
-tta_pipeline[1].transforms[0] = [
-    dict(type="Resize", scale=(side, side), keep_ratio=True) for side in (size, size * 5 // 6, size * 2 // 3)
+train_pipeline = [
+    dict(type="Mosaic", img_scale=(size, size), pad_val=114.0, prob=1.0),
+    dict(**_base_.affine, border=(-size // 2, -size // 2)),
+    dict(type="RandomMixUp", prob=0.5, img_scale=(size, size), pad_val=114.0),
+    *_base_.augment,
 ]
+test_pipeline = [
+    *_base_.load,
+    dict(type="Resize", scale=(size, size), keep_ratio=True),
+    dict(type="Pad", size=(size, size), pad_val=dict(img=(114, 114, 114))),
+    _base_.pack,
+]
+scales = [dict(type="Resize", scale=(side, side), keep_ratio=True) for side in (size, size * 5 // 6, size * 2 // 3)]
+tta_pipeline = [dict(type="LoadImageFromFile"), dict(type="TestTimeAug", transforms=[scales, *_base_.tta_mirrored])]
 
 train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=test_pipeline))
@@ -36,10 +39,13 @@ max_epochs, warmup_iterations = 50, 100
 train_cfg = dict(max_epochs=max_epochs)
 # no accumulation and half the nominal batch: so few images give few enough steps
 optim_wrapper = dict(accumulative_counts=1, clip_grad=dict(max_norm=10.0))
-param_scheduler = [
-    dict(type="SteppedCosineLR", T_max=max_epochs, eta_min_ratio=0.05, by_epoch=True, begin=0, end=max_epochs),
+warmup = [
     dict(type="WarmupLR", start_factor=0.001, group_start_factors=dict(bias=10.0), end=warmup_iterations),
     dict(type="LinearMomentum", start_factor=0.8 / 0.937, by_epoch=False, begin=0, end=warmup_iterations),
+]
+param_scheduler = [
+    dict(type="SteppedCosineLR", T_max=max_epochs, eta_min_ratio=0.05, by_epoch=True, begin=0, end=max_epochs),
+    *warmup,
 ]
 custom_hooks = [
     *_base_.custom_hooks,

@@ -105,9 +105,8 @@ def _judge(rows: list[tuple], studies: list[str], images: int, paragraph: str, s
 def _classifier(config: str, checkpoint: str) -> tuple[Callable, Callable[[NDArray], Tensor], Sequence[str]]:
     from mmengine.dataset import Compose
 
-    from covidmm.engine.checkpointing import trained_file
+    from covidmm.engine.checkpointing import load_trained, trained_file
     from covidmm.engine.config import load_config
-    from covidmm.engine.loading import load_trained
     from covidmm.models.classifier import RadiographClassifier
     from covidmm.models.grad_cam import GradCam
 

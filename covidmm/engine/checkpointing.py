@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill: whole or absent, plain values only, always after the validation."""
+"""Write checkpoints that an exact resume needs, and find and load those of a finished training."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from mmengine.config import Config
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, MODELS, init_default_scope
 from mmengine.runner import BaseLoop, Runner
+from torch import nn
 
 from covidmm.datasets.prepared_folder import data_digest
 from covidmm.errors import CheckpointError, ConfigError, CovidmmError
@@ -28,7 +29,7 @@ _EPOCH_FILE = re.compile(r"epoch_(\d+)\.pth")
 
 @register_backend("atomic")
 class AtomicLocalBackend(LocalBackend):
-    """Local files that are written under another name and then renamed, so that none is ever half there."""
+    """Local files that are written under a temporary name and then renamed, so that none is ever incomplete."""
 
     def put(self, obj: bytes | BytesIO, filepath: str | Path) -> None:
         """Write ``obj`` to ``filepath``, whole or not at all."""
@@ -102,7 +103,7 @@ class ResumableCheckpointHook(CheckpointHook):
         hub["runtime_info"] = _plain(hub["runtime_info"])
         hub["resumed_keys"] = dict(hub["resumed_keys"])
         checkpoint["meta"] = _plain(checkpoint["meta"])
-        checkpoint["meta"]["provenance"] = _origin(runner.cfg)
+        checkpoint["meta"]["provenance"] = _provenance(runner.cfg)
         checkpoint["meta"]["val_metrics"] = hub["runtime_info"].get("metrics_of_validation", {})
         checkpoint["param_schedulers"] = _plain(checkpoint.get("param_schedulers", []))
 
@@ -126,34 +127,34 @@ class ResumableCheckpointHook(CheckpointHook):
 
 
 class CheckedRunner(Runner):
-    """MMEngine's runner; a checkpoint that its hooks, optimizer or schedulers cannot take is named."""
+    """MMEngine's runner, whose errors name a checkpoint that its hooks, optimizer or schedulers cannot load."""
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
         """Load weights; see MMEngine.
 
         Raises:
-            CheckpointError: they are of something else.
+            CheckpointError: they belong to another model.
         """
-        with _naming(filename, "loaded"):
+        with _naming_checkpoint(filename, "loaded"):
             return super().load_checkpoint(filename, *args, **kwargs)
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Go on with a training, or say that none of its epochs is left; see MMEngine.
+        """Resume a training, or warn that none of its epochs is left; see MMEngine.
 
         Raises:
-            CheckpointError: the checkpoint is of something else.
+            CheckpointError: the checkpoint belongs to another training.
         """
-        with _naming(filename, "resumed"):
+        with _naming_checkpoint(filename, "resumed"):
             super().resume(filename, *args, **kwargs)
         if self.epoch >= self.max_epochs:
             self.logger.warning(
                 f"{filename}: nothing is left to train, epoch {self.epoch} of {self.max_epochs} is finished; "
-                "a higher train_cfg.max_epochs goes on"
+                "raise train_cfg.max_epochs to continue"
             )
 
 
 @contextmanager
-def _naming(filename: str, verb: str) -> Iterator[None]:
+def _naming_checkpoint(filename: str, verb: str) -> Iterator[None]:
     try:
         yield
     except (CovidmmError, OSError):
@@ -195,6 +196,24 @@ def trained_file(name: str | Path) -> Path:
     return best_checkpoint(path) if path.is_dir() else path
 
 
+def load_trained(cfg: Config, checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the model of a config with the weights of a checkpoint, in evaluation mode, on the CPU.
+
+    Returns:
+        The model, and what the checkpoint's ``meta`` says.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, unsafe to read, or of another model.
+    """
+    init_default_scope(cfg.get("default_scope", "mmdet"))
+    model = MODELS.build(cfg.model)
+    content = read_checkpoint(checkpoint)
+    state = state_of(content)
+    require_coverage(coverage(model.state_dict(), state), str(checkpoint), whole=True)
+    model.load_state_dict(state, strict=False)
+    return model.eval(), content.get("meta", {})
+
+
 def checkpoint_hashes(config: Any) -> list[str]:
     """The SHA-256 of every checkpoint that a plugin's config names, at any depth, in its order.
 
@@ -215,8 +234,8 @@ def stored_val_metrics(path: Path) -> dict[str, float]:
     return dict(read_checkpoint(path).get("meta", {}).get("val_metrics", {}))
 
 
-def _origin(cfg: Config) -> dict[str, Any]:
-    """What a training came from; the data's hash is None where its folder has no ``prepared.json``."""
+def _provenance(cfg: Config) -> dict[str, Any]:
+    """The provenance of a training; the data's hash is None where its folder has no ``prepared.json``."""
     dataset = cfg.get("train_dataloader", {}).get("dataset", {})
     while "dataset" in dataset:  # wrapped
         dataset = dataset.dataset
@@ -228,7 +247,7 @@ def _origin(cfg: Config) -> dict[str, Any]:
 
 
 def _require_training(checkpoint: Mapping[str, Any], source: str) -> None:
-    """Refuse to resume from what is no checkpoint of a training."""
+    """Refuse to resume from weights alone."""
     meta = checkpoint.get("meta") or {}
     lacking = [key for key in ("epoch", "iter") if not isinstance(meta.get(key), int) or meta[key] < 0]
     lacking += [key for key in ("optimizer", "message_hub") if not isinstance(checkpoint.get(key), Mapping)]

@@ -1,6 +1,6 @@
-"""Configs, read so that nothing in them is ignored: a key that nothing reads is an error.
+"""Read config files as MMEngine does, apply overrides, and refuse keys that nothing reads.
 
-MMEngine accepts any key: ``trian_cfg.max_epochs=1`` would train for 50 epochs without a word.
+MMEngine accepts any key: ``trian_cfg.max_epochs=1`` would train for 50 epochs without a warning.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from covidmm.engine.config_keys import Checker
-from covidmm.errors import ConfigError, did_you_mean
+from covidmm.engine.hooks import pretrained_checkpoint
+from covidmm.errors import ConfigError
 
 
 def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
@@ -30,9 +31,9 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
             existing name; an override of another type than the value that it replaces.
     """
     cfg = read_config(Path(path))
-    helpers = merge_options(cfg, options)
-    _choose_weights(cfg)
-    Checker(cfg, helpers).check()
+    variables = merge_options(cfg, options)
+    Checker(cfg, variables).check()
+    _check_pretrained(cfg)
     return cfg
 
 
@@ -53,8 +54,8 @@ def read_config(path: Path) -> Config:
     except Exception as error:  # a config is a program: anything can come out of it
         cause = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{path}: {type(error).__name__}: {cause}") from error
-    # MMEngine's text of a config is made five times a start; yapf, which only breaks its lines, takes 0.3 s each time.
-    # The option of `fromfile` itself does not arrive (MMEngine 0.10).
+    # MMEngine formats a config five times as a training starts, by yapf in 0.3 s each time; fromfile's own option to
+    # leave that out has no effect (MMEngine 0.10)
     return Config(
         cfg.to_dict(),
         cfg_text=cfg.text,
@@ -64,47 +65,39 @@ def read_config(path: Path) -> Config:
     )
 
 
-def merge_options(cfg: Config, options: Sequence[str], no_helpers: Collection[str] = ()) -> frozenset[str]:
-    """Apply overrides, each ``dotted.key=value``; returns the names that are mere helpers of the file.
+def merge_options(cfg: Config, options: Sequence[str], no_variables: Collection[str] = ()) -> frozenset[str]:
+    """Apply overrides, each ``dotted.key=value``, and return the names of the file's own variables.
 
     Args:
         cfg: is changed.
         options: the overrides.
-        no_helpers: names that are none, though a file reads them too, beside those that the runner reads.
+        no_variables: names that are none, though a file reads them too, beside those that the runner reads.
 
     Raises:
-        ConfigError: an override of nothing, of a helper, or of another type than the value that it replaces.
+        ConfigError: an override of nothing, of a variable, or of another type than the value that it replaces.
     """
-    helpers = _helper_names(cfg) - set(no_helpers)
+    variables = _variables_of(cfg) - set(no_variables)
     for text in options:
-        _override(cfg, text, helpers)
-    return helpers
+        _override(cfg, text, variables)
+    return variables
 
 
-def _choose_weights(cfg: Config) -> None:
-    """Let the one line ``pretrained = NAME`` choose among the config's ``pretrained_weights`` of the backbone.
-
-    A backbone with an ``init_cfg`` of its own keeps it.
-    """
-    name, choices = cfg.get("pretrained"), cfg.get("pretrained_weights")
-    if name is None or choices is None or "init_cfg" in cfg.model.backbone:
-        return
-    if name not in choices:
-        raise ConfigError(f"pretrained is '{name}', it can be {', '.join(choices)}{did_you_mean(str(name), choices)}")
-    weights = choices[name]
-    cfg.model.backbone.init_cfg = {"type": "Pretrained", "checkpoint": weights} if weights else None
+def _check_pretrained(cfg: Config) -> None:
+    hooks = [*cfg.get("default_hooks", {}).values(), *cfg.get("custom_hooks", ())]
+    if pretrained_checkpoint(cfg) and not any(hook and hook.get("type") == "PretrainedHook" for hook in hooks):
+        raise ConfigError("pretrained: nothing reads it; default_hooks lacks pretrained=dict(type='PretrainedHook')")
 
 
-def _override(cfg: Config, text: str, helpers: frozenset[str]) -> None:
-    """Apply one ``key=value``, whose key must lead to something that is there or that may be there."""
+def _override(cfg: Config, text: str, variables: frozenset[str]) -> None:
+    """Apply one ``key=value``."""
     key, equals, _ = text.partition("=")
     if not equals or not key:
         raise ConfigError(f"--cfg-options {text}: is not KEY=VALUE")
     top = key.split(".")[0]
-    if top in helpers:
+    if top in variables:
         raise ConfigError(
-            f"--cfg-options {key}: '{top}' is a helper of the config file, already used when it was read; "
-            "override the place that it fills, such as train_dataloader.dataset.pipeline"
+            f"--cfg-options {key}: '{top}' is a variable of the config file, already used when it was read; "
+            "override the place where it is used, such as train_dataloader.dataset.pipeline"
         )
     parser = argparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--options", nargs="+", action=DictAction)
@@ -113,7 +106,7 @@ def _override(cfg: Config, text: str, helpers: frozenset[str]) -> None:
         present = _present(cfg, key)
         value = parsed[key]
         if isinstance(present, bool | int | float) and isinstance(value, str):
-            raise ConfigError(f"--cfg-options {text}: {key} is {present!r}, a text cannot replace it")
+            raise ConfigError(f"--cfg-options {text}: {key} is {present!r}, expected a number, got '{value}'")
         cfg.merge_from_dict(parsed)
     except (KeyError, TypeError, IndexError, ValueError, argparse.ArgumentError, AssertionError) as error:
         raise ConfigError(f"--cfg-options {text}: {' '.join(str(error).split())}") from error
@@ -130,11 +123,8 @@ def _present(cfg: Any, key: str) -> Any:
     return cfg
 
 
-def _helper_names(cfg: Config) -> frozenset[str]:
-    """Top-level names that the config's files read themselves: ``train_pipeline``, ``vis_backends``, ...
-
-    Whatever the runner reads too does not count as a helper; see :mod:`covidmm.engine.config_keys`.
-    """
+def _variables_of(cfg: Config) -> frozenset[str]:
+    """Top-level names that the config's files read themselves, and the runner does not: ``train_pipeline``, ..."""
     # mmengine keeps the text of the file and of all its bases, in this form
     read = set(re.findall(r"_base_\.(\w+)", cfg.text))
     for part in re.split(r"^.+\.py$", cfg.text, flags=re.MULTILINE):

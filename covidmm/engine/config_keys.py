@@ -1,4 +1,4 @@
-"""Which keys a config may have: found from what reads them, not from a list of ours.
+"""Check the keys of a config against the signatures of what reads them.
 
 * At the top, the arguments of MMEngine's Runner.
 * In a dict with a ``type``, the arguments of the registered class, up its bases through ``**kwargs``.
@@ -89,12 +89,12 @@ class Checker:
 
     Args:
         cfg: the whole config, overrides merged.
-        helpers: top-level names that its files read themselves.
+        variables: top-level names that its files read themselves.
     """
 
-    def __init__(self, cfg: Config, helpers: frozenset[str]) -> None:
+    def __init__(self, cfg: Config, variables: frozenset[str]) -> None:
         self.cfg = cfg
-        self.helpers = helpers
+        self.variables = variables
         self.registries = _registries(cfg.get("default_scope") or "mmengine")
 
     @staticmethod
@@ -112,7 +112,7 @@ class Checker:
         for key, value in self.cfg.items():
             if key in known:
                 self._check(value, key, key)
-            elif key not in self.helpers:
+            elif key not in self.variables:
                 raise ConfigError(f"unknown key '{key}' in the config{did_you_mean(key, known)}")
 
     def _check(self, value: Any, path: str, role: str) -> None:
@@ -126,7 +126,7 @@ class Checker:
                 self._check_plain(value, path, role)
             for key, item in value.items():
                 if path == "model" and key in ("train_cfg", "test_cfg"):
-                    continue  # checked with the model's own words
+                    continue  # checked in _check_model
                 self._check(item, f"{path}.{key}", str(key))
             if path == "model":
                 self._check_model(value)

@@ -1,4 +1,4 @@
-"""Hooks of the training loop: reproducible epochs and a validation loss."""
+"""Hooks of the training loop: pretrained weights, reproducible epochs, and checks and losses of each epoch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,47 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dist import all_reduce_dict, all_reduce_params
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import Runner
 
-from covidmm.errors import TrainingError
+from covidmm.errors import ConfigError, TrainingError, did_you_mean
+
+
+@HOOKS.register_module()
+class PretrainedHook(Hook):
+    """Starts the backbone from the weights that the config's line ``pretrained = NAME`` chooses.
+
+    The config lists them as ``pretrained_weights = dict(imagenet='torchvision://resnet18', none=None)``. A backbone
+    with an ``init_cfg`` of its own keeps that.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Give the backbone its ``init_cfg``; MMEngine initialises the model next.
+
+        Raises:
+            ConfigError: the config lists no weights of that name.
+        """
+        checkpoint = pretrained_checkpoint(runner.cfg)
+        if checkpoint:
+            model = getattr(runner.model, "module", runner.model)
+            model.backbone.init_cfg = {"type": "Pretrained", "checkpoint": checkpoint}
+
+
+def pretrained_checkpoint(cfg: Config) -> str | None:
+    """The checkpoint that :class:`PretrainedHook` loads for a config, or None.
+
+    Raises:
+        ConfigError: the config lists no weights of that name.
+    """
+    name, choices = cfg.get("pretrained"), cfg.get("pretrained_weights")
+    if name is None or choices is None or "init_cfg" in cfg.model.backbone:
+        return None
+    if name not in choices:
+        raise ConfigError(f"pretrained is '{name}', it can be {', '.join(choices)}{did_you_mean(str(name), choices)}")
+    return choices[name]
 
 
 @HOOKS.register_module()
@@ -35,10 +70,10 @@ class EpochSeedHook(Hook):
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stops a training whose loss is no longer a number, and names the files of the batch that made it so.
+    """Stops a training whose loss is infinite or NaN, and names the files of that batch.
 
-    MMDetection's own check looks at every fiftieth iteration, so that it meets another batch. The weights are spoilt by
-    then; the checkpoint of the last epoch is not.
+    MMDetection's own check looks at every fiftieth iteration only, where the batch is another one. The weights are lost
+    by then; the checkpoint of the last epoch is not.
     """
 
     priority = "VERY_HIGH"
@@ -46,10 +81,10 @@ class FiniteLossHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Look at every loss of the batch.
+        """Check every loss of the batch.
 
         Raises:
-            TrainingError: one is infinite or no number.
+            TrainingError: one is infinite or NaN.
         """
         losses = {name: float(torch.as_tensor(value).detach()) for name, value in (outputs or {}).items()}
         wrong = [name for name, value in losses.items() if not np.isfinite(value)]
@@ -63,13 +98,13 @@ class FiniteLossHook(Hook):
 
 @HOOKS.register_module()
 class PositiveSamplesHook(Hook):
-    """Says so when a training epoch showed the model no positive sample: no box, or no class that is present.
+    """Warns after a training epoch in which the model saw no positive sample: no box and no finding.
 
     An augmentation, or a limit on the epoch, can do that to a data set that has some; the loss of such an epoch falls.
     """
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Begin to count."""
+        """Reset the counts."""
         self._samples = self._positives = 0
 
     def after_train_iter(
@@ -81,13 +116,9 @@ class PositiveSamplesHook(Hook):
             self._positives += len(sample.gt_instances) if "gt_instances" in sample else int(sample.target.sum())
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Warn."""
+        """Warn where no sample was positive."""
         if self._samples and not self._positives:
-            runner.logger.warning(
-                "NOT ONE POSITIVE SAMPLE in epoch %d: no box and no finding in %d images as the model saw them",
-                runner.epoch + 1,
-                self._samples,
-            )
+            runner.logger.warning("No positive samples in epoch %d (%d images)", runner.epoch + 1, self._samples)
 
 
 def _samples_of(data_batch: Any) -> Sequence[Any]:
@@ -119,7 +150,7 @@ class ValidationLossHook(Hook):
     priority = "HIGH"
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Start the sums anew."""
+        """Reset the sums."""
         self._sums: dict[str, float] = defaultdict(float)
         self._batches = 0
 
@@ -127,9 +158,9 @@ class ValidationLossHook(Hook):
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Add the losses of one batch."""
         model = getattr(runner.model, "module", runner.model)
-        # The detector's prediction replaced nothing in data_batch: preprocessing again is exact.
+        # the prediction changed nothing in data_batch: preprocessing again is exact
         data = model.data_preprocessor(data_batch, training=False)
-        # Losses draw samples (which RoIs count); training must not notice that validation did.
+        # losses sample RoIs; the random numbers of the training must stay the same
         with torch.random.fork_rng(devices=[]), _numpy_state_kept(), _autocast(runner):
             torch.manual_seed(batch_idx)
             np.random.seed(batch_idx)
@@ -157,8 +188,8 @@ class ValidationLossHook(Hook):
 class SharedBuffersHook(Hook):
     """Averages the statistics of batch norms over all processes, so that each of them validates the same model.
 
-    Before a validation, too, and after EMAHook, whose averaged model then stands in: MMEngine's SyncBuffersHook leaves
-    that one out. :func:`covidmm.engine.launch.share_out` adds this hook.
+    Unlike MMEngine's SyncBuffersHook it also does so before a validation, after EMAHook has put the averaged model in
+    place. :func:`covidmm.engine.launch.share_out` adds this hook.
     """
 
     def after_train_epoch(self, runner: Runner) -> None:

@@ -1,4 +1,8 @@
-"""Runs of several processes: their group, a config made fit for them, and what one says when another one dies."""
+"""Runs of several processes: join them, divide a config's work among them, and notice when one dies.
+
+PyTorch and ``mmengine.dist`` are imported inside functions: an ensemble of ready predictions joins nobody and needs
+neither.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +25,7 @@ _VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 @contextmanager
 def launched(launcher: str, objects_only: bool = False, patience: timedelta | None = None) -> Iterator[None]:
-    """Join the other processes for the length of a block: by gloo on CPUs, by NCCL on GPUs.
-
-    Inside such a block another one does nothing.
+    """Join the other processes for the length of a block: by gloo on CPUs, by NCCL on GPUs. A nested one does nothing.
 
     Args:
         launcher: ``none`` for a run of one process, ``pytorch`` under torchrun; ``slurm`` is left to MMEngine.
@@ -37,7 +39,7 @@ def launched(launcher: str, objects_only: bool = False, patience: timedelta | No
     """
     if launcher == "none":
         if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
-            raise ConfigError("torchrun without --launcher pytorch: every process would do, and write, the whole")
+            raise ConfigError("torchrun without --launcher pytorch: every process would do the whole work")
         yield
         return
     import torch
@@ -48,7 +50,7 @@ def launched(launcher: str, objects_only: bool = False, patience: timedelta | No
     _check(launcher)
     try:
         _join(launcher, objects_only, patience)
-        with _one_voice():
+        with _first_prints():
             yield
     except RuntimeError as error:
         if not _lost_another(error):
@@ -58,11 +60,11 @@ def launched(launcher: str, objects_only: bool = False, patience: timedelta | No
 
 
 def share_out(cfg: Config, trains: bool) -> None:
-    """Make a training or test config, written for one process, fit for the processes of this run.
+    """Divide the work of a config, written for one process, among the processes of this run.
 
-    The config's batch is that of the whole training: each process takes its part, so that the steps, the learning rate
-    and the samples of each batch are those of one process. Each image is evaluated once, and what was predicted reaches
-    the first process by messages, not by files.
+    The config's batch size is the total: each process takes its part, so that the steps, the learning rate and the
+    samples of each batch are those of one process. Each image is evaluated once, and predictions reach the first
+    process as messages, not files.
 
     Args:
         cfg: changed in place; a run of one process leaves it alone.
@@ -94,13 +96,6 @@ def share_out(cfg: Config, trains: bool) -> None:
     }
     # last, so that it sees the averaged weights where another hook has put them into the model
     cfg.custom_hooks = [*cfg.get("custom_hooks", ()), {"type": "SharedBuffersHook"}]
-
-
-def wait_for_all() -> None:
-    """Go on when every process has come here."""
-    from mmengine.dist import barrier
-
-    barrier()
 
 
 def _check(launcher: str) -> None:
@@ -137,8 +132,8 @@ def _join(launcher: str, objects_only: bool, patience: timedelta | None) -> None
 
 
 @contextmanager
-def _one_voice() -> Iterator[None]:
-    """Print what the first process prints; errors of all of them go to stderr, as ever."""
+def _first_prints() -> Iterator[None]:
+    """Silence stdout in all processes but the first; all of them may write errors to stderr."""
     if is_first():
         yield
         return

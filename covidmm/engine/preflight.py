@@ -1,4 +1,4 @@
-"""Checks before the first epoch: a run that can only end in zero mAP must not start."""
+"""Checks of data, pipeline and model before the first epoch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmdet.structures.bbox import bbox_overlaps
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -145,8 +146,6 @@ def _fit_by_assigner(head: Any, boxed: list[tuple[torch.Tensor, tuple[int, int]]
 
 def _fit_by_overlap(head: Any, boxed: list[tuple[torch.Tensor, tuple[int, int]]]) -> tuple[str, bool, bool]:
     """Judge anchors by the best IoU that the grid of anchors has with each box."""
-    from mmdet.structures.bbox import bbox_overlaps
-
     best = []
     for boxes, (height, width) in boxed:
         sizes = [(-(-height // y), -(-width // x)) for x, y in head.prior_generator.strides]

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
-from covidmm.engine.checkpointing import trained_file
+from covidmm.engine.checkpointing import load_trained, trained_file
 from covidmm.engine.config import load_config
-from covidmm.engine.loading import load_trained
 from covidmm.ensembles.ensemble_config import Backend, Member
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.findings import Detections

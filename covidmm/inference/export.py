@@ -15,9 +15,8 @@ import torch
 from mmengine.dataset import Compose
 from torchvision.ops import box_iou
 
-from covidmm.engine.checkpointing import trained_file
+from covidmm.engine.checkpointing import load_trained, trained_file
 from covidmm.engine.config import load_config
-from covidmm.engine.loading import load_trained
 from covidmm.ensembles.ensemble_config import Backend, Member
 from covidmm.errors import CheckpointError, DataError
 from covidmm.findings import Detections

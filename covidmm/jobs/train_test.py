@@ -1,4 +1,4 @@
-"""The jobs behind ``tools/train.py`` and ``tools/test.py``: a config in, a finished run folder out."""
+"""Train and evaluate models from a config."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mmengine.config import Config
+from mmengine.dist import barrier
+from mmengine.runner import Runner
+
+from covidmm.engine.checkpointing import CheckedRunner, latest_checkpoint, stored_val_metrics, trained_file
+from covidmm.engine.config import load_config
+from covidmm.engine.launch import launched, share_out
 from covidmm.errors import CheckpointError, ClusterError
+from covidmm.evaluation.metric_tables import format_labels, format_table
+from covidmm.evaluation.metrics_file import provenance, write_metrics
 from covidmm.utils.distributed import is_first
+from covidmm.utils.fileio import json_bytes, write_bytes
 from covidmm.utils.lazy_imports import imports_that_stay
-from covidmm.utils.malloc import EVERYTHING, keep_freed_memory
-
-if TYPE_CHECKING:
-    from mmengine.config import Config
-    from mmengine.runner import Runner
+from covidmm.utils.malloc import NEVER_RELEASE, keep_freed_memory
+from covidmm.utils.provenance import resolved_sha256
 
 
 def train(
@@ -35,7 +42,7 @@ def train(
     Args:
         config: config file.
         work_dir: where checkpoints and logs go; ``work_dirs/<config name>`` by default.
-        resume: True to continue after the last finished epoch in ``work_dir``, or a checkpoint file.
+        resume: True to resume from the last finished epoch in ``work_dir``, or a checkpoint file to resume from.
         amp: mixed precision, float16 on CUDA and bfloat16 on a CPU.
         options: overrides, each ``dotted.key=value``, as ``--cfg-options`` gives them.
         launcher: ``none``, ``pytorch`` or ``slurm``.
@@ -45,13 +52,9 @@ def train(
 
     Raises:
         CovidmmError: a bad config, data that does not agree with it, or a checkpoint that does not fit.
-        KeyboardInterrupt: ctrl-C or SIGTERM, with how to go on; the last finished epoch is on disk.
+        KeyboardInterrupt: ctrl-C or SIGTERM, with how to resume; the last finished epoch is on disk.
     """
     cfg = _load(config, work_dir, options, launcher)
-    # after it, which is how PyTorch and MMDetection are to be imported
-    from covidmm.engine.checkpointing import latest_checkpoint
-    from covidmm.engine.launch import launched, wait_for_all
-
     folder = Path(cfg.work_dir)
     if amp:
         cfg.optim_wrapper.type = "MixedPrecisionOptimWrapper"
@@ -62,12 +65,12 @@ def train(
         with launched(launcher):
             if not resume and is_first():
                 _set_aside(folder)
-            wait_for_all()
-            keep_freed_memory(EVERYTHING)
+            barrier()
+            keep_freed_memory(NEVER_RELEASE)
             _runner(cfg, trains=True).train()
     except (KeyboardInterrupt, ClusterError) as stop:
         cause = f"{stop}; " if isinstance(stop, ClusterError) else ""
-        stop.args = (f"{cause}{_how_to_go_on(folder)}",)
+        stop.args = (f"{cause}{_how_to_resume(folder)}",)
         raise
     return folder
 
@@ -101,11 +104,6 @@ def evaluate(
         CovidmmError: a bad config or data, or a checkpoint that is missing, unsafe or does not fit.
     """
     cfg = _load(config, work_dir, options, launcher)
-    # after it, as above
-    from covidmm.engine.checkpointing import stored_val_metrics, trained_file
-    from covidmm.engine.launch import launched
-    from covidmm.utils.provenance import resolved_sha256
-
     # before this run's files and the checkpoint's threshold go into it: as its training wrote into the checkpoint
     resolved = resolved_sha256(cfg.to_dict())
     weights = trained_file(checkpoint)
@@ -148,9 +146,6 @@ class Evaluation:
 
     def write(self, name: str, annotations: Path, **sections: Any) -> None:
         """Add sections, the seconds and the provenance of this run to ``metrics.json``; the last beside predictions."""
-        from covidmm.evaluation.metrics_file import provenance, write_metrics
-        from covidmm.utils.fileio import json_bytes, write_bytes
-
         origin = provenance(self.config, self.resolved, self.weights, annotations)
         write_bytes(self.predictions.with_suffix(".provenance.json"), json_bytes(origin, indent=2))
         write_metrics(self.metrics, **sections, seconds={f"test_{name}": self.seconds}, provenance={name: origin})
@@ -163,9 +158,6 @@ def _prepare_boxes(run: Evaluation, stored: dict[str, float]) -> None:
 
 
 def _report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
-    from covidmm.evaluation.metric_tables import format_table
-    from covidmm.reports.grid import draw_show_dir
-
     chosen = run.cfg.test_evaluator.threshold is not None
     found["threshold_source"] = "validation" if chosen else "this split, maximising F1 (optimistic)"
     name = run.cfg.get("detector") or run.cfg.model.type.lower()
@@ -173,6 +165,8 @@ def _report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path |
     print(f"{found['images']} images, {found['boxes']} boxes; threshold from {found['threshold_source']}")
     print(format_table({name: found}))
     if show_dir:
+        from covidmm.reports.grid import draw_show_dir  # matplotlib takes a second, which a training saves
+
         draw_show_dir(show_dir, run.cfg.test_dataloader.dataset, run.predictions, found["threshold"], name)
         print(f"pictures: {show_dir}")
 
@@ -186,9 +180,6 @@ def _prepare_labels(run: Evaluation, stored: dict[str, float]) -> None:
 
 
 def _report_labels(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
-    from covidmm.evaluation.metric_tables import format_labels
-    from covidmm.reports.classifier_pictures import draw_labels
-
     details = json.loads(run.predictions.read_text())
     del details["predictions"]
     dataset = run.cfg.test_dataloader.dataset
@@ -197,15 +188,15 @@ def _report_labels(run: Evaluation, found: dict[str, Any], show_dir: str | Path 
     print(f"{details['cases']} {'images' if run.cfg.test_evaluator.multi_label else 'studies'}")
     print(format_labels(details))
     if show_dir:
+        from covidmm.reports.classifier_pictures import draw_labels  # as above
+
         draw_labels(Path(show_dir), details, run.cfg, run.weights)
         print(f"pictures: {show_dir}")
 
 
 def _load(config: str | Path, work_dir: Any, options: Sequence[str], launcher: str) -> Config:
-    """Load the config of a job, and with it PyTorch and MMDetection."""
+    """Load the config of a job, and MMDetection with it."""
     with imports_that_stay():
-        from covidmm.engine.config import load_config
-
         cfg = load_config(config, options)
     cfg.launcher = launcher
     cfg.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(config).stem)
@@ -214,21 +205,15 @@ def _load(config: str | Path, work_dir: Any, options: Sequence[str], launcher: s
 
 def _runner(cfg: Config, trains: bool) -> Runner:
     """MMEngine's runner for the processes that have joined."""
-    from covidmm.engine.checkpointing import CheckedRunner
-    from covidmm.engine.launch import share_out
-
     share_out(cfg, trains)
     return CheckedRunner.from_cfg(cfg)
 
 
-def _how_to_go_on(folder: Path) -> str:
-    from covidmm.engine.checkpointing import latest_checkpoint
-
+def _how_to_resume(folder: Path) -> str:
     try:
-        last = latest_checkpoint(folder)
+        return f"run the same command with --resume to resume from {latest_checkpoint(folder)}"
     except CheckpointError:
-        return "no epoch is finished yet: the same command begins anew"
-    return f"run the same command with --resume to go on after {last}"
+        return "no epoch is finished yet: run the same command again"
 
 
 def _set_aside(folder: Path) -> None:

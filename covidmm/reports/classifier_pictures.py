@@ -93,7 +93,7 @@ def attention_pictures(cfg: Any, weights: Path, temperature: float = 1.0) -> Any
     """
     from mmdet.registry import DATASETS
 
-    from covidmm.engine.loading import load_trained
+    from covidmm.engine.checkpointing import load_trained
     from covidmm.models.grad_cam import GradCam
 
     explain = GradCam(load_trained(cfg, weights)[0], temperature)

@@ -37,9 +37,8 @@ class NetworkClassifier:
     def __init__(self, config: str, checkpoint: str, aggregate: str = "mean") -> None:
         from mmengine.dataset import Compose
 
-        from covidmm.engine.checkpointing import trained_file
+        from covidmm.engine.checkpointing import load_trained, trained_file
         from covidmm.engine.config import load_config
-        from covidmm.engine.loading import load_trained
 
         if aggregate not in ("mean", "max"):
             raise ConfigError(f"aggregate is '{aggregate}', it can be 'mean' or 'max'")

@@ -1,9 +1,11 @@
-"""Slow imports of MMDetection's, put off until somebody uses them.
+"""Imports that are put off until somebody uses them, and MMCV's compiled module where none was compiled.
 
 ``import mmdet`` imports every part of MMDetection, and some of those import what nothing here needs: imgaug for lanes,
 scikit-learn and SciPy for tracks, numba for corrupted images, a quarter of the time in which a training starts.
 :func:`install` has stand-ins serve these parts, and only these, while they are imported. What a part takes from a
-stand-in becomes the real thing at its first use; everybody else imports the real module as ever.
+stand-in becomes the real thing at its first use; all others import the real module.
+
+It also serves ``mmcv._ext``, which MMDetection needs, from :mod:`covidmm.utils.mmcv_ops`.
 """
 
 from __future__ import annotations
@@ -51,20 +53,21 @@ PUT_OFF = {
 
 
 def install() -> None:
-    """Put these imports off from now on. Safe to call again."""
+    """Put these imports off from now on, and serve ``mmcv._ext``. Safe to call again."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+        sys.meta_path.append(_OpsFinder())  # last, so that a compiled module wins
 
 
 @contextmanager
 def imports_that_stay() -> Iterator[None]:
-    """Keep Python's collector from looking for garbage in what a block imports, meanwhile and later.
+    """Keep Python's garbage collector from looking through what a block imports, meanwhile and later.
 
     PyTorch and MMDetection make half a million objects that live as long as the process. Looking through them takes a
     sixth of the time of their import, and a quarter of a second at each full collection; MMEngine makes one for every
-    data set. Where MMDetection is there already, nothing is done: what others left must not be kept for good.
+    data set. Where MMDetection's models are there already, nothing is done: the garbage of others must not be kept.
     """
-    if "mmdet" in sys.modules or not gc.isenabled():
+    if "mmdet.models" in sys.modules or not gc.isenabled():
         yield
         return
     gc.disable()
@@ -134,3 +137,18 @@ class _Later:
     def _found(self) -> Any:
         module, name = self._place
         return getattr(import_module(module), name)
+
+
+class _OpsFinder(MetaPathFinder, Loader):
+    """Finds ``mmcv._ext`` where mmcv was installed without its compiled ops."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if fullname == "mmcv._ext" else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        from covidmm.utils.mmcv_ops import Ops  # imports torch, which `import covidmm` must not
+
+        return Ops(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run: the ops are looked up when they are asked for."""

@@ -1,24 +1,19 @@
 """MMCV's compiled ops, served by torchvision where mmcv was installed without them.
 
-``import mmdet`` needs the compiled module ``mmcv._ext``, which takes a compiler (and nvcc for CUDA) and
-several minutes to build. :func:`install` puts a finder at the *end* of the import system, so a compiled
-``mmcv._ext`` always wins; only where there is none does the import yield a module whose ops run on
-torchvision's kernels, on the CPU and on CUDA alike. An op that is not served raises
-:class:`NotImplementedError` with its name when it is called, not when mmcv is imported.
+``import mmdet`` needs the compiled module ``mmcv._ext``, which takes a compiler (and nvcc for CUDA) and several minutes
+to build. :mod:`covidmm.utils.lazy_imports` puts :class:`Ops` in its place where there is none: its ops run on
+torchvision's kernels, on the CPU and on CUDA alike. An op that is not served raises :class:`NotImplementedError` with
+its name when it is called, not when mmcv is imported.
 """
 
 from __future__ import annotations
 
-import sys
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-MODULE = "mmcv._ext"
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
 
 HOW_TO_COMPILE = (
     "install a C++ compiler (and the CUDA toolkit for GPU ops), then run "
@@ -27,17 +22,10 @@ HOW_TO_COMPILE = (
 )
 
 
-def install() -> None:
-    """Serve ``mmcv._ext`` from this module where no compiled one can be imported. Safe to call again."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())
+def _torchvision() -> Any:
+    from torchvision import ops  # a classifier never calls one, and starts the sooner
 
-
-def served() -> bool:
-    """Whether mmcv's ops come from this module (True) or from a compiled mmcv (False)."""
-    import mmcv._ext
-
-    return isinstance(mmcv._ext, _Ops)
+    return ops
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
@@ -52,12 +40,10 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
     Returns:
         (K,) int64 indices of the kept boxes, best score first.
     """
-    from torchvision.ops import nms as torchvision_nms
-
     boxes = boxes.float()
     if offset:
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
-    return torchvision_nms(boxes, scores.float(), float(iou_threshold))
+    return _torchvision().nms(boxes, scores.float(), float(iou_threshold))
 
 
 def softnms(
@@ -85,9 +71,6 @@ def softnms(
     Returns:
         (K,) int64 indices of the chosen boxes, in the order of ``dets``.
     """
-    import torch
-    from torchvision.ops import box_iou
-
     shifted = boxes.float() + boxes.new_tensor([0, 0, offset, offset]).float()
     left, decayed = torch.arange(len(boxes)), scores.float().clone()
     chosen: list[int] = []
@@ -98,7 +81,7 @@ def softnms(
         chosen.append(index)
         others = torch.arange(len(left)) != best
         left, decayed = left[others], decayed[others]
-        iou = box_iou(shifted[index : index + 1], shifted[left])[0]
+        iou = _torchvision().box_iou(shifted[index : index + 1], shifted[left])[0]
         if method == 2:
             decayed = decayed * torch.exp(-(iou**2) / sigma)
         else:
@@ -130,10 +113,8 @@ def roi_align_forward(
         rois: (R, 5) batch index, x1, y1, x2, y2 in input-image pixels.
         output: (R, C, aligned_height, aligned_width), filled in place.
     """
-    from torchvision.ops import roi_align
-
     _average_only(pool_mode)
-    pooled = roi_align(
+    pooled = _torchvision().roi_align(
         input.float(),
         rois.float(),
         (aligned_height, aligned_width),
@@ -159,9 +140,8 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """Gradient of :func:`roi_align_forward` with respect to the features, written into ``grad_input``."""
-    import torch
-
     _average_only(pool_mode)
+    _torchvision()  # loads torch.ops.torchvision
     gradient = torch.ops.torchvision._roi_align_backward(
         grad_output.float().contiguous(),
         rois.float(),
@@ -193,8 +173,6 @@ def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, *, gamma: float, alpha: float
 ) -> None:
     """Gradient of :func:`sigmoid_focal_loss_forward` with respect to the logits."""
-    import torch
-
     with torch.enable_grad():
         logits = input.detach().requires_grad_()
         loss = _focal_loss(logits, target, weight, gamma, alpha).sum()
@@ -202,12 +180,9 @@ def sigmoid_focal_loss_backward(
 
 
 def _focal_loss(input: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float) -> Tensor:
-    from torch.nn.functional import one_hot
-    from torchvision.ops import sigmoid_focal_loss
-
     classes = input.shape[1]
     truth = one_hot(target, classes + 1)[:, :classes].float()
-    loss = sigmoid_focal_loss(input.float(), truth, alpha=alpha, gamma=gamma)
+    loss = _torchvision().sigmoid_focal_loss(input.float(), truth, alpha=alpha, gamma=gamma)
     return loss * weight[target.clamp(max=classes - 1)][:, None] if weight.numel() else loss
 
 
@@ -233,7 +208,7 @@ _SERVED = {
 }
 
 
-class _Ops(ModuleType):
+class Ops(ModuleType):
     """The stand-in for ``mmcv._ext``; mmcv asks it for every op by name while it is imported."""
 
     def __getattr__(self, name: str) -> Any:
@@ -246,14 +221,3 @@ class _Ops(ModuleType):
             raise NotImplementedError(_not_served(name))
 
         return refuse
-
-
-class _Finder(MetaPathFinder, Loader):
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        return ModuleSpec(MODULE, self, origin=__file__) if fullname == MODULE else None
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return _Ops(spec.name, __doc__)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run: the ops are looked up when they are asked for."""

@@ -6,16 +6,27 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmdet.registry import MODELS
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import get_file_backend
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 import covidmm.registration  # noqa: F401 - registers the hooks
-from covidmm.engine.checkpointing import best_checkpoint, checkpoint_hashes, latest_checkpoint, stored_val_metrics
+from covidmm.engine.checkpointing import (
+    best_checkpoint,
+    checkpoint_hashes,
+    latest_checkpoint,
+    load_trained,
+    stored_val_metrics,
+)
+from covidmm.engine.config import load_config
 from covidmm.errors import CheckpointError
+
+YOLO = "configs/phantom/yolov5n_phantom.py"
 
 
 class Numbers(Dataset):
@@ -206,3 +217,20 @@ def test_the_checkpoints_of_a_plugin_are_found_at_any_depth(tmp_path):
     inner = [{"type": "x", "checkpoint": str(tmp_path / "b")}, {"type": "y", "checkpoint": None}]
     assert checkpoint_hashes({"checkpoint": str(tmp_path / "a"), "parts": inner}) == wanted
     assert checkpoint_hashes(None) == checkpoint_hashes({"type": "z"}) == []
+
+
+def test_weights_and_meta_come_back(tmp_path):
+    init_default_scope("mmdet")
+    model = MODELS.build(load_config(YOLO).model)
+    torch.save({"state_dict": model.state_dict(), "meta": {"epoch": 3}}, tmp_path / "a.pth")
+    again, meta = load_trained(load_config(YOLO), tmp_path / "a.pth")
+    assert meta == {"epoch": 3}
+    assert not again.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_another_models_checkpoint_is_refused(tmp_path):
+    torch.save({"state_dict": {"backbone.stem.weight": torch.zeros(3)}}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="does not fit the model"):
+        load_trained(load_config(YOLO), tmp_path / "a.pth")

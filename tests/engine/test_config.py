@@ -38,8 +38,8 @@ def in_the_repository(monkeypatch, request):
         ("env_cfg.cudnn_bench=1", "did you mean 'cudnn_benchmark'?"),
         ("model.backbone.type=ResNext", "unknown type 'ResNext' at model.backbone: did you mean 'ResNet'?"),
         ("val_evaluator.type=DetectionMetrics", "did you mean 'DetectionMetric'?"),
-        ("train_cfg.max_epochs=abc", "train_cfg.max_epochs is 50, a text cannot replace it"),
-        ("train_pipeline.0.type=x", "'train_pipeline' is a helper of the config file"),
+        ("train_cfg.max_epochs=abc", "train_cfg.max_epochs is 50, expected a number, got 'abc'"),
+        ("train_pipeline.0.type=x", "'train_pipeline' is a variable of the config file"),
         ("max_epochs", "is not KEY=VALUE"),
         ("train_dataloader.dataset.pipeline.99.scale=3", "--cfg-options train_dataloader.dataset.pipeline.99.scale=3"),
     ],
@@ -91,6 +91,11 @@ def test_a_broken_file_is_named_with_its_cause(tmp_path, text, message):
         load_config(write(tmp_path, text))
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_pretrained_weights_that_no_hook_would_load_are_refused():
+    with pytest.raises(ConfigError, match="pretrained: nothing reads it; default_hooks lacks pretrained="):
+        load_config(CONFIG, ["default_hooks.pretrained=None"])
 
 
 def test_a_missing_file_is_named():

@@ -38,7 +38,7 @@ def test_a_size_is_rounded_up_to_the_stride_and_must_be_there(request):
 def test_proposals_are_those_of_mmdetection(random_ensemble):
     from mmdet.structures import DetDataSample
 
-    from covidmm.engine.loading import load_trained
+    from covidmm.engine.checkpointing import load_trained
 
     member = random_ensemble.members["frcnn"]
     model, _ = load_trained(load_config(member.config), member.checkpoint)

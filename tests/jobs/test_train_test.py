@@ -3,11 +3,15 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.runner import Runner
 
 from covidmm.errors import CheckpointError, ConfigError
-from covidmm.jobs import train_test as models
+from covidmm.jobs import train_test
 from covidmm.jobs.train_test import _load, _set_aside, evaluate, train
-from covidmm.utils.malloc import EVERYTHING
+from covidmm.utils.malloc import NEVER_RELEASE
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +51,37 @@ def test_faults_are_raised_before_anything_is_built(tmp_path):
 
 def test_a_training_keeps_the_memory_of_its_steps(tmp_path, monkeypatch):
     done = []
-    monkeypatch.setattr(models, "keep_freed_memory", done.append)
+    monkeypatch.setattr(train_test, "keep_freed_memory", done.append)
     runner = SimpleNamespace(train=lambda: done.append("trained"))
-    monkeypatch.setattr(models, "_runner", lambda cfg, trains: runner)
+    monkeypatch.setattr(train_test, "_runner", lambda cfg, trains: runner)
     assert train("configs/small/frcnn_r18_siim.py", tmp_path) == tmp_path
-    assert done == [EVERYTHING, "trained"]
+    assert done == [NEVER_RELEASE, "trained"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_plain_mmengine_trains_the_same(random_ensemble, tmp_path, monkeypatch):
+    """Pretrained weights, too, which a line of the config names."""
+    monkeypatch.setenv("SIIM_ROOT", str(random_ensemble.prepared))
+    monkeypatch.setenv("COVIDMM_CHECKPOINTS", str(tmp_path))
+    config = "configs/phantom/study_r18_phantom.py"
+    options = {"pretrained": "nih", "train_cfg.max_epochs": 1, "train_dataloader.dataset.indices": 8}
+    options |= {f"{split}_dataloader.num_workers": 0 for split in ("train", "val")}
+    backbone = _load(config, None, [], "none").model.backbone
+    torch.manual_seed(7)
+    torch.save(MODELS.build({**backbone, "_scope_": "mmdet"}).state_dict(), tmp_path / "r18_nih.pth")
+
+    train(config, tmp_path / "ours", options=[f"{key}={value}" for key, value in options.items()])
+    cfg = Config.fromfile(config)
+    # a name of its own: MMEngine takes runs of one name that begin in the same second for one
+    cfg.merge_from_dict({**options, "work_dir": str(tmp_path / "plain"), "experiment_name": "plain"})
+    Runner.from_cfg(cfg).train()
+    ours, plain = (torch.load(tmp_path / run / "epoch_1.pth", weights_only=True) for run in ("ours", "plain"))
+    assert ours["state_dict"].keys() == plain["state_dict"].keys()
+    assert all(torch.equal(value, plain["state_dict"][name]) for name, value in ours["state_dict"].items())
+    for run in ("ours", "plain"):
+        log = next((tmp_path / run).glob("*/*.log")).read_text()
+        assert "checkpoint covidmm://r18_nih: 100.0% of " in log
+    cfg.pretrained = "nhi"
+    cfg.experiment_name = "misspelt"
+    with pytest.raises(ConfigError, match="did you mean 'nih'"):
+        Runner.from_cfg(cfg).train()

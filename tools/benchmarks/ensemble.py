@@ -170,9 +170,8 @@ class _Plain:
         from mmdet.registry import MODELS
         from mmengine.dataset import Compose
 
-        from covidmm.engine.checkpointing import trained_file
+        from covidmm.engine.checkpointing import load_trained, trained_file
         from covidmm.engine.config import load_config
-        from covidmm.engine.loading import load_trained
 
         self.config, self.strategy, self.members = config, predictor.strategy, []
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import machine
 from benchmarks.phantoms import found_by_configs, prepare_phantoms
-from covidmm.utils.malloc import EVERYTHING, keep_freed_memory
+from covidmm.utils.malloc import NEVER_RELEASE, keep_freed_memory
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -87,7 +87,7 @@ def benchmark(configs: Sequence[str] = CONFIGS, images: int = 20, repeats: int =
     from covidmm.engine.config import load_config
 
     cv2.setNumThreads(0)  # as in MMEngine's loading processes
-    keep_freed_memory(EVERYTHING)  # as training does
+    keep_freed_memory(NEVER_RELEASE)  # as training does
     feeds = []
     with tempfile.TemporaryDirectory() as folder:
         prepared = {side: prepare_phantoms(Path(folder, str(side)), STUDIES, side) for side in (SMALL, REPORT)}

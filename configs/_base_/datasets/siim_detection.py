@@ -1,14 +1,15 @@
 """SIIM-FISABIO-RSNA COVID-19, prepared by ``tools/prepare.py siim RAW data/siim``: opacity detection.
 
-Augmentations and their probabilities are the report's (system-spec section 4, column 'Report') unless
-marked otherwise. SIIM_ROOT names the prepared folder.
+Augmentations and their probabilities are the report's (report, section on Faster R-CNN) unless marked otherwise.
+SIIM_ROOT names the prepared folder.
 """
 
-train_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="BoxSafeRandomCrop", min_share=0.5),  # min_share chosen here
-    dict(type="Resize", scale=(512, 512), keep_ratio=False),
+_base_ = "./loaders.py"
+
+# annotations before Resize, in the test pipeline too, so that the validation loss sees boxes in the model's pixels
+load = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations", with_bbox=True)]
+crop = dict(type="BoxSafeRandomCrop", min_share=0.5)  # min_share chosen here
+augment = [
     dict(type="RandomFlip", prob=0.3),
     # limits +-20 % chosen here
     dict(
@@ -44,63 +45,27 @@ train_pipeline = [
         ],
         prob=[0.5, 0.25, 0.25],
     ),
-    # at most six discs; diameters up to the 32 px of the seed's squares
+    # at most six discs; diameters up to the 32 px of the squares in the report's code
     dict(type="RandomApply", prob=0.3, transforms=[dict(type="CircularCutout", max_holes=6, radius=(8, 16))]),
     dict(type="FilterAnnotations", min_gt_bbox_wh=(1e-2, 1e-2), keep_empty=False),
     dict(type="PackDetInputs"),
 ]
-test_pipeline = [
-    dict(type="LoadImageFromFile"),
-    # before Resize, so that the validation loss sees boxes in the pixels of the model
-    dict(type="LoadAnnotations", with_bbox=True),
-    # stretched as in training, and as in the report's evaluation; predictions go back through scale_factor
-    dict(type="Resize", scale=(1024, 1024), keep_ratio=False),
-    dict(
-        type="PackDetInputs",
-        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "study_id", "study_class"),
-    ),
-]
-
-train_dataloader = dict(
-    batch_size=10,
-    num_workers=4,
-    persistent_workers=False,
-    worker_init_fn=dict(type="seed_worker"),
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(
-        type="SIIMDataset",
-        data_root="{{$SIIM_ROOT:data/siim}}",
-        ann_file="annotations/train.json",
-        pipeline=train_pipeline,
-    ),
+pack = dict(
+    type="PackDetInputs",
+    meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "study_id", "study_class"),
 )
+train_pipeline = [*load, crop, dict(type="Resize", scale=(512, 512), keep_ratio=False), *augment]
+# stretched as in training, and as in the report's evaluation; predictions go back through scale_factor
+test_pipeline = [*load, dict(type="Resize", scale=(1024, 1024), keep_ratio=False), pack]
+
+root = "{{$SIIM_ROOT:data/siim}}"
+siim = dict(type="SIIMDataset", data_root=root)
+train_dataloader = dict(batch_size=10, dataset=dict(**siim, ann_file="annotations/train.json", pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=6,
-    num_workers=4,
-    persistent_workers=False,
-    drop_last=False,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="SIIMDataset",
-        data_root="{{$SIIM_ROOT:data/siim}}",
-        ann_file="annotations/val.json",
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
+    batch_size=6, dataset=dict(**siim, ann_file="annotations/val.json", test_mode=True, pipeline=test_pipeline)
 )
 test_dataloader = dict(
-    batch_size=6,
-    num_workers=4,
-    persistent_workers=False,
-    drop_last=False,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="SIIMDataset",
-        data_root="{{$SIIM_ROOT:data/siim}}",
-        ann_file="annotations/test.json",
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
+    batch_size=6, dataset=dict(**siim, ann_file="annotations/test.json", test_mode=True, pipeline=test_pipeline)
 )
-val_evaluator = dict(type="DetectionMetric", ann_file="{{$SIIM_ROOT:data/siim}}/annotations/val.json")
-test_evaluator = dict(type="DetectionMetric", ann_file="{{$SIIM_ROOT:data/siim}}/annotations/test.json")
+val_evaluator = dict(type="DetectionMetric", ann_file=f"{root}/annotations/val.json")
+test_evaluator = dict(type="DetectionMetric", ann_file=f"{root}/annotations/test.json")

@@ -9,9 +9,6 @@ train_dataloader = dict(batch_size=15, dataset=siim)
 val_dataloader = dict(batch_size=15, dataset=siim)
 test_dataloader = dict(batch_size=15, dataset=siim)
 # the report scored images; here those of a study are averaged
-val_evaluator = dict(
-    _delete_=True, type="LabelMetric", classes=appearances, multi_label=False, aggregate="mean", prefix="study"
-)
-test_evaluator = dict(
-    _delete_=True, type="LabelMetric", classes=appearances, multi_label=False, aggregate="mean", prefix="study"
-)
+metric = dict(type="LabelMetric", classes=appearances, multi_label=False, aggregate="mean", prefix="study")
+val_evaluator = dict(_delete_=True, **metric)
+test_evaluator = dict(_delete_=True, **metric)

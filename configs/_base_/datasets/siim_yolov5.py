@@ -1,24 +1,20 @@
-"""SIIM with YOLOv5's augmentations. Probabilities are the report's (system-spec section 5) unless marked otherwise;
-what the report does not name has the value of the seed's code.
+"""SIIM with YOLOv5's augmentations. Probabilities are the report's (report, section on YOLO) unless marked otherwise;
+what it does not name, marked 'code', has the value of the report's code.
 """
 
 _base_ = "./siim_detection.py"
 
 size = 512
 
-load_pipeline = [dict(type="LoadGreyImage"), dict(type="LoadAnnotations", with_bbox=True)]
-train_pipeline = [
-    dict(type="Mosaic", img_scale=(size, size), pad_val=114.0, prob=1.0),  # code
-    dict(
-        type="RandomAffine",
-        max_rotate_degree=0.1,  # code, and so are the next three
-        max_translate_ratio=0.1,
-        scaling_ratio_range=(0.5, 1.5),
-        max_shear_degree=0.1,
-        border=(-size // 2, -size // 2),  # the mosaic is twice the size
-        border_val=(114, 114, 114),
-    ),
-    dict(type="RandomMixUp", prob=0.5, img_scale=(size, size), pad_val=114.0),
+affine = dict(
+    type="RandomAffine",
+    max_rotate_degree=0.1,  # code, and so are the next three
+    max_translate_ratio=0.1,
+    scaling_ratio_range=(0.5, 1.5),
+    max_shear_degree=0.1,
+    border_val=(114, 114, 114),
+)
+augment = [
     # The report names HSV; gains 0.015, 0.7 and 0.4 of the code. On grey images only value, here 'contrast',
     # changes anything. Each is applied to half the images.
     dict(
@@ -33,52 +29,45 @@ train_pipeline = [
     dict(type="FilterAnnotations", min_gt_bbox_wh=(2, 2), keep_empty=False),
     dict(type="PackDetInputs"),
 ]
+load_pipeline = [dict(type="LoadGreyImage"), dict(type="LoadAnnotations", with_bbox=True)]
+train_pipeline = [
+    dict(type="Mosaic", img_scale=(size, size), pad_val=114.0, prob=1.0),  # code
+    dict(**affine, border=(-size // 2, -size // 2)),  # the mosaic is twice the size
+    dict(type="RandomMixUp", prob=0.5, img_scale=(size, size), pad_val=114.0),
+    *augment,
+]
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", with_bbox=True),
+    *_base_.load,
     # a letterbox whose padding is at the right and below, so that undoing it is undoing the scale
     dict(type="Resize", scale=(size, size), keep_ratio=True),
     dict(type="Pad", size=(size, size), pad_val=dict(img=(114, 114, 114))),
-    dict(
-        type="PackDetInputs",
-        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "study_id", "study_class"),
-    ),
+    _base_.pack,
 ]
-# With `test_time_augmentation = True`: three scales and their mirror images, merged by NMS. The seed's code
+# With `test_time_augmentation = True`: three scales and their mirror images, merged by NMS. The report's code
 # averaged nothing either and took scales 1, 0.83 (mirrored) and 0.67.
 tta_model = dict(type="DetTTAModel", tta_cfg=dict(nms=dict(type="nms", iou_threshold=0.5), max_per_img=300))
-tta_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(
-        type="TestTimeAug",
-        transforms=[
-            [dict(type="Resize", scale=(side, side), keep_ratio=True) for side in (size, size * 5 // 6, size * 2 // 3)],
-            [dict(type="RandomFlip", prob=0.0), dict(type="RandomFlip", prob=1.0)],
-            [dict(type="Pad", size_divisor=32, pad_val=dict(img=(114, 114, 114)))],
-            [
-                dict(
-                    type="PackDetInputs",
-                    meta_keys=(
-                        *("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction"),
-                        *("study_id", "study_class"),
-                    ),
-                )
-            ],
-        ],
-    ),
+tta_mirrored = [
+    [dict(type="RandomFlip", prob=0.0), dict(type="RandomFlip", prob=1.0)],
+    [dict(type="Pad", size_divisor=32, pad_val=dict(img=(114, 114, 114)))],
+    [
+        dict(
+            type="PackDetInputs",
+            meta_keys=(
+                *("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction"),
+                *("study_id", "study_class"),
+            ),
+        )
+    ],
 ]
+scales = [dict(type="Resize", scale=(side, side), keep_ratio=True) for side in (size, size * 5 // 6, size * 2 // 3)]
+tta_pipeline = [dict(type="LoadImageFromFile"), dict(type="TestTimeAug", transforms=[scales, *tta_mirrored])]
 
 train_dataloader = dict(
     batch_size=3,
     dataset=dict(
         _delete_=True,
         type="MultiImageMixDataset",
-        dataset=dict(
-            type="SIIMDataset",
-            data_root="{{$SIIM_ROOT:data/siim}}",
-            ann_file="annotations/train.json",
-            pipeline=load_pipeline,
-        ),
+        dataset=dict(**_base_.siim, ann_file="annotations/train.json", pipeline=load_pipeline),
         pipeline=train_pipeline,
     ),
 )

@@ -1,29 +1,11 @@
-"""ResNeXt-101 32x8d with the report's hidden layer (system-spec sections 3 and 7)."""
+"""The report's classifier: ResNeXt-101 and a hidden layer (report, sections on the backbone and on the study model)."""
 
-# one inherited line chooses: pretrained = "imagenet"
-pretrained = "nih"
-pretrained_weights = dict(imagenet="torchvision://resnext101_32x8d", nih="covidmm://x101_nih", none=None)
+_base_ = "./x101.py"
 
 model = dict(
     type="RadiographClassifier",
-    data_preprocessor=dict(
-        type="ImgDataPreprocessor",
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-    ),
-    backbone=dict(
-        type="ResNeXt",
-        depth=101,
-        groups=32,
-        base_width=8,
-        num_stages=4,
-        out_indices=(3,),
-        frozen_stages=-1,
-        norm_cfg=dict(type="BN", requires_grad=True),
-        norm_eval=False,
-        style="pytorch",
-    ),
+    data_preprocessor=dict(type="ImgDataPreprocessor"),
+    backbone=dict(out_indices=(3,), frozen_stages=-1),
     in_channels=2048,
     hidden_channels=1024,
     dropout=0.5,

@@ -1,37 +1,17 @@
 """Faster R-CNN with a ResNeXt-101 32x8d backbone and a feature pyramid, one class: opacity.
 
-Numbers are the report's (its section on Faster R-CNN, system-spec section 4) unless marked otherwise.
+Numbers are the report's (report, section on Faster R-CNN) unless marked otherwise.
 """
+
+_base_ = "./x101.py"
 
 detector = "frcnn"  # its name in tables and metrics.json
 
-# one inherited line chooses: pretrained = "imagenet"
-pretrained = "nih"
-pretrained_weights = dict(imagenet="torchvision://resnext101_32x8d", nih="covidmm://x101_nih", none=None)
-
 model = dict(
     type="FasterRCNN",
-    data_preprocessor=dict(
-        type="DetDataPreprocessor",
-        # ImageNet statistics, applied once (the seed's code applied them twice)
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=32,
-    ),
-    backbone=dict(
-        type="ResNeXt",
-        depth=101,
-        groups=32,
-        base_width=8,
-        num_stages=4,
-        out_indices=(0, 1, 2, 3),
-        # stem and layer1 frozen, layer2 to layer4 trained; batch norm is live where weights are trained
-        frozen_stages=1,
-        norm_cfg=dict(type="BN", requires_grad=True),
-        norm_eval=False,
-        style="pytorch",
-    ),
+    data_preprocessor=dict(type="DetDataPreprocessor", pad_size_divisor=32),
+    # stem and layer1 frozen, layer2 to layer4 trained; batch norm is live where weights are trained
+    backbone=dict(out_indices=(0, 1, 2, 3), frozen_stages=1),
     # four stages and a max-pooled fifth level
     neck=dict(type="FPN", in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=5),
     rpn_head=dict(

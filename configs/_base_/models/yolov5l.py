@@ -1,7 +1,7 @@
 """YOLOv5-l (v6.0 to v7.0 architecture) with one class: opacity.
 
-Numbers are the report's (its section on YOLO, system-spec section 5) unless marked otherwise. Other sizes change
-deepen_factor and widen_factor: n .33/.25, s .33/.5, m .67/.75, l 1/1, x 1.33/1.25.
+Numbers are the report's (report, section on YOLO) unless marked otherwise. Other sizes change deepen_factor and
+widen_factor: n .33/.25, s .33/.5, m .67/.75, l 1/1, x 1.33/1.25.
 """
 
 detector = "yolo"  # its name in tables and metrics.json
@@ -55,7 +55,7 @@ model = dict(
         loss_obj=dict(type="CrossEntropyLoss", use_sigmoid=True, loss_weight=0.75),
         loss_scale=64.0,  # the nominal batch: YOLOv5 sums gradients over it, MMEngine averages them
     ),
-    # NMS 0.5 is the report's draft. The low threshold and 300 boxes serve average precision, as in the seed's
-    # validation; the confidence of 0.1 of the report's final table belongs to the ensemble.
+    # NMS 0.5 is the report's draft. The low threshold and 300 boxes serve average precision, as in the validation of the
+    # report's code; the confidence of 0.1 of the report's final table belongs to the ensemble.
     test_cfg=dict(score_thr=0.001, nms_pre=30000, nms=dict(type="nms", iou_threshold=0.5), max_per_img=300),
 )

@@ -13,9 +13,12 @@ optim_wrapper = dict(
     optimizer=dict(type="SGD", lr=0.01, momentum=0.937, nesterov=True, weight_decay=0.0005),
     accumulative_counts=21,  # batches of 3 to the nominal 64
 )
-param_scheduler = [
-    dict(type="SteppedCosineLR", T_max=max_epochs, eta_min_ratio=0.05, by_epoch=True, begin=0, end=max_epochs),
+warmup = [
     # biases from 0.1 down to 0.01, everything else from (nearly) 0 up to it, momentum from 0.8 up to 0.937
     dict(type="WarmupLR", start_factor=0.001, group_start_factors=dict(bias=10.0), end=warmup_iterations),
     dict(type="LinearMomentum", start_factor=0.8 / 0.937, by_epoch=False, begin=0, end=warmup_iterations),
+]
+param_scheduler = [
+    dict(type="SteppedCosineLR", T_max=max_epochs, eta_min_ratio=0.05, by_epoch=True, begin=0, end=max_epochs),
+    *warmup,
 ]

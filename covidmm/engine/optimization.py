@@ -1,18 +1,72 @@
-"""Learning-rate schedules as MMEngine parameter schedulers."""
+"""Optimization: mixed precision, parameter groups, learning-rate schedules."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import torch
+from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
-from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
+from torch import nn
+
+#: In the order in which they reach the optimizer; the log shows the learning rate of the first.
+GROUPS = ("weight", "norm", "bias")
+
+
+@OPTIM_WRAPPERS.register_module()
+class MixedPrecisionOptimWrapper(AmpOptimWrapper):
+    """Mixed precision by torch autocast: float16 with loss scaling on CUDA, bfloat16 without it on a CPU.
+
+    MMEngine's own wrapper refuses to run without a GPU. bfloat16 has float32's exponent range, so gradients
+    do not underflow and the loss needs no scaling.
+
+    Args:
+        loss_scale: as :class:`mmengine.optim.AmpOptimWrapper`; CUDA only.
+        **kwargs: passed to :class:`mmengine.optim.OptimWrapper`.
+    """
+
+    def __init__(self, loss_scale: str | float | dict = "dynamic", **kwargs: Any) -> None:
+        if torch.cuda.is_available():
+            super().__init__(loss_scale=loss_scale, dtype="float16", **kwargs)
+        else:
+            OptimWrapper.__init__(self, **kwargs)
+            self.loss_scaler = torch.amp.GradScaler("cpu", enabled=False)
+            self._scale_update_param = None
+            self.cast_dtype = torch.bfloat16
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
+    """Three named groups instead of one per parameter: ``weight``, ``norm`` and ``bias``.
+
+    Only ``weight``, the weights of convolutions and linear layers, decays. ``norm`` holds the scales of
+    normalisation layers and ``bias`` every bias. Frozen parameters are left out. A scheduler can treat a group
+    by its name (:class:`WarmupLR`).
+    """
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the optimizer of ``model`` and its wrapper."""
+        model = getattr(model, "module", model)
+        groups: dict[str, list[nn.Parameter]] = {name: [] for name in GROUPS}
+        for name, parameter in model.named_parameters():  # each once, shared ones too
+            if not parameter.requires_grad:
+                continue
+            kind = "bias" if name.endswith("bias") else "norm" if parameter.ndim == 1 else "weight"
+            groups[kind].append(parameter)
+        listed = [{"params": params, "name": name} for name, params in groups.items() if params]
+        for group in listed:
+            if group["name"] != "weight":
+                group["weight_decay"] = 0.0
+        optimizer = OPTIMIZERS.build({**self.optimizer_cfg, "params": listed})
+        return OPTIM_WRAPPERS.build(self.optim_wrapper_cfg, default_args={"optimizer": optimizer})
 
 
 @PARAM_SCHEDULERS.register_module()
 class SteppedCosineLR(LRSchedulerMixin, _ParamScheduler):
-    r"""Cosine annealing to a floor that moves only every few epochs: the report's equation (1).
+    r"""Cosine annealing to a floor that moves only every few epochs: report, equation (1).
 
     In epoch :math:`e` the learning rate is
 
@@ -20,7 +74,7 @@ class SteppedCosineLR(LRSchedulerMixin, _ParamScheduler):
               \qquad s = \lfloor e / k \rfloor
 
     with floor :math:`f` = ``eta_min_ratio``, :math:`k` = ``step_every`` and :math:`T` = ``T_max`` counted in
-    *steps*. The seed's code counted T in epochs while stepping every second one, so its rate ended at 0.53
+    *steps*. The report's code counted T in epochs while stepping every second one, so its rate ended at 0.53
     of the start instead of at the floor.
 
     Args:
@@ -75,7 +129,7 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
 
     The learning rate of a group moves linearly from its start factor to 1 times what other schedulers make of
     it, from ``begin`` to ``end``. YOLOv5 starts biases at ten times their rate and everything else near zero;
-    the groups are those of :class:`~covidmm.engine.param_groups.NamedGroupsConstructor`.
+    the groups are those of :class:`NamedGroupsConstructor`.
 
     Args:
         optimizer: optimizer or optim wrapper.

@@ -1,11 +1,106 @@
+"""Mixed precision, parameter groups and schedules."""
+
 import math
 
 import pytest
 import torch
 from mmengine.optim import LinearLR
-from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.registry import OPTIM_WRAPPERS, PARAM_SCHEDULERS
+from torch import nn
 
-from covidmm.engine.schedules import SteppedCosineLR, WarmupLR
+from covidmm.engine.optimization import MixedPrecisionOptimWrapper, NamedGroupsConstructor, SteppedCosineLR, WarmupLR
+
+
+def build_wrapper(**kwargs):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(8, 4)
+    model = model.cuda() if torch.cuda.is_available() else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return model, OPTIM_WRAPPERS.build({"type": "MixedPrecisionOptimWrapper", "optimizer": optimizer, **kwargs})
+
+
+def step(model, wrapper):
+    data = torch.ones(2, 8, device=next(model.parameters()).device)
+    with wrapper.optim_context(model):
+        output = model(data)
+        loss = output.float().square().mean()
+    wrapper.update_params(loss)
+    return output
+
+
+def test_the_forward_pass_runs_in_half_precision_and_weights_stay_float32():
+    model, wrapper = build_wrapper()
+    before = model.weight.detach().clone()
+    output = step(model, wrapper)
+    assert output.dtype == (torch.float16 if torch.cuda.is_available() else torch.bfloat16)
+    assert model.weight.dtype == torch.float32
+    assert not torch.equal(before, model.weight)
+
+
+def test_the_update_is_that_of_float32_within_half_precision():
+    model, wrapper = build_wrapper()
+    step(model, wrapper)
+    torch.manual_seed(0)
+    reference = torch.nn.Linear(8, 4)
+    optimizer = torch.optim.SGD(reference.parameters(), lr=0.1)
+    reference(torch.ones(2, 8)).square().mean().backward()
+    optimizer.step()
+    assert torch.allclose(model.weight.cpu(), reference.weight, atol=5e-3)
+
+
+@pytest.mark.parametrize("clip", [None, {"max_norm": 0.01}])
+def test_clipping_and_accumulation_work(clip):
+    model, wrapper = build_wrapper(clip_grad=clip, accumulative_counts=2)
+    before = model.weight.detach().clone()
+    step(model, wrapper)
+    assert torch.equal(before, model.weight)
+    step(model, wrapper)
+    moved = (before - model.weight).norm()
+    assert moved > 0
+    if clip:
+        assert moved <= 0.1 * 0.01 * 1.01
+
+
+def test_its_state_can_be_saved_and_loaded():
+    model, wrapper = build_wrapper()
+    step(model, wrapper)
+    _, other = build_wrapper()
+    other.load_state_dict(wrapper.state_dict())
+    assert isinstance(other, MixedPrecisionOptimWrapper)
+    assert other.state_dict()["param_groups"] == wrapper.state_dict()["param_groups"]
+
+
+@pytest.fixture
+def layers():
+    layers = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2), nn.Linear(2, 2))
+    layers[4].weight.requires_grad = False
+    return layers
+
+
+def build_groups(layers, **wrapper):
+    cfg = {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.01, "weight_decay": 0.0005, "momentum": 0.9}}
+    return NamedGroupsConstructor(cfg | wrapper)(layers)
+
+
+def test_only_weights_decay_and_every_trained_parameter_is_in_one_group(layers):
+    groups = build_groups(layers).optimizer.param_groups
+    assert [group["name"] for group in groups] == ["weight", "norm", "bias"]
+    assert [group["weight_decay"] for group in groups] == [0.0005, 0.0, 0.0]
+    assert {id(p) for p in groups[0]["params"]} == {id(layers[0].weight), id(layers[3].weight)}
+    assert {id(p) for p in groups[1]["params"]} == {id(layers[1].weight)}
+    listed = [id(p) for group in groups for p in group["params"]]
+    assert sorted(listed) == sorted(id(p) for p in layers.parameters() if p.requires_grad)
+
+
+def test_the_wrapper_of_the_config_is_built(layers):
+    wrapper = build_groups(layers, accumulative_counts=21)
+    assert isinstance(wrapper, OPTIM_WRAPPERS.get("OptimWrapper"))
+    assert wrapper._accumulative_counts == 21
+    assert isinstance(wrapper.optimizer, torch.optim.SGD)
+
+
+def test_a_model_without_norms_has_no_such_group():
+    assert [group["name"] for group in build_groups(nn.Linear(2, 2)).optimizer.param_groups] == ["weight", "bias"]
 
 
 def rates(epochs: int, **kwargs) -> list[float]:
