@@ -164,7 +164,7 @@ def _prepare_boxes(run: Evaluation, stored: dict[str, float]) -> None:
 
 def _report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
     from covidmm.evaluation.metrics_file import format_table
-    from covidmm.reports.grid import draw_show_dir
+    from covidmm.reports.pictures import draw_show_dir
 
     chosen = run.cfg.test_evaluator.threshold is not None
     found["threshold_source"] = "validation" if chosen else "this split, maximising F1 (optimistic)"
@@ -187,7 +187,7 @@ def _prepare_labels(run: Evaluation, stored: dict[str, float]) -> None:
 
 def _report_labels(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
     from covidmm.evaluation.metrics_file import format_labels
-    from covidmm.reports.classifier_pictures import draw_labels
+    from covidmm.reports.attention_pictures import draw_labels
 
     details = json.loads(run.predictions.read_text())
     del details["predictions"]

@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from covidmm.errors import DataError
-from covidmm.findings import STUDY_CLASSES
-from covidmm.reports.drawn_images import choose, read_cases
-from covidmm.reports.grid import MEMBERS, PREDICTION, TRUTH, draw_case, draw_grid, draw_sheet, draw_show_dir
+from covidmm.findings import STUDY_CLASSES, Detections
+from covidmm.radiograph import read
+from covidmm.reports.drawing import FOUND, MEMBERS, TRUTH
+from covidmm.reports.drawn_images import choose, drawn_images
+from covidmm.reports.pictures import draw_image, draw_sheet, draw_show_dir
 
 
 def rgb(colour):
