@@ -7,10 +7,11 @@ from pathlib import Path
 
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import match
+from covidmm.findings import Detections
 from covidmm.jobs.folder_run import Outcome, joined
 from covidmm.jobs.folder_truth import Truth
-from covidmm.reports.drawn_images import Case, choose
-from covidmm.reports.grid import draw_case, draw_sheet
+from covidmm.reports.drawn_images import DrawnImage
+from covidmm.reports.pictures import draw_all
 
 
 def draw_ensemble(folder: Path, outcome: Outcome, truth: Truth, thresholds: Mapping[str, float], name: str) -> None:
@@ -28,24 +29,28 @@ def draw_ensemble(folder: Path, outcome: Outcome, truth: Truth, thresholds: Mapp
     """
     if outcome.run.cases.annotations is None:
         raise DataError(f"{outcome.run.cases.source}: pictures are drawn of prepared folders only")
-    cases = []
+    drawn = {}
     rows = zip(outcome.run.cases.images, outcome.fused, joined(outcome.members), strict=True)
     for case, (image, fused), (_, members) in rows:
         if image.error:
             continue
-        kept = fused.scores >= thresholds[name]
-        boxes, scores = fused.boxes[kept].astype(float), fused.scores[kept].astype(float)
+        found = _above(fused, thresholds[name])
         own = truth[image.image_id].original_boxes
-        entry = {
-            "id": len(cases) + 1,
-            "image_id": image.image_id,
-            "study_class": truth[image.image_id].study_class,
-            "height": image.height,
-            "width": image.width,
-        }
-        shown = {member: found.boxes[found.scores >= thresholds[member]] for member, found in members.items()}
-        cases.append(Case(case.path, entry, own, boxes, scores, match(boxes, scores, own), shown))
-    for one in cases:
-        draw_case(one, folder / f"{one.name}.png")
-    title = f"{' + '.join(outcome.members)} fused, boxes of confidence {thresholds[name]:.2f} and above"
-    draw_sheet(choose(cases, 12), folder / "grid.png", title)
+        drawn[image.image_id] = DrawnImage(
+            name=image.image_id,
+            size=(image.height, image.width),
+            found=found,
+            truth=own,
+            hits=match(found.boxes, found.scores, own),
+            members={member: _above(one, thresholds[member]) for member, one in members.items()},
+            study_class=truth[image.image_id].study_class,
+            path=case.path,
+        )
+    draw_all(
+        drawn, folder, f"{' + '.join(outcome.members)} fused, boxes of confidence {thresholds[name]:.2f} and above"
+    )
+
+
+def _above(found: Detections, threshold: float) -> Detections:
+    kept = found.scores >= threshold
+    return Detections(found.boxes[kept], found.scores[kept])

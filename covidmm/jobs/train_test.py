@@ -165,7 +165,7 @@ def _report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path |
     print(f"{found['images']} images, {found['boxes']} boxes; threshold from {found['threshold_source']}")
     print(format_table({name: found}))
     if show_dir:
-        from covidmm.reports.grid import draw_show_dir  # matplotlib takes a second, which a training saves
+        from covidmm.reports.pictures import draw_show_dir  # matplotlib takes a second, which a training saves
 
         draw_show_dir(show_dir, run.cfg.test_dataloader.dataset, run.predictions, found["threshold"], name)
         print(f"pictures: {show_dir}")
@@ -188,7 +188,7 @@ def _report_labels(run: Evaluation, found: dict[str, Any], show_dir: str | Path 
     print(f"{details['cases']} {'images' if run.cfg.test_evaluator.multi_label else 'studies'}")
     print(format_labels(details))
     if show_dir:
-        from covidmm.reports.classifier_pictures import draw_labels  # as above
+        from covidmm.reports.attention_pictures import draw_labels  # as above
 
         draw_labels(Path(show_dir), details, run.cfg, run.weights)
         print(f"pictures: {show_dir}")

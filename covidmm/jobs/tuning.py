@@ -53,7 +53,7 @@ def tune(config: EnsembleConfig, members: Mapping[str, Predictions], truth: Trut
     Raises:
         DataError: images on which no fusion can be chosen.
     """
-    from covidmm.reports.sweep_picture import draw_sweep
+    from covidmm.reports.figures.png_figures import draw_sweep
 
     cases = fusion_cases(config, members, truth)
     wbf = config.strategy if config.strategy["type"] == "wbf" else {}

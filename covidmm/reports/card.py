@@ -17,8 +17,7 @@ from covidmm.models.checkpoints import checkpoint_store
 from covidmm.reports.checklist import CLAIM, ROBERTS, Item, fill
 from covidmm.reports.detections import of_run
 from covidmm.reports.facts import find_file, parse_config
-from covidmm.reports.measured import Measured, measured_boxes, measured_labels
-from covidmm.reports.report_page import render
+from covidmm.reports.pages import Table, detector_table, label_table, render
 from covidmm.reports.runs import DAMAGES, Run, find_runs, read_json
 from covidmm.utils.fileio import write_bytes
 
@@ -39,7 +38,7 @@ class Card:
     name: str
     facts: list[tuple[str, str]] = field(default_factory=list)
     data: list[PreparedFolder] = field(default_factory=list)
-    tables: list[tuple[str, Measured]] = field(default_factory=list)
+    tables: list[tuple[str, Table]] = field(default_factory=list)
     limits: list[str] = field(default_factory=lambda: list(LIMITS))
     claim: list[Item] = field(default_factory=list)
     roberts: list[Item] = field(default_factory=list)
@@ -178,7 +177,7 @@ def _measure(card: Card, published: Mapping[str, Any], run: Run | None, folders:
     }
     if validation:
         names = [key.split("/", 1)[1] for key in validation]
-        card.tables.append(("Validation, by which it was chosen", Measured(names, [list(validation.values())])))
+        card.tables.append(("Validation, by which it was chosen", Table(names, [list(validation.values())])))
     if run and run.results:
         name, metrics = next(iter(run.results.items()))
         if run.provenance[name].get("checkpoint", "").rsplit("/", 1)[-1] != str(published["source"]).rsplit("/", 1)[-1]:
@@ -189,15 +188,15 @@ def _measure(card: Card, published: Mapping[str, Any], run: Run | None, folders:
                 metrics = of_run(run, splits).metrics[name]
             except CovidmmError as error:
                 card.remarks.append(f"No intervals: {error}")
-            card.tables.append(("Test", measured_boxes({name: metrics})))
+            card.tables.append(("Test", detector_table({name: metrics})))
         else:
-            card.tables.append(("Test", measured_labels(metrics)))
+            card.tables.append(("Test", label_table(metrics)))
     for fused in find_runs(folders).fused if folders else ():
         for member, made in (fused.provenance.get("members") or {}).items():
             if made.get("checkpoint_sha256") == published.get("sha256") and member in fused.metrics.get(
                 "detectors", {}
             ):
-                table = measured_boxes({member: fused.metrics["detectors"][member]})
+                table = detector_table({member: fused.metrics["detectors"][member]})
                 card.tables.append((f"As a member of {fused.name}", table))
     if len(card.tables) == bool(validation):
         card.remarks.append("No test of this checkpoint was found.")

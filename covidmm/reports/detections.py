@@ -17,7 +17,7 @@ from covidmm.evaluation.detection import match, rank, score_detections
 from covidmm.evaluation.ranking import Ranking
 from covidmm.findings import Detections
 from covidmm.outputs.predictions import read_predictions
-from covidmm.reports.drawn_images import Case, choose
+from covidmm.reports.drawn_images import DrawnImage, choose
 from covidmm.reports.runs import ENSEMBLE, Fused, Run
 
 #: What a case is shown for.
@@ -54,41 +54,50 @@ class Comparison:
         pairs = {name: [(one.boxes, one.scores) for one in found] for name, found in self.found.items()}
         return {name: rank(found, self.truths) for name, found in pairs.items()}
 
-    def cases(self, each: int) -> list[tuple[str, Case]]:
-        """Cases worth a look, and what for; none twice.
+    def cases(self, each: int) -> list[tuple[str, DrawnImage]]:
+        """Images worth a look, and what for; none twice.
 
         Args:
             each: how many of every kind at most.
         """
-        cases = self._joined()
-        boxed = [case for case in cases if len(case.truth)]
+        images = self._drawn()
+        boxed = [image for image in images if len(image.truth)]
         ordered = choose(boxed, len(boxed), "worst")
-        middle = sorted(ordered, key=lambda case: abs(ordered.index(case) - len(ordered) // 2))
-        missed = sorted((case for case in boxed if not case.hits.any()), key=lambda case: (-len(case.truth), case.name))
+        places = sorted(range(len(ordered)), key=lambda place: abs(place - len(ordered) // 2))
+        middle = [ordered[place] for place in places]
+        missed = sorted((one for one in boxed if not one.counts[0]), key=lambda one: (-len(one.truth), one.name))
         alarms = sorted(
-            (case for case in cases if len(case.boxes) and not case.hits.any() and not len(case.truth)),
-            key=lambda case: (-case.scores.max(), case.name),
+            (one for one in images if len(one.found) and not len(one.truth)),
+            key=lambda one: (-one.found.scores.max(), one.name),
         )
         queues = (choose(boxed, len(boxed), "best"), middle, ordered, missed, alarms)
-        shown: dict[str, tuple[str, Case]] = {}
+        shown: dict[str, tuple[str, DrawnImage]] = {}
         # the rare kinds choose first
         for kind, queue in reversed(list(zip(KINDS, queues, strict=True))):
-            for case in [one for one in queue if one.name not in shown][:each]:
-                shown[case.name] = (kind, case)
+            for image in [one for one in queue if one.name not in shown][:each]:
+                shown[image.name] = (kind, image)
         return sorted(shown.values(), key=lambda entry: KINDS.index(entry[0]))
 
-    def _joined(self) -> list[Case]:
-        """Every image as a case of the final detector, the members' boxes (those alone or fused) beside."""
-        cases = []
+    def _drawn(self) -> list[DrawnImage]:
+        """Every image with the boxes of the final detector, and those of the members (alone or fused) beside."""
+        drawn = []
         for index, (image, truth) in enumerate(zip(self.images, self.truths, strict=True)):
             kept = {name: self.above(name, index) for name in self.found}
             boxes, scores = kept.pop(self.final)
             path = self.split.folder / "images" / image["file_name"]
-            members = {name: own for name, (own, _) in kept.items()}
-            cases.append(
-                Case(path, {**image, "index": index}, truth, boxes, scores, match(boxes, scores, truth), members)
+            drawn.append(
+                DrawnImage(
+                    name=str(image.get("image_id") or path.stem),
+                    size=(image["height"], image["width"]),
+                    found=Detections(boxes, scores),
+                    truth=truth,
+                    hits=match(boxes, scores, truth),
+                    members={name: Detections(*own) for name, own in kept.items()},
+                    study_class=image.get("study_class"),
+                    path=path,
+                )
             )
-        return cases
+        return drawn
 
     def above(self, name: str, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The boxes and scores of one detector on one image that reach its threshold."""

@@ -1,4 +1,4 @@
-"""Images with their truth and predictions, and which of them to look at."""
+"""Radiographs with the boxes that are drawn on them, and which of them to look at."""
 
 from __future__ import annotations
 
@@ -11,47 +11,54 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.datasets.prepared_folder import read_annotations
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import match
-from covidmm.findings import STUDY_CLASSES
-from covidmm.utils.boxes import corners
+from covidmm.findings import STUDY_CLASSES, Detections
+from covidmm.utils.boxes import corners, iou
 from covidmm.utils.fileio import json_value
 
 Order = Literal["spread", "worst", "best"]
 
 
 @dataclass(frozen=True)
-class Case:
-    """One image with its truth and the predictions that reach a threshold.
+class DrawnImage:
+    """One radiograph and the boxes to draw on it; boxes are x1 y1 x2 y2 in a grid of ``size`` pixels.
 
-    ``truth`` (M, 4) and ``boxes`` (N, 4) are x1 y1 x2 y2 in pixels of the image file; ``scores`` (N,);
-    ``hits`` (N,) tells which boxes are true positives; ``image`` is the image's entry in the COCO file; ``members``
-    has the boxes of each detector of an ensemble, by name.
+    Attributes:
+        name: the data set's own identifier of the image, or what a caption says in its place.
+        size: (height, width) of the grid.
+        found: the boxes of the detector or ensemble that is looked at, thresholds applied.
+        truth: (M, 4) true boxes.
+        hits: (N,) which of ``found`` are true positives; None where there is no truth to compare with.
+        members: the boxes of each detector of an ensemble, by name.
+        study_class: None where the data set has none.
+        path: the file with the pixels; None where they are in memory.
     """
 
-    path: Path
-    image: Mapping[str, Any]
-    truth: NDArray[np.float64]
-    boxes: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    hits: NDArray[np.bool_]
-    members: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    name: str
+    size: tuple[int, int]
+    found: Detections
+    truth: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
+    hits: NDArray[np.bool_] | None = None
+    members: Mapping[str, Detections] = field(default_factory=dict)
+    study_class: str | None = None
+    path: Path | None = None
 
     @property
-    def name(self) -> str:
-        """The data set's own identifier of the image."""
-        return str(self.image.get("image_id") or self.path.stem)
-
-    @property
-    def study_class(self) -> str | None:
-        """The study class, None where the data set has none."""
-        return self.image.get("study_class")
+    def missed(self) -> NDArray[np.bool_]:
+        """(M,) which true boxes no prediction hit; none where there are no ``hits``."""
+        missed = np.full(len(self.truth), self.hits is not None)
+        if self.hits is not None and self.hits.any():
+            # a hit claims the true box that it overlaps most
+            missed[iou(self.found.boxes[self.hits], self.truth).argmax(1)] = False
+        return missed
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """True positives, false positives, false negatives."""
-        found = int(self.hits.sum())
-        return found, len(self.boxes) - found, len(self.truth) - found
+        found = 0 if self.hits is None else int(self.hits.sum())
+        return found, len(self.found) - found, len(self.truth) - found
 
     @property
     def f1(self) -> float:
@@ -60,79 +67,81 @@ class Case:
         return 2 * found / (2 * found + false + missed) if found + false + missed else 1.0
 
 
-def read_cases(
-    images: str | Path,
-    coco: Mapping[str, Any] | str | Path,
-    predictions: Sequence[Mapping[str, Any]] | str | Path,
-    threshold: float,
-) -> list[Case]:
-    """Join a COCO detection file with a COCO results list.
+def drawn_images(images: Path, annotations: Path, predictions: Path, threshold: float) -> dict[int, DrawnImage]:
+    """Join a COCO detection file with a COCO results list: images by their number in the file.
 
     Args:
         images: the folder that the file names are relative to.
-        coco: the COCO file or its content.
-        predictions: the results file or its content; those below ``threshold`` are left out.
+        annotations: the COCO file.
+        predictions: the results file; predictions below ``threshold`` are left out.
         threshold: the least score.
 
     Raises:
         DataError: a file is missing or damaged, or a prediction belongs to no image.
     """
-    coco = _load(coco, dict) if isinstance(coco, str | Path) else coco
-    predictions = _load(predictions, list) if isinstance(predictions, str | Path) else predictions
+    content = read_annotations(annotations)
     truths, found = defaultdict(list), defaultdict(list)
-    for annotation in coco["annotations"]:
+    for annotation in content["annotations"]:
         truths[annotation["image_id"]].append(annotation["bbox"])
-    for prediction in predictions:
+    for prediction in _results(predictions):
         found[prediction["image_id"]].append(prediction)
-    if strangers := found.keys() - {image["id"] for image in coco["images"]}:
+    if strangers := found.keys() - {image["id"] for image in content["images"]}:
         raise DataError(f"prediction for image {min(strangers)}, which the ground truth does not have")
-    cases = []
-    for image in coco["images"]:
+    drawn = {}
+    for image in content["images"]:
         truth = corners(truths[image["id"]])
-        kept = [p for p in found[image["id"]] if p["score"] >= threshold]
-        boxes, scores = corners([p["bbox"] for p in kept]), np.array([p["score"] for p in kept], np.float64)
-        cases.append(Case(Path(images, image["file_name"]), image, truth, boxes, scores, match(boxes, scores, truth)))
-    return cases
+        kept = [one for one in found[image["id"]] if one["score"] >= threshold]
+        boxes, scores = corners([one["bbox"] for one in kept]), np.array([one["score"] for one in kept], np.float64)
+        path = images / image["file_name"]
+        drawn[image["id"]] = DrawnImage(
+            name=str(image.get("image_id") or path.stem),
+            size=(image["height"], image["width"]),
+            found=Detections(boxes, scores),
+            truth=truth,
+            hits=match(boxes, scores, truth),
+            study_class=image.get("study_class"),
+            path=path,
+        )
+    return drawn
 
 
-def choose(cases: Sequence[Case], count: int, order: Order = "spread", seed: int = 0) -> list[Case]:
-    """Some cases, the same ones whatever order they come in.
+def choose(images: Sequence[DrawnImage], count: int, order: Order = "spread", seed: int = 0) -> list[DrawnImage]:
+    """Some images, the same ones whatever order they come in.
 
     Args:
-        cases: those to choose from.
+        images: those to choose from.
         count: how many at most.
         order: ``spread`` draws from the study classes in turn and lists them class by class; ``worst`` begins
             with the lowest F1 and most errors, ``best`` with the highest F1 and most boxes found.
         seed: which ones ``spread`` draws.
     """
-    cases = sorted(cases, key=lambda case: (case.name, str(case.path)))
+    images = sorted(images, key=lambda image: (image.name, str(image.path)))
     if order == "worst":
-        return sorted(cases, key=lambda case: (case.f1, -sum(case.counts[1:])))[:count]
+        return sorted(images, key=lambda image: (image.f1, -sum(image.counts[1:])))[:count]
     if order == "best":
-        return sorted(cases, key=lambda case: (-case.f1, -case.counts[0]))[:count]
+        return sorted(images, key=lambda image: (-image.f1, -image.counts[0]))[:count]
     if order != "spread":
         raise ValueError(f"order must be 'spread', 'worst' or 'best', not {order!r}")
     queues = defaultdict(list)
-    for index in np.random.default_rng(seed).permutation(len(cases)):
-        queues[_rank(cases[index])].append(cases[index])
-    turns = [(turn, rank, case) for rank, queue in queues.items() for turn, case in enumerate(queue)]
+    for index in np.random.default_rng(seed).permutation(len(images)):
+        queues[_rank(images[index])].append(images[index])
+    turns = [(turn, rank, image) for rank, queue in queues.items() for turn, image in enumerate(queue)]
     chosen = sorted(turns, key=lambda entry: entry[:2])[:count]
-    return [case for _, _, case in sorted(chosen, key=lambda entry: (entry[1], entry[0]))]
+    return [image for _, _, image in sorted(chosen, key=lambda entry: (entry[1], entry[0]))]
 
 
-def _rank(case: Case) -> int:
+def _rank(image: DrawnImage) -> int:
     """The place of the study class; images without one come last."""
-    known = case.study_class in STUDY_CLASSES
-    return STUDY_CLASSES.index(str(case.study_class)) if known else len(STUDY_CLASSES)
+    return STUDY_CLASSES.index(image.study_class) if image.study_class in STUDY_CLASSES else len(STUDY_CLASSES)
 
 
-def _load(path: str | Path, kind: type) -> Any:
+def _results(path: Path) -> list[Mapping[str, Any]]:
     try:
-        content = json_value(Path(path).read_text())
+        content = json_value(path.read_text())
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except ValueError as error:
         raise DataError(f"{path}: is not JSON ({error})") from error
-    if not isinstance(content, kind):
-        raise DataError(f"{path}: holds a {type(content).__name__} where a {kind.__name__} belongs")
+    if not isinstance(content, list):
+        raise DataError(f"{path}: holds a {type(content).__name__}, expected a list of results")
     return content

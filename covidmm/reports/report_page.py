@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
-import covidmm
 from covidmm.datasets.prepared_folder import PreparedFolder, PreparedSplit, read_prepared
 from covidmm.errors import CovidmmError, DataError
 from covidmm.evaluation.classification import score_studies
 from covidmm.reports.detections import Comparison, of_fused, of_run
+from covidmm.reports.drawing import legend
 from covidmm.reports.facts import Difference, config_difference, find_file, origin_facts, run_facts
 from covidmm.reports.figures.data_figures import SIZE, data_figures, header_table
 from covidmm.reports.figures.result_figures import comparison_figures, label_figures
 from covidmm.reports.figures.style import Drawn
 from covidmm.reports.figures.training_figures import training_figures
-from covidmm.reports.grid import PREDICTION, TRUTH
-from covidmm.reports.measured import Measured, measured_boxes, measured_labels, with_interval
 from covidmm.reports.overlays import Row, case_rows, sheet
+from covidmm.reports.pages import Table, detector_table, label_table, render, slug, with_interval
 from covidmm.reports.runs import DAMAGES, Found, Fused, Run, find_runs, read_json
 from covidmm.utils.fileio import write_bytes
 
@@ -45,10 +42,10 @@ class Section:
 
     title: str
     lead: str = ""
-    measured: list[Measured] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
     figures: list[Drawn] = field(default_factory=list)
     cases: list[Row] = field(default_factory=list)
-    tables: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     facts: Sequence[tuple[str, str]] = ()
     changes: Sequence[Difference] | str = ()
     remarks: list[str] = field(default_factory=list)
@@ -89,37 +86,17 @@ def report(folders: Sequence[Path], data: Sequence[Path], out: Path) -> Path:
     try:
         (out / "figures").mkdir(parents=True, exist_ok=True)
         for one in [*drawn, *page.sheets]:
-            write_bytes(out / "figures" / f"{_slug(one.name)}.svg", one.file())
-            write_bytes(out / "figures" / f"{_slug(one.name)}.csv", one.csv())
+            write_bytes(out / "figures" / f"{slug(one.name)}.svg", one.file())
+            write_bytes(out / "figures" / f"{slug(one.name)}.csv", one.csv())
         write_bytes(
             out / PAGE,
-            render("report.html.jinja", page=page, title=_title(found), slug=_slug, truth=TRUTH, prediction=PREDICTION),
+            render("report.html.jinja", page=page, title=_title(found), slug=slug, legend=legend()),
         )
     except OSError as error:
         raise DataError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
     for remark in page.remarks:
         print(f"note: {remark}")
     return out / PAGE
-
-
-def render(template: str, **values: Any) -> bytes:
-    """A template of this package with its values, and what every page tells."""
-    from jinja2 import Environment, FunctionLoader
-
-    folder = files("covidmm.reports").joinpath("templates")
-    environment = Environment(
-        autoescape="html" in template,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text()),
-    )
-    made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    return (
-        environment.get_template(template)
-        .render(version=covidmm.__version__, made=made, **values)
-        .encode(errors="replace")
-    )
 
 
 def _collect(found: Found, data: Sequence[Path]) -> Page:
@@ -171,7 +148,7 @@ def _fused_section(fused: Fused, splits: Sequence[PreparedSplit], page: Page) ->
     if compared := _try(lambda: of_fused(fused, splits), section.remarks):
         _compare(section, compared, page)
     elif detectors := fused.metrics.get("detectors"):
-        section.measured.append(measured_boxes(detectors))
+        section.tables.append(detector_table(detectors))
     if study := fused.metrics.get("study") or _studies(fused, compared):
         _label(section, fused.name, study)
     else:
@@ -188,7 +165,7 @@ def _run_section(run: Run, splits: Sequence[PreparedSplit], page: Page) -> Secti
         if compared := _try(lambda: of_run(run, splits), section.remarks):
             _compare(section, compared, page)
         else:
-            section.measured.append(measured_boxes(run.results))
+            section.tables.append(detector_table(run.results))
     else:
         details = read_json(run.predictions, section.remarks) if run.predictions else {}
         _label(section, run.name, details if "per_class" in details else metrics)
@@ -196,7 +173,7 @@ def _run_section(run: Run, splits: Sequence[PreparedSplit], page: Page) -> Secti
 
 
 def _compare(section: Section, compared: Comparison, page: Page) -> None:
-    section.measured.append(measured_boxes(compared.metrics))
+    section.tables.append(detector_table(compared.metrics))
     for name, metrics in compared.metrics.items():
         if (source := metrics.get("threshold_source", "validation")) != "validation":
             section.remarks.append(f"The threshold of {name} was not chosen on validation, but on {source}.")
@@ -208,7 +185,7 @@ def _compare(section: Section, compared: Comparison, page: Page) -> None:
 
 def _label(section: Section, name: str, details: Mapping[str, Any]) -> None:
     section.figures += label_figures(name, details)
-    section.measured.append(measured_labels(details))
+    section.tables.append(label_table(details))
 
 
 def _studies(fused: Fused, compared: Comparison | None) -> Mapping[str, Any] | None:
@@ -219,20 +196,19 @@ def _studies(fused: Fused, compared: Comparison | None) -> Mapping[str, Any] | N
 
 
 def _data_section(data: PreparedFolder) -> Section:
-    counts = []
+    rows = []
     for name, split in data.splits.items():
         studies = len({image.study_id for image in split.images})
-        boxes = sum(len(image.boxes) for image in split.images)
-        counts.append((name, str(len(split.images)), str(studies), str(boxes)))
+        rows.append((name, str(len(split.images)), str(studies), str(sum(len(image.boxes) for image in split.images))))
     images = [image.coco for image in data.images]
     known = {key: label for key, label in _HEADERS.items() if key == SIZE or any(key in image for image in images)}
-    tables = {label: _most(header_table(data, key)) for key, label in known.items()}
+    counts = {label: _most(header_table(data, key)) for key, label in known.items()}
     missing = [label for key, label in _HEADERS.items() if key not in known]
-    remarks = [f"PreparedFolder before these were kept: {', '.join(missing)}."] if missing else []
+    remarks = [f"Prepared before these were kept: {', '.join(missing)}."] if missing else []
     digest = data.manifest.get("data_sha256")
     lead = f"Layout {data.manifest.get('layout', 'unknown')}, sha256 {digest or 'unknown: no prepared.json'}."
-    table = Measured(("split", "images", "studies", "boxes"), counts)
-    return Section(data.name, lead, [table], data_figures(data), tables=tables, remarks=remarks)
+    table = Table(("split", "images", "studies", "boxes"), rows)
+    return Section(data.name, lead, [table], data_figures(data), counts=counts, remarks=remarks)
 
 
 def _most(values: Mapping[str, int]) -> dict[str, int]:
@@ -255,7 +231,3 @@ def _try(make: Callable[[], Made], remarks: list[str]) -> Made | None:
 def _title(found: Found) -> str:
     names = [one.name for one in (*found.fused, *found.runs)]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _slug(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "_-." else "_" for letter in name)

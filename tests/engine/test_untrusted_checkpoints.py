@@ -18,7 +18,7 @@ from covidmm.jobs.ensemble import Request, ensemble
 from covidmm.jobs.train_test import evaluate, train
 from covidmm.models.checkpoint_conversion import convert_plain, convert_resnet, convert_yolov5
 from covidmm.models.publishing import publish
-from covidmm.reports.classifier_pictures import attention_pictures
+from covidmm.reports.attention_pictures import attention_pictures
 from covidmm.studies.network import NetworkClassifier
 
 STUDY = "configs/phantom/study_r18_phantom.py"

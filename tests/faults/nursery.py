@@ -32,7 +32,7 @@ PRELOADED = (
     "covidmm.evaluation.metrics_file",
     "covidmm.prepare.pipeline",
     "covidmm.reports.report_page",
-    "covidmm.reports.grid",
+    "covidmm.reports.pictures",
     "covidmm.web.server",
     "mmdet.apis",
     "mmengine.runner",

@@ -48,10 +48,10 @@ def test_every_case_is_what_it_is_shown_for(world, splits):
     kinds = {kind: [case for own, case in cases if own == kind] for kind in KINDS}
     assert all(len(own) <= 2 for own in kinds.values())
     assert all(len(case.truth) and not case.hits.any() for case in kinds["missed"])
-    assert all(not len(case.truth) and len(case.boxes) for case in kinds["false alarm"])
+    assert all(not len(case.truth) and len(case.found) for case in kinds["false alarm"])
     assert min(case.f1 for case in kinds["best"]) >= max(case.f1 for case in kinds["worst"])
     for _, case in cases:
-        assert case.hits.tolist() == match(case.boxes, case.scores, case.truth).tolist()
+        assert case.hits.tolist() == match(case.found.boxes, case.found.scores, case.truth).tolist()
         assert list(case.members) == ["frcnn", "yolo"]
 
 

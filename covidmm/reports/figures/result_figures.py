@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from covidmm.evaluation.detection import IOU_THRESHOLD
 from covidmm.evaluation.ranking import Ranking
-from covidmm.reports.classifier_pictures import confusion_figure, reliability_figure
 from covidmm.reports.detections import Comparison
+from covidmm.reports.figures.png_figures import confusion_figure, reliability_figure
 from covidmm.reports.figures.style import DASHES, PALETTE, Drawn, adopt, draw
 
 # FROC is shown from one false positive an image, or four times the operating point, up to eight, where LUNA16 (Setio

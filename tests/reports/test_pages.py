@@ -1,4 +1,4 @@
-from covidmm.reports.measured import measured_boxes, measured_labels, with_interval
+from covidmm.reports.pages import detector_table, label_table, with_interval
 
 
 def test_a_metric_has_its_interval_or_a_dash():
@@ -12,8 +12,8 @@ def test_a_metric_has_its_interval_or_a_dash():
 
 
 def test_tables_have_a_column_per_metric():
-    boxes = measured_boxes({"yolo": {"mAP_50": 0.5, "threshold": 0.3}})
+    boxes = detector_table({"yolo": {"mAP_50": 0.5, "threshold": 0.3}})
     assert boxes.rows == [["yolo", "0.500", "-", "-", "-", "0.300"]]
     assert len(boxes.columns) == len(boxes.rows[0])
-    labels = measured_labels({"accuracy": 0.25, "cases": 4})
+    labels = label_table({"accuracy": 0.25, "cases": 4})
     assert (labels.columns, labels.rows) == (("cases", "accuracy"), [("4", "0.250")])

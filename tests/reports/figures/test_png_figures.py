@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidmm.reports.sweep_picture import draw_sweep
+from covidmm.reports.figures.png_figures import draw_sweep
 
 
 def rows(weights=((1.0, 1.0), (1.0, 2.0))):

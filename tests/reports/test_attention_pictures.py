@@ -9,7 +9,8 @@ from covidmm.engine.config import load_config
 from covidmm.evaluation.classification import calibration, confusion
 from covidmm.prepare.options import Options
 from covidmm.prepare.pipeline import prepare
-from covidmm.reports.classifier_pictures import confusion_figure, draw_labels, reliability_figure
+from covidmm.reports.attention_pictures import draw_labels
+from covidmm.reports.figures.png_figures import confusion_figure, reliability_figure
 
 CLASSES = ["negative", "typical", "indeterminate", "atypical"]
 TARGETS = np.eye(4)[[0, 0, 1, 2, 3]]

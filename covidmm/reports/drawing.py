@@ -1,0 +1,258 @@
+"""Boxes on radiographs: what is drawn is decided once, as marks, and rendered to pixels or to SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from html import escape
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from covidmm.reports.drawn_images import DrawnImage
+from covidmm.utils.boxes import in_pixels, normalised
+
+#: x1 y1 x2 y2.
+Box = Sequence[float]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an outline looks; ``width`` is in strokes, of which one is about a 300th of the picture."""
+
+    colour: str
+    width: float = 1.0
+    dashed: bool = False
+
+
+#: Any two colours differ with every kind of colour vision (CIE76 above 29 in Machado et al.'s simulation, 2009; truth
+#: and prediction above 40). A dashed box is wrong or missed. Truth is drawn first and wide: it is seen around a
+#: prediction that covers it.
+TRUTH = Look("#1DE9B6", 2.4)
+MISSED = replace(TRUTH, dashed=True)
+FOUND = Look("#FF8C00")
+FALSE_POSITIVE = replace(FOUND, dashed=True)
+#: The detectors of an ensemble, in its order; a sixth looks like the first.
+MEMBERS = tuple(Look(colour, 0.7) for colour in ("#285AFF", "#FFAAFF", "#FFFF78", "#FF3355", "#9955AA"))
+
+# Of a dash and the gap after it, in strokes.
+_DASH, _GAP = 4, 3
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One box: x1 y1 x2 y2 as shares of the picture, its look, and a label that may be empty."""
+
+    box: Box
+    look: Look
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A label on its ground, in pixels of the picture."""
+
+    area: Box
+    text: str
+    colour: str
+    ink: str
+
+
+def marks(image: DrawnImage, member_scores: bool = False) -> list[Mark]:
+    """Everything that is drawn on a radiograph, in order: truth, members, predictions with their scores."""
+    truth = zip(image.truth, image.missed, strict=True)
+    drawn = [_mark(box, image, MISSED if missed else TRUTH) for box, missed in truth]
+    for number, found in enumerate(image.members.values()):
+        for box, score in zip(found.boxes, found.scores, strict=True):
+            drawn.append(_mark(box, image, member_look(number), f"{score:.2f}" if member_scores else ""))
+    hits = np.ones(len(image.found), bool) if image.hits is None else image.hits
+    for box, score, hit in zip(image.found.boxes, image.found.scores, hits, strict=True):
+        drawn.append(_mark(box, image, FOUND if hit else FALSE_POSITIVE, f"{score:.2f}"))
+    return drawn
+
+
+def legend(members: Iterable[str] = (), compared: bool = True) -> list[tuple[str, Look]]:
+    """What each look stands for.
+
+    Args:
+        members: the detectors of an ensemble, in its order.
+        compared: whether there is a truth to compare with.
+    """
+    looks = {name: member_look(number) for number, name in enumerate(members)}
+    found = [*looks.items(), ("ensemble" if looks else "prediction", FOUND)]
+    return (
+        [("truth", TRUTH), ("missed truth", MISSED), *found, ("false positive", FALSE_POSITIVE)] if compared else found
+    )
+
+
+def member_look(number: int) -> Look:
+    """The look of a detector of an ensemble, by its place."""
+    return MEMBERS[number % len(MEMBERS)]
+
+
+def shown_size(pixels: NDArray[np.uint8], longer: int) -> tuple[int, int]:
+    """(width, height) of a picture whose longer side is to have so many pixels."""
+    height, width = pixels.shape[:2]
+    scale = longer / max(height, width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def render(
+    pixels: NDArray[np.uint8],
+    drawn: Sequence[Mark],
+    longer: int,
+    canvas: tuple[int, int] | None = None,
+    ground: str = "#000000",
+) -> Image.Image:
+    """A radiograph with its marks as pixels.
+
+    Args:
+        pixels: (H, W) grey values, or (H, W, 3) RGB.
+        drawn: what is drawn on it.
+        longer: its longer side in the picture, in pixels; smaller radiographs are enlarged.
+        canvas: (width, height) that the radiograph is put into the middle of, where labels may leave it.
+        ground: the colour beside it.
+    """
+    shown = Image.fromarray(pixels).resize(shown_size(pixels, longer), Image.Resampling.LANCZOS)
+    picture = Image.new("RGB", canvas or shown.size, ground)
+    offset = (picture.width - shown.width) // 2, (picture.height - shown.height) // 2
+    picture.paste(shown, offset)
+    pen = ImageDraw.Draw(picture)
+    stroke = max(2, round(longer / 300))
+    placed = [(mark, _placed(mark, shown.size, stroke + 1, offset)) for mark in drawn]
+    for mark, box in placed:
+        outline(pen, box, mark.look, stroke)
+    letters = font(round(9 + longer / 85))
+    for tag in _tags(placed, picture.size, letters):
+        x1, y1, x2, y2 = tag.area
+        pen.rectangle([x1, y1, x2 - 1, y2 - 1], fill=tag.colour)
+        pen.text(((x1 + x2) / 2, (y1 + y2) / 2), tag.text, tag.ink, letters, anchor="mm")
+    return picture
+
+
+def svg(drawn: Sequence[Mark], size: tuple[int, int]) -> str:
+    """Marks as SVG elements over a picture of ``size`` (width, height); lines stay as wide however it is enlarged."""
+    placed = [(mark, _placed(mark, size, 0)) for mark in drawn]
+    parts = [_svg_outline(box, mark.look) for mark, box in placed]
+    letters = font(round(max(size) / 26))
+    for tag in _tags(placed, size, letters):
+        x1, y1, x2, y2 = tag.area
+        parts.append(
+            f'<rect x="{x1}" y="{y1}" width="{x2 - x1}" height="{y2 - y1}" fill="{tag.colour}"/>'
+            f'<text x="{(x1 + x2) / 2}" y="{(y1 + y2) / 2}" font-size="{letters.size}" fill="{tag.ink}" '
+            f'text-anchor="middle" dominant-baseline="central">{escape(tag.text)}</text>'
+        )
+    return "".join(parts)
+
+
+def outline(pen: ImageDraw.ImageDraw, box: Box, look: Look, stroke: float) -> None:
+    """Draw an outline centred on the edges of a box in pixels, with a dark rim that keeps it visible on white."""
+    width = max(1, round(look.width * stroke))
+    # a dash grows by the width of its line
+    dash, gap = _DASH * stroke, _GAP * stroke + width - stroke
+    for rim, paint in ((1, "#000000"), (0, look.colour)):
+        low = width // 2 + rim
+        high = width + 2 * rim - 1 - low
+        for x1, y1, x2, y2 in _dashes(box, dash, gap) if look.dashed else [box]:
+            grown = [x1 - low, y1 - low, x2 + high, y2 + high]
+            pen.rectangle(grown, outline=paint, fill=paint if look.dashed else None, width=width + 2 * rim)
+
+
+@lru_cache
+def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which matplotlib brings along."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(mpl.get_data_path(), "fonts", "ttf", name)), size)
+
+
+def with_heat(pixels: NDArray[np.uint8], heat: NDArray, region: Sequence[float] = (0, 0, 1, 1)) -> NDArray[np.uint8]:
+    """A radiograph under a map of heat; where the map is 0 it stays as it is.
+
+    Args:
+        pixels: (H, W) grey values.
+        heat: (h, w), 0..1, stretched over the region.
+        region: x1 y1 x2 y2, what the map covers as shares of width and height.
+
+    Returns:
+        (H, W, 3) RGB.
+    """
+    height, width = pixels.shape
+    x1, y1, x2, y2 = np.round(in_pixels([region], (height, width))[0]).astype(int).tolist()
+    shown = np.zeros((height, width), np.float32)
+    if x2 > x1 and y2 > y1:
+        stretched = Image.fromarray(heat.astype(np.float32)).resize((x2 - x1, y2 - y1), Image.Resampling.BILINEAR)
+        shown[y1:y2, x1:x2] = np.asarray(stretched)
+    colours = mpl.colormaps["inferno"](shown)[..., :3] * 255
+    strength = 0.6 * shown[..., None]
+    return (pixels[..., None] * (1 - strength) + colours * strength).astype(np.uint8)
+
+
+def _mark(box: ArrayLike, image: DrawnImage, look: Look, label: str = "") -> Mark:
+    return Mark(normalised([box], image.size)[0].tolist(), look, label)
+
+
+def _placed(mark: Mark, size: tuple[int, int], margin: int, offset: tuple[int, int] = (0, 0)) -> list[int]:
+    """The box of a mark in whole pixels, so far inside the picture that its outline is seen."""
+    width, height = size
+    edge = np.maximum(np.array([width, height] * 2) - 1 - margin, 0)
+    box = np.clip(np.round(in_pixels([mark.box], (height, width))[0]), np.minimum(margin, edge), edge)
+    return (box + np.array(offset * 2)).astype(int).tolist()
+
+
+def _dashes(box: Box, dash: float, gap: float) -> Iterator[Box]:
+    """Dashes along the four edges; every edge begins and ends with one, so that corners are closed."""
+    x1, y1, x2, y2 = box
+    for low, high, across in ((x1, x2, True), (y1, y2, False)):
+        pieces = max(1, round((high - low + gap) / (dash + gap)))
+        pitch = (high - low + gap) / pieces
+        for k in range(pieces):
+            start = round(low + k * pitch)
+            stop = min(high, round(low + k * pitch + pitch - gap))
+            if across:
+                yield from ((start, y, max(start, stop), y) for y in (y1, y2))
+            else:
+                yield from ((x, start, x, max(start, stop)) for x in (x1, x2))
+
+
+def _tags(
+    placed: Sequence[tuple[Mark, list[int]]], size: tuple[int, int], letters: ImageFont.FreeTypeFont
+) -> Iterator[Tag]:
+    """A tag per label, at the place around its box where it hides least of the other tags, at a corner if it can."""
+    taken = np.zeros((0, 4), int)
+    for mark, (x1, y1, x2, y2) in sorted(placed, key=lambda entry: -entry[0].look.width):  # those of members last
+        if not mark.label:
+            continue
+        width, height = own = np.array(
+            [round(letters.getlength(mark.label) + 0.4 * letters.size), round(1.3 * letters.size)]
+        )
+        rows = y1 - height, y2, y1, y2 - height, y1 - 2 * height, y2 + height
+        columns = x1, x2 - width, *range(x1 + width, x2 - width, width)
+        places = [(x, y) for y in rows[:4] for x in columns[:2]] + [(x, y) for y in rows for x in columns]
+        low = np.clip(places, 0, np.maximum(np.array(size) - own, 0))
+        areas = np.concatenate([low, low + own], axis=1)
+        shared = np.minimum(areas[:, None, 2:], taken[:, 2:]) - np.maximum(areas[:, None, :2], taken[:, :2])
+        area = areas[np.clip(shared, 0, None).prod(axis=2).sum(axis=1).argmin()]
+        taken = np.concatenate([taken, area[None]])
+        yield Tag(area.tolist(), mark.label, mark.look.colour, _ink(mark.look.colour))
+
+
+def _ink(colour: str) -> str:
+    """Black or white, whichever is read better on a colour (contrast of WCAG 2.2)."""
+    values = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return "#000000" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "#FFFFFF"
+
+
+def _svg_outline(box: Box, look: Look) -> str:
+    x1, y1, x2, y2 = box
+    stroke = 2  # pixels of the screen
+    width = round(look.width * stroke, 1)
+    shape = f'x="{x1}" y="{y1}" width="{x2 - x1}" height="{y2 - y1}" fill="none"'
+    dash = f' stroke-dasharray="{_DASH * stroke} {_GAP * stroke}"' if look.dashed else ""
+    shape += f' vector-effect="non-scaling-stroke"{dash}'
+    rim = f'<rect {shape} stroke="#000" stroke-opacity=".6" stroke-width="{width + 2}"/>'
+    return f'{rim}<rect {shape} stroke="{look.colour}" stroke-width="{width}"/>'

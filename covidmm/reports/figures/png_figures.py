@@ -1,0 +1,106 @@
+"""Figures that tools write as PNG: confusion matrix and reliability of a classifier, the sweep of an ensemble."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from covidmm.reports import NOTICE
+from covidmm.reports.figures.style import BLUE, VERMILLION
+from covidmm.utils.fileio import write_bytes
+
+_TITLES = {"iou_thr": "IoU threshold", "skip_box_thr": "skip threshold", "weights": "weights"}
+
+
+def confusion_figure(classes: list[str], confusion: Mapping[str, list], titled: bool = True) -> Figure:
+    """Counts, coloured by the share of their row, a dash where it is empty; without title and note for a page."""
+    figure = Figure(figsize=(6, 5.4), layout="constrained")
+    axes = figure.add_subplot()
+    # a class without a case has no shares: its row stays without colour
+    image = axes.imshow(np.array(confusion["shares"], np.float64), vmin=0, vmax=1, cmap="Blues")
+    for row, (counts, shares) in enumerate(zip(confusion["counts"], confusion["shares"], strict=True)):
+        for column, (count, share) in enumerate(zip(counts, shares, strict=True)):
+            colour = "white" if share is not None and share > 0.5 else "black"
+            text = "-" if share is None else f"{count}\n{share:.0%}"
+            axes.text(column, row, text, ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(classes)), classes, rotation=30)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.grid(visible=False)
+    figure.colorbar(image, label="share of the true class", shrink=0.82)
+    if titled:
+        axes.set_title("Confusion matrix")
+        figure.supxlabel(NOTICE, x=0.01, ha="left", fontsize=7)
+    return figure
+
+
+def reliability_figure(calibration: Mapping[str, Any], titled: bool = True) -> Figure:
+    """Accuracy against confidence, a point per bin, and below it how many cases each bin holds.
+
+    Without title and note for a page that has both.
+    """
+    figure = Figure(figsize=(5, 6), layout="constrained")
+    above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+    confidence, accuracy, count = (
+        [row[name] for row in calibration["bins"]] for name in ("confidence", "accuracy", "count")
+    )
+    above.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfectly calibrated")
+    # stems to the diagonal: what is missing, or too much; a line from bin to bin would mean nothing
+    above.vlines(confidence, confidence, accuracy, color=BLUE, alpha=0.4)
+    above.scatter(confidence, accuracy, color=BLUE, label="model, per bin", clip_on=False, zorder=3)
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    if titled:
+        above.set_title(f"Reliability, expected calibration error {calibration['ece']:.3f}", pad=12)
+        figure.supxlabel(NOTICE, x=0.01, ha="left", fontsize=7)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)  # over no point
+    bars = below.bar(confidence, count, width=0.04, color=BLUE)
+    below.bar_label(bars, fontsize=8)
+    below.set(xlabel="confidence", ylabel="cases")
+    below.margins(y=0.25)
+    return figure
+
+
+def draw_sweep(rows: Sequence[Mapping[str, Any]], out: str | Path) -> None:
+    """One panel per number that was searched: the best mAP@.50 at each of its values, the others free.
+
+    Args:
+        rows: as :func:`covidmm.ensembles.sweep.sweep` gives them.
+        out: the PNG to write.
+    """
+    searched = {key: title for key, title in _TITLES.items() if len({_label(row[key]) for row in rows}) > 1}
+    figure = Figure(figsize=(4.2 * max(1, len(searched)), 3.8), layout="constrained")
+    # one scale, so that the panels tell which number matters
+    panels = figure.subplots(1, max(1, len(searched)), squeeze=False, sharex=True)[0]
+    for axes, (key, title) in zip(panels, searched.items(), strict=False):
+        best: dict[str, float] = {}
+        for row in sorted(rows, key=lambda row: _order(row[key])):
+            label = _label(row[key])
+            best[label] = max(best.get(label, 0.0), row["mAP_50"])
+        top = max(best.values())
+        colours = [VERMILLION if value == top else BLUE for value in best.values()]
+        axes.scatter(list(best.values()), range(len(best)), c=colours, s=46, zorder=3)
+        axes.set_yticks(range(len(best)), list(best))
+        axes.set_xlabel("mAP@.50")
+        axes.set_title(title, loc="left", fontweight="bold")
+        axes.grid(axis="x", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_ylim(-0.6, len(best) - 0.4)
+    figure.supxlabel(f"On the validation split. {NOTICE}", fontsize=8, color="#666666")
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=130)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(Path(out), data.getvalue())
+
+
+def _order(value: Any) -> tuple[float, ...]:
+    """Numbers by size; weights by the first one's share."""
+    return (value[0] / sum(value), *value) if isinstance(value, Sequence) else (value,)
+
+
+def _label(value: Any) -> str:
+    return " : ".join(f"{one:g}" for one in value) if isinstance(value, Sequence) else f"{value:g}"
