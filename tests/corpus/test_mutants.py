@@ -1,4 +1,4 @@
-"""Five hundred mutants, and that a crash or a hang would be seen. ``tests/long.py`` reads ten thousand."""
+"""Five hundred mutants, and that a crash or a hang would be seen. ``tests/stress/long.py`` reads ten thousand."""
 
 import os
 import signal

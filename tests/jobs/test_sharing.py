@@ -13,7 +13,7 @@ from covidmm.jobs.ensemble import Request, ensemble
 from covidmm.jobs.prediction import FolderRun, predict_members
 from covidmm.jobs.sharing import sharing
 from covidmm.utils.dask_pool import ClusterMapper, connected
-from tests.torchrun import errors, torchrun
+from tests.helpers.torchrun import errors, torchrun
 
 SCRIPT = Path(__file__).with_name("in_two_processes.py")
 
