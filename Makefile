@@ -24,7 +24,7 @@ test: $(READY)
 
 # The long forms: 10,000 mutants, 2,000 uploads, 50 kills of every tool, every small config trained twice and resumed.
 test-long: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.long
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.stress.long
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -42,7 +42,7 @@ FUZZ_SECONDS ?= 300
 fuzz: $(READY)
 	$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)-fuzz atheris
 	for target in radiograph checkpoint; do PYTHONPATH=$(VENV)-fuzz OMP_NUM_THREADS=1 \
-		$(BIN)/python -W ignore -m tests.fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
+		$(BIN)/python -W ignore -m tests.stress.fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
 licences: $(READY)
 	$(BIN)/python docs/licences.py

@@ -15,11 +15,16 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import HealthCheck, settings
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 REALDATA = Path(os.environ.get("COVIDMM_REALDATA", Path(__file__).parents[1] / "../shared/data")).resolve()
 ONE_HOT = {"negative": "1,0,0,0", "typical": "0,1,0,0", "indeterminate": "0,0,1,0", "atypical": "0,0,0,1"}
+pytest_plugins = ["tests.helpers.processor_time"]
+# On a busy machine the clock says nothing about an example, nor about how long it takes to draw one.
+settings.register_profile("tests", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 # A shell that starts the tests in the background has every process under them ignore ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 STUDY_HEADER = [
@@ -172,7 +177,7 @@ def random_ensemble(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace
     from covidmm.ensembles.ensemble_config import load_ensemble
     from covidmm.prepare.options import Options
     from covidmm.prepare.pipeline import prepare
-    from tests.models_at_random import write_ensemble
+    from tests.helpers.random_models import write_ensemble
 
     folder = tmp_path_factory.mktemp("random_ensemble")
     raw = write_siim(folder / "raw", 24, size=(200, 160))

@@ -7,7 +7,6 @@ import argparse
 import json
 import sys
 from contextlib import redirect_stdout
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +163,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     arguments = vars(parser().parse_args())
     if arguments["subject"] == "page":
-        from benchmarks.page import update_page
+        from benchmarks.page import update_page  # here and below: `--help` needs none of it
 
         print(f"{arguments['page']}: {', '.join(update_page(arguments['page'], arguments['folder']))}")
         return 0
@@ -172,17 +171,14 @@ def main() -> int:
     out = Path(wanted) if wanted not in (None, "-") else None
     if out is not None and (out.is_dir() or not out.parent.is_dir()):  # said before measuring, not after
         raise DataError(f"--json {out}: not a file in a folder that exists")
-    module = import_module(f"benchmarks.{subject}")
-    with redirect_stdout(sys.stderr):  # what models and data sets say of themselves
-        report = module.benchmark(**{name: value for name, value in arguments.items() if value is not None})
-    if wanted == "-":
-        print(json.dumps(report, indent=2))
-    else:
-        print(module.format_report(report))
-        print(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
-    if out is not None:
-        from covidmm.utils.fileio import json_bytes, write_bytes
+    from benchmarks.measure import format_measured, measure
 
+    from covidmm.utils.fileio import json_bytes, write_bytes
+
+    with redirect_stdout(sys.stderr):  # what models and data sets say of themselves
+        report = measure(subject, **{name: value for name, value in arguments.items() if value is not None})
+    print(json.dumps(report, indent=2) if wanted == "-" else format_measured(report))
+    if out is not None:
         write_bytes(out, json_bytes(report, indent=2))
     return 0 if report.get("accepted", True) else 1
 

@@ -11,7 +11,7 @@ from mmdet.registry import DATASETS
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from covidmm.engine.loading import load_trained
+from covidmm.engine.checkpointing import load_trained
 from covidmm.models.grad_cam import GradCam
 from covidmm.reports import NOTICE
 from covidmm.reports.drawing import font, with_heat

@@ -1,11 +1,10 @@
-"""Five hundred mutants, and that a crash or a hang would be seen. ``tests/long.py`` reads ten thousand."""
+"""Five hundred mutants, and that a crash or a hang would be seen. ``tests/stress/long.py`` reads ten thousand."""
 
 import os
 import signal
-import time
 
 from covidmm.radiograph.sandbox import IsolatedReader
-from tests.corpus.mutants import mutants, read_mutants
+from tests.corpus.mutants import SECONDS, mutants, read_mutants
 from tests.corpus.valid import valid_files
 
 
@@ -29,14 +28,22 @@ def test_a_crash_and_a_hang_are_findings(monkeypatch):
     true, whole = IsolatedReader.read, next(iter(valid_files().values()))
 
     def read(self, content, name):
-        for start, number in (("0-1-", signal.SIGSEGV), ("0-2-", signal.SIGSTOP)):
+        for start, number, state in (
+            ("0-1-", signal.SIGSEGV, os.WEXITED),
+            ("0-2-", signal.SIGSTOP, os.WSTOPPED),
+        ):
             if name.startswith(start):
                 true(self, whole, name)  # so that there is a child
                 os.kill(self._child.pid, number)
-                time.sleep(0.2)
+                os.waitid(os.P_PID, self._child.pid, state | os.WNOWAIT)
+        self.timeout_s = 0.1 if name.startswith("0-2-") else SECONDS
         return true(self, content, name)
 
     monkeypatch.setattr(IsolatedReader, "read", read)
-    monkeypatch.setattr("tests.corpus.mutants.SECONDS", 3.0)
     tally = read_mutants(4, seed=0)
     assert sorted(tally.findings.values()) == ["crash", "hang"]
+
+
+def test_computing_too_long_is_a_finding_whatever_the_clock_says(monkeypatch):
+    monkeypatch.setattr("tests.corpus.mutants.PROCESSOR_SECONDS", -1)
+    assert set(read_mutants(2, seed=0).findings.values()) == {"hang"}

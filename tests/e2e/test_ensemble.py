@@ -55,7 +55,7 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bytes(random_ensemble, und
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert "of 25 images predicted\nstopped; the same command goes on\n" in errors
     assert not list(tmp_path.rglob("*.header.json"))

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.processor_time import used
+
 pytestmark = pytest.mark.e2e
 TOOL = Path(__file__).parents[2] / "tools/prepare.py"
 RESULTS = ("annotations", "images", "prepared.json", "skipped.csv", "notes.csv")
@@ -39,7 +41,7 @@ def start_and_wait(out, raw, images):
         start_new_session=True,
     )
     journal = out / ".journal/images.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         if journal.exists() and journal.read_bytes().count(b"\n") >= images:
             return process
@@ -65,7 +67,7 @@ def test_ctrl_c_says_that_it_goes_on(raw, undisturbed, tmp_path):
     out = tmp_path / "out"
     process = start_and_wait(out, raw, 3)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "images written\nstopped; the same command goes on\n" in errors
     assert "Traceback" not in errors
@@ -107,11 +109,11 @@ def test_an_unwritable_output_is_one_line(raw):
 
 
 def test_help_is_quick():
-    start = time.perf_counter()
+    start = used()
     result = run("siim", "--help")
     assert result.returncode == 0
     assert "--test-fraction" in result.stdout
-    assert time.perf_counter() - start < 5
+    assert used() - start < 1
     assert "torch" not in subprocess.run(
         [sys.executable, "-X", "importtime", str(TOOL), "--help"], capture_output=True, text=True, check=True
     ).stderr.replace("torchvision", "")

@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from covidmm.engine.config import load_config
 from covidmm.jobs.ensemble import Request, ensemble
 from covidmm.jobs.train_test import evaluate, train
-from tests.torchrun import ROOT, errors, torchrun
+from tests.helpers.torchrun import ROOT, errors, torchrun
 
 pytestmark = pytest.mark.e2e
 SCRIPT = Path(__file__).with_name("jobs_under_torchrun.py")

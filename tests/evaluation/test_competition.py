@@ -51,10 +51,10 @@ def test_the_challenge_s_own_labels_scored_against_themselves_give_one(realdata,
     studies = {i.removesuffix("_study"): row for i, row in labels.rows.items() if i.endswith("_study")}
     images = {i.removesuffix("_image"): row for i, row in labels.rows.items() if i.endswith("_image")}
     write_submission(tmp_path / "truth.csv", studies, images)
-    start = time.monotonic()
+    start = time.process_time()
     found = score_submission(labels, read_submission(tmp_path / "truth.csv"))
     assert found["per_class"] == dict.fromkeys(CLASSES, 1.0)
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_a_worked_example():

@@ -1,4 +1,4 @@
-"""Ten kills of every tool at drawn moments; ``tests/faults/long.py`` tries fifty."""
+"""Ten kills of every tool at drawn moments; ``tests/stress/kills.py`` tries fifty."""
 
 import pytest
 

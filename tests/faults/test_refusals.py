@@ -1,4 +1,4 @@
-"""A full disk, a broken one and a signal in every tool; ``tests/faults/long.py`` tries more of each."""
+"""A full disk, a broken one and a signal in every tool; ``tests/stress/kills.py`` tries more of each."""
 
 import itertools
 

@@ -17,7 +17,7 @@ from covidmm.inference.mapping import map_here, read_ahead, sharing
 from covidmm.jobs.ensemble import Request, ensemble
 from covidmm.jobs.folder_run import FolderRun, predict_members
 from covidmm.utils.dask_pool import ClusterMapper, connected
-from tests.torchrun import errors, torchrun
+from tests.helpers.torchrun import errors, torchrun
 
 SCRIPT = Path(__file__).with_name("in_two_processes.py")
 

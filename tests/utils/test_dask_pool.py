@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 
 import pytest
 
@@ -128,13 +127,11 @@ def test_a_cluster_without_workers_is_given_up(monkeypatch):
 
     monkeypatch.setattr(cluster, "_WITHOUT_WORKERS", 0)
     monkeypatch.setattr(cluster, "_POLL", 0.2)
-    start = time.monotonic()
     with (
         LocalCluster(n_workers=0, dashboard_address=":0", processes=True) as empty,
         pytest.raises(ClusterError, match="has had no worker"),
     ):
         list(run_each(eval, ["1"], 1, empty.scheduler_address))
-    assert time.monotonic() - start < 20
 
 
 def test_a_worker_of_several_threads_is_refused():

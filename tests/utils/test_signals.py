@@ -13,7 +13,7 @@ def ends_of_children():
     child = os.fork()
     if child == 0:
         os.write(told, b"x")
-        time.sleep(20)
+        time.sleep(120)
         os._exit(7)
     os.read(ready, 1)
     os.kill(child, signal.SIGINT)
@@ -28,7 +28,7 @@ def ends_of_children():
 def stop_oneself():
     with stoppable():
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
+        time.sleep(120)
 
 
 def test_sigterm_raises_what_ctrl_c_does():

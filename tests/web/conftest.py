@@ -31,7 +31,7 @@ def service(random_ensemble, reader):
 
 @pytest.fixture(scope="session")
 def settings():
-    return Settings(Limits(request_bytes=4 * 2**20, total_bytes=6 * 2**20, files=3, seconds=1.5), queue_size=2)
+    return Settings(Limits(request_bytes=4 * 2**20, total_bytes=6 * 2**20, files=3, seconds=5), queue_size=2)
 
 
 @pytest.fixture

@@ -260,7 +260,7 @@ def form_request(content, path=PREDICT, extra=b""):
 
 
 def ask(port, request):
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as line:
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as line:
         line.sendall(request)
         return read_all(line)
 
@@ -272,7 +272,7 @@ def read_all(line):
     return found
 
 
-def until(condition, seconds=10):
+def until(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -300,12 +300,12 @@ def test_a_client_that_leaves_in_the_middle_or_is_slow_harms_nobody(server, file
         line.sendall(request[: len(request) // 2])
         until(lambda: desk.receiver.held > 0)
     until(lambda: desk.receiver.held == 0)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as slow:
         slow.sendall(request[: len(request) // 2])
         assert b" 200 " in ask(server.port, request).splitlines()[0]  # meanwhile others are served
         answer = read_all(slow)
     assert b" 408 " in answer.splitlines()[0]
-    assert b"did not arrive within 1.5 s" in answer
+    assert b"did not arrive within 5 s" in answer
     assert desk.receiver.held == 0
 
 

@@ -65,13 +65,13 @@ def send(port, *files):
 
 def reports(folder, count):
     """The reports in a folder, when there are so many."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         found = sorted(folder.glob("*.dcm")) if folder.is_dir() else []
         if len(found) >= count:
             return [pydicom.dcmread(file) for file in found]
         time.sleep(0.05)
-    raise AssertionError(f"{len(found)} reports after a minute, not {count}")
+    raise AssertionError(f"{len(found)} reports after two minutes, not {count}")
 
 
 def associate(port):

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.e2e
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra 'dev')")
 expect = playwright.expect
 DESK, PHONE = (1280, 800), (390, 844)
+PATIENCE = 120_000  # ms: no test waits so long but one that hangs
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,7 @@ def browser():
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         pytest.skip("no chromium: apt-get install chromium")
+    expect.set_options(timeout=PATIENCE)
     with playwright.sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield started
@@ -41,7 +43,7 @@ def open_page(browser, server):
         context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE)
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(address)
@@ -62,7 +64,7 @@ def upload(page, content=None, name="phantom_7.dcm"):
 
 def run(page):
     page.get_by_role("button", name="Run").click()
-    expect(page.locator("#status")).to_contain_text("from confidence", timeout=30_000)
+    expect(page.locator("#status")).to_contain_text("from confidence", timeout=PATIENCE)
 
 
 def set_threshold(page, value):
@@ -164,8 +166,8 @@ def test_strategy_attention_and_viewer(open_page):
     plain = page.locator("#viewer").screenshot()
     page.get_by_text("Grad-CAM", exact=True).click()
     expect(corner).to_contain_text("Grad-CAM of")
-    page.wait_for_timeout(100)
-    assert page.locator("#viewer").screenshot() != plain
+    while page.locator("#viewer").screenshot() == plain:  # until it is drawn
+        page.wait_for_timeout(50)
     page.get_by_text("Grad-CAM", exact=True).click()
     page.get_by_role("button", name="Zoom in").click()
     expect(corner).not_to_have_text(fitted)
@@ -238,7 +240,7 @@ def test_by_keyboard_alone(open_page):
             expect(page.locator("#run")).to_be_enabled()
         if seen[-1] == "run":
             page.keyboard.press("Enter")
-            expect(page.locator("#status")).to_contain_text("from confidence", timeout=30_000)
+            expect(page.locator("#status")).to_contain_text("from confidence", timeout=PATIENCE)
             expect(page.locator("#run")).to_be_focused()
         if seen[-1] == "DICOM SR" or seen[-1] == "Submission rows":
             break

@@ -1,5 +1,6 @@
+import itertools
 import threading
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,9 +48,11 @@ def test_a_job_that_fails_leaves_its_place(queue):
     assert queue.submit(lambda: 1).result() == 1
 
 
-def test_the_wait_that_is_told_grows_with_the_work():
+def test_the_wait_that_is_told_grows_with_the_work(monkeypatch):
+    # every look at the clock is 0.7 s after the one before
+    monkeypatch.setattr("covidmm.web.queue.time", SimpleNamespace(monotonic=itertools.count(0, 0.7).__next__))
     queue, release = JobQueue("slow", 3), threading.Event()
-    queue.submit(time.sleep, 0.7).result()
+    queue.submit(int).result()
     for _ in range(3):
         queue.submit(release.wait)
     with pytest.raises(QueueFullError) as refused:

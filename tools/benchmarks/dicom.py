@@ -6,13 +6,16 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from pydicom import Dataset, dcmread
+from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
-from benchmarks.machine import machine
 from benchmarks.timing import time_in_turn
 from covidmm.prepare.options import Options
 from covidmm.prepare.pixels import Job, convert
@@ -20,9 +23,7 @@ from covidmm.radiograph import read, resize_longer
 from covidmm.radiograph.grey import grey_of_stored
 from covidmm.utils.malloc import RADIOGRAPHS, keep_freed_memory
 
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
+DISTRIBUTIONS = ("numpy", "pydicom", "opencv-python-headless", "pillow")
 Way = Callable[[], Any]
 
 #: Header attributes of the measured images: the least that a radiograph has, and all that the mapping honours.
@@ -89,8 +90,6 @@ def compare(height: int, width: int, repeats: int) -> list[Comparison]:
 
 def straightforward(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
     """(H, W) grey by modality LUT, VOI LUT, inversion and min-max in float64, pixel by pixel."""
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
-
     shown = apply_voi_lut(apply_modality_lut(stored, dataset), dataset).astype(np.float64)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         shown = shown.max() - shown
@@ -99,15 +98,13 @@ def straightforward(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
 
 
 def benchmark(height: int = 2800, width: int = 3000, repeats: int = 7) -> dict[str, Any]:
-    """:func:`compare` and the machine, ready for JSON; ``accepted`` is whether all cases are equal."""
+    """:func:`compare`; ``accepted`` is whether all cases are equal."""
     cases = [asdict(one) | {"equal": one.equal} for one in compare(height, width, repeats)]
     return {
-        "benchmark": "dicom",
         "image": {"height": height, "width": width, "bits_stored": 12},
         "repeats": repeats,
         "cases": cases,
         "accepted": all(one["equal"] for one in cases),
-        "machine": machine("numpy", "pydicom", "opencv-python-headless", "pillow"),
     }
 
 
@@ -124,9 +121,6 @@ def format_report(report: dict[str, Any]) -> str:
 
 
 def _compare_case(case: str, path: Path, repeats: int) -> list[Comparison]:
-    from PIL import Image
-    from pydicom import dcmread
-
     dataset = dcmread(path)
     stored = dataset.pixel_array
 
@@ -174,9 +168,6 @@ def chest_like(height: int, width: int) -> NDArray[np.uint16]:
 
 def write_file(path: Path, stored: NDArray[np.uint16], attributes: dict[str, Any]) -> None:
     """Write (H, W) stored values as an uncompressed 12-bit DICOM with some more attributes."""
-    from pydicom import Dataset
-    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
-
     dataset = Dataset()
     dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
     dataset.SOPInstanceUID = generate_uid()

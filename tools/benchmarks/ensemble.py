@@ -7,25 +7,31 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.logging import MMLogger
+from torch import nn
 
-from benchmarks.machine import machine
+from benchmarks.networks import DEVICE, ROOT, build_model
 from benchmarks.timing import time_in_turn
+from covidmm.engine.checkpointing import load_trained, trained_file
+from covidmm.engine.config import load_config
 from covidmm.ensembles.ensemble_config import EnsembleConfig, Member, load_ensemble
 from covidmm.errors import CheckpointError
 from covidmm.findings import Detections
+from covidmm.inference.detector import select
+from covidmm.inference.export import SCORE, agreement_of, phantoms
+from covidmm.inference.predictor import Predictor
 
-if TYPE_CHECKING:
-    from mmengine.config import Config
-    from torch import nn
-
-    from covidmm.inference.predictor import Predictor
-
+DISTRIBUTIONS = ("torch", "onedl-mmdetection", "onedl-mmengine")
 #: The report's: ResNeXt-101 32x8d Faster R-CNN at 1024 px and YOLOv5-l, weighted box fusion.
-CONFIG = Path(__file__).parents[2] / "configs/ensemble_wbf_siim.py"
+CONFIG = ROOT / "configs/ensemble_wbf_siim.py"
 
 
 def benchmark(
@@ -52,17 +58,11 @@ def benchmark(
         repeats: timed calls of each, see :func:`~benchmarks.timing.time_in_turn`.
 
     Returns:
-        Seconds per image of both, their ratio (below 1: covidmm is faster), the agreement of the fused boxes or None,
-        and the machine, ready for JSON.
+        Seconds per image of both, their ratio (below 1: covidmm is faster), the agreement of the fused boxes or None.
 
     Raises:
         CovidmmError: a config or checkpoint that cannot be used.
     """
-    import torch
-
-    from covidmm.inference.export import agreement_of, phantoms
-    from covidmm.inference.predictor import Predictor
-
     ensemble = replace(load_ensemble(config, options), study=None)
     with tempfile.TemporaryDirectory() as folder:
         members, random = with_weights(ensemble.members, augmented, Path(folder))
@@ -78,7 +78,6 @@ def benchmark(
         found = [study.images[0].fused for study in predictor(files)]
         agreement = None if random else asdict(agreement_of(plain(files), found))
     return {
-        "benchmark": "ensemble",
         "config": str(config),
         "random_weights": random,
         "precision": {name: one.backend.precision for name, one in predictor.detectors.items()},
@@ -90,14 +89,11 @@ def benchmark(
         "seconds_per_image": taken / images,
         "plain_seconds_per_image": plain_taken / images,
         "agreement": agreement,
-        "machine": machine("torch", "onedl-mmdetection", "onedl-mmengine"),
     }
 
 
 def format_report(report: dict[str, Any]) -> str:
     """A few lines for people, ratio first."""
-    from covidmm.inference.export import SCORE
-
     members = ", ".join(
         f"{name} {precision}{' augmented' if name in report['augmented'] else ''}"
         for name, precision in report["precision"].items()
@@ -118,13 +114,6 @@ def format_report(report: dict[str, Any]) -> str:
 
 def with_weights(members: Mapping[str, Member], augmented: bool, folder: Path) -> tuple[dict[str, Member], list[str]]:
     """Members with checkpoints that exist, new ones in a folder, and the names of those whose weights are random."""
-    import torch
-    from mmengine.logging import MMLogger
-    from mmengine.registry import init_default_scope
-
-    from covidmm.engine.checkpointing import trained_file
-    from covidmm.engine.config import load_config
-
     if not MMLogger.check_instance_created("covidmm"):
         MMLogger.get_instance("covidmm", log_level="WARNING")  # models tell how each of their parameters was drawn
     found, random = {}, []
@@ -137,7 +126,6 @@ def with_weights(members: Mapping[str, Member], augmented: bool, folder: Path) -
             exists = False
         if not exists:
             random.append(name)
-            init_default_scope(cfg.get("default_scope", "mmdet"))
             torch.manual_seed(0)
             torch.save({"state_dict": _untrained(cfg).state_dict()}, folder / f"{name}.pth")
         checkpoint = member.checkpoint if exists else str(folder / f"{name}.pth")
@@ -150,12 +138,10 @@ def _untrained(cfg: Config) -> nn.Module:
 
     Otherwise every anchor is a box, and sorting out tens of thousands of them takes most of the time.
     """
-    from mmdet.registry import MODELS
-
     cfg = copy.deepcopy(cfg)
     for part in (cfg.model, cfg.model.backbone):
         part.init_cfg = None
-    model = MODELS.build(cfg.model)
+    model = build_model(cfg)
     model.init_weights()
     for conv in getattr(model.bbox_head if hasattr(model, "bbox_head") else None, "convs_pred", ()):
         conv.bias.detach().view(-1, model.bbox_head.num_outputs)[:, 4] -= 5
@@ -166,15 +152,7 @@ class _Plain:
     """MMDetection's models as its own test loop runs them at batch 1, and the same fusion."""
 
     def __init__(self, config: EnsembleConfig, predictor: Predictor) -> None:
-        import torch
-        from mmdet.registry import MODELS
-        from mmengine.dataset import Compose
-
-        from covidmm.engine.checkpointing import load_trained, trained_file
-        from covidmm.engine.config import load_config
-
         self.config, self.strategy, self.members = config, predictor.strategy, []
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         for member in config.members.values():
             cfg = load_config(member.config)
             model, _ = load_trained(cfg, trained_file(member.checkpoint))
@@ -182,18 +160,13 @@ class _Plain:
             if member.test_time_augmentation:
                 model, steps = MODELS.build({**cfg.tta_model, "module": model}), cfg.tta_pipeline
             pipeline = Compose([step for step in steps if step.type != "LoadAnnotations"])
-            self.members.append((member, pipeline, model.to(device).eval()))
+            self.members.append((member, pipeline, model.to(DEVICE).eval()))
 
     def __call__(self, files: Sequence[Path]) -> list[Detections]:
         """Fused boxes of each file, in its own pixels."""
         return [self._fused(file) for file in files]
 
     def _fused(self, file: Path) -> Detections:
-        import torch
-        from mmengine.dataset import pseudo_collate
-
-        from covidmm.inference.detector import select
-
         chosen, size = [], (0, 0)
         for member, pipeline, model in self.members:
             batch = pseudo_collate([pipeline({"img_path": str(file), "img_id": 0})])

@@ -7,10 +7,11 @@ import io
 from typing import Any
 
 import numpy as np
+from covidmm.evaluation.coco_eval import coco_evaluation, fast_coco_evaluation
 
-from benchmarks.machine import machine
 from benchmarks.timing import time_in_turn
 
+DISTRIBUTIONS = ("numpy", "faster-coco-eval", "pycocotools")
 #: Side of the images and least and greatest side of a box, pixels.
 SIDE, SIZES = 512, (40, 200)
 #: pycocotools adds the least number above 1 to what it divides by.
@@ -26,14 +27,13 @@ def benchmark(images: int = 1267, boxes: int = 100, repeats: int = 5) -> dict[st
         repeats: timed runs of each way, see :func:`~benchmarks.timing.time_in_turn`.
 
     Returns:
-        Both seconds, their ratio (below 1: covidmm is faster), the greatest difference of a precision, whether it is
-        below :data:`ROUNDING` as ``accepted``, and the machine, ready for JSON.
+        Both seconds, their ratio (below 1: covidmm is faster), the greatest difference of a precision, and whether it
+        is below :data:`ROUNDING` as ``accepted``.
     """
     truth, results = _random_set(np.random.default_rng(0), images, boxes)
     taken, plain_taken, ratio = time_in_turn(lambda: _ours(truth, results), lambda: _plain(truth, results), repeats)
     difference = float(np.abs(_ours(truth, results) - _plain(truth, results)).max())
     return {
-        "benchmark": "evaluate",
         "images": images,
         "boxes": boxes,
         "repeats": repeats,
@@ -42,7 +42,6 @@ def benchmark(images: int = 1267, boxes: int = 100, repeats: int = 5) -> dict[st
         "plain_seconds": plain_taken,
         "largest_difference": difference,
         "accepted": difference < ROUNDING,
-        "machine": machine("numpy", "faster-coco-eval", "pycocotools"),
     }
 
 
@@ -78,19 +77,15 @@ def _box(rng: np.random.Generator) -> list[float]:
 
 
 def _ours(truth: dict[str, Any], results: list[dict[str, Any]]) -> Any:
-    from covidmm.evaluation.coco_eval import fast_coco_evaluation
-
-    evaluation = fast_coco_evaluation(truth, results)
-    evaluation.evaluate()
-    evaluation.accumulate()
-    return evaluation.eval["precision"]
+    return _precision(fast_coco_evaluation(truth, results))
 
 
 def _plain(truth: dict[str, Any], results: list[dict[str, Any]]) -> Any:
-    from covidmm.evaluation.coco_eval import coco_evaluation
-
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = coco_evaluation(truth, results)
-        evaluation.evaluate()
-        evaluation.accumulate()
+        return _precision(coco_evaluation(truth, results))
+
+
+def _precision(evaluation: Any) -> Any:
+    evaluation.evaluate()
+    evaluation.accumulate()
     return evaluation.eval["precision"]

@@ -7,18 +7,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from ensemble_boxes import nms, non_maximum_weighted, soft_nms, weighted_boxes_fusion
 from numpy.typing import NDArray
 
-from benchmarks.machine import machine
+import covidmm.ensembles
 from benchmarks.timing import time_in_turn
 from covidmm.findings import Detections
-from covidmm.utils.boxes import in_pixels, normalised
+from covidmm.plugins import PluginManager
 
+DISTRIBUTIONS = ("numpy", "numba", "ensemble-boxes")
 #: Height and width of the images: those of a radiograph.
 SIZE = (2336, 2836)
 #: Largest difference in normalised coordinates and scores at which two results are the same.
 TOLERANCE = 1e-6
 MEMBERS = 2
+_PLAIN = {"wbf": weighted_boxes_fusion, "nms": nms, "soft_nms": soft_nms, "nmw": non_maximum_weighted}
 
 Lists = tuple[list[NDArray[np.float64]], list[NDArray[np.float64]], list[NDArray[np.int64]]]
 
@@ -46,21 +49,17 @@ def benchmark(images: int = 600, boxes: int = 100, repeats: int = 5) -> dict[str
     ``ensemble_boxes`` on lists that somebody else normalised. Both run to warm up, then ``repeats`` times in turn.
 
     Returns:
-        The figures and the machine, ready for JSON; ``timings`` holds :class:`FusionTiming` as dicts, ``accepted``
-        whether each strategy that can be compared gives the package's result, but for one image of a hundred at most.
+        ``timings`` holds :class:`FusionTiming` as dicts; ``accepted`` says whether each strategy that can be compared
+        gives the package's result, but for one image of a hundred at most.
 
     Raises:
         ValueError: a number below 1.
     """
-    import covidmm.ensembles
-    from covidmm.plugins import PluginManager
-
     if min(images, boxes, repeats) < 1:
         raise ValueError("images, boxes and repeats must be at least 1")
     manager = PluginManager([covidmm.ensembles], installed=False)
     members = [_members(np.random.default_rng(number), boxes) for number in range(images)]
     lists = [_lists(pair) for pair in members]
-    plain = _plain_ways()
     timings = []
     for name in ("wbf", "nms", "soft_nms", "nmw", "best_single"):
         strategy = manager.build_strategy({"type": name})
@@ -68,9 +67,8 @@ def benchmark(images: int = 600, boxes: int = 100, repeats: int = 5) -> dict[str
         def ours(strategy: Any = strategy) -> list[Detections]:
             return [strategy.fuse(pair, (1, 1), SIZE) for pair in members]
 
-        timings.append(_time(name, ours, plain.get(name), lists, repeats))
+        timings.append(_time(name, ours, _PLAIN.get(name), lists, repeats))
     return {
-        "benchmark": "fusion",
         "images": images,
         "members": MEMBERS,
         "boxes": boxes,
@@ -78,7 +76,6 @@ def benchmark(images: int = 600, boxes: int = 100, repeats: int = 5) -> dict[str
         "timings": [asdict(one) for one in timings],
         # the package keeps fused boxes in float32: one whose IoU with a box lies at the threshold may not take it there
         "accepted": all((one.differing or 0) <= images / 100 for one in timings),
-        "machine": machine("numpy", "numba", "ensemble-boxes"),
     }
 
 
@@ -115,19 +112,15 @@ def _time(
 
 def _same(found: Detections, plain: tuple[NDArray, NDArray, NDArray]) -> bool:
     """Whether every box has its counterpart; the order of nearly equal scores is free."""
-    ours = np.column_stack([normalised(found.boxes, SIZE), found.scores])
+    height, width = SIZE
+    ours = np.column_stack([found.boxes / [width, height, width, height], found.scores])
     theirs = np.column_stack(plain[:2])
     return len(ours) == len(theirs) and bool(np.abs(ours[:, None] - theirs).max(2).min(1).max() <= TOLERANCE)
 
 
-def _plain_ways() -> dict[str, Callable[..., Any]]:
-    from ensemble_boxes import nms, non_maximum_weighted, soft_nms, weighted_boxes_fusion
-
-    return {"wbf": weighted_boxes_fusion, "nms": nms, "soft_nms": soft_nms, "nmw": non_maximum_weighted}
-
-
 def _members(random: np.random.Generator, boxes: int) -> list[Detections]:
     """Two members: half of the boxes around two lungs, the others anywhere, no score twice."""
+    height, width = SIZE
     total = MEMBERS * boxes
     lungs = np.array([[0.10, 0.20, 0.42, 0.75], [0.56, 0.20, 0.90, 0.78]])
     near = lungs[random.integers(0, len(lungs), total)] + random.normal(0, 0.04, (total, 4))
@@ -135,10 +128,11 @@ def _members(random: np.random.Generator, boxes: int) -> list[Detections]:
     away = np.hstack([low, low + random.uniform(0.05, 0.3, (total, 2))])
     shares = np.where(np.arange(total)[:, None] % 2, near, away).clip(0, 1)
     scores = random.permutation(np.linspace(0.01, 0.99, total)) ** 2
-    pixels = in_pixels(shares, SIZE)
+    pixels = shares * [width, height, width, height]
     return [Detections(pixels[k::MEMBERS], scores[k::MEMBERS]) for k in range(MEMBERS)]
 
 
 def _lists(members: list[Detections]) -> Lists:
-    boxes = [normalised(member.boxes, SIZE) for member in members]
+    height, width = SIZE
+    boxes = [member.boxes.astype(np.float64) / [width, height, width, height] for member in members]
     return boxes, [member.scores.astype(np.float64) for member in members], [member.labels for member in members]

@@ -11,12 +11,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine
+import torch
 
-_ROOT = Path(__file__).parents[2]
+from benchmarks.networks import ROOT, build_model, facts
+from covidmm.ensembles.ensemble_config import PRECISIONS, Backend, Member
+from covidmm.inference.backends import exact_precisions
+from covidmm.inference.detector import Detector
+from covidmm.inference.export import phantoms, to_onnx
+
+DISTRIBUTIONS = ("torch", *(name for name in ("onnxruntime", "openvino") if find_spec(name)))
 #: What is timed by default: the detectors that two cores can train.
 CONFIGS = tuple(
-    str(_ROOT / "configs/small" / f"{name}.py") for name in ("frcnn_r18_siim", "retinanet_r18_siim", "yolov5n_siim")
+    str(ROOT / "configs/small" / f"{name}.py") for name in ("frcnn_r18_siim", "retinanet_r18_siim", "yolov5n_siim")
 )
 
 
@@ -43,15 +49,11 @@ def benchmark(configs: Sequence[str] = CONFIGS, batch: int = 4, repeats: int = 5
         repeats: timed calls of each backend, after one to warm up; they take turns.
 
     Returns:
-        The figures and the machine, ready for JSON; ``timings`` holds :class:`Timing` as dicts.
+        ``timings`` holds :class:`Timing` as dicts.
 
     Raises:
         CovidmmError: a config that cannot be used or exported.
     """
-    import torch
-
-    from covidmm.inference.export import phantoms
-
     images = phantoms(batch)
     timings = []
     for config in configs:
@@ -59,12 +61,10 @@ def benchmark(configs: Sequence[str] = CONFIGS, batch: int = 4, repeats: int = 5
         base = medians["torch", "float32"]
         timings += [Timing(Path(config).stem, *which, taken / base, taken / batch) for which, taken in medians.items()]
     return {
-        "benchmark": "infer",
         "batch": batch,
         "repeats": repeats,
-        "threads": torch.get_num_threads(),
+        **facts(),
         "timings": [asdict(one) for one in timings],
-        "machine": machine("torch", *(name for name in ("onnxruntime", "openvino") if find_spec(name))),
     }
 
 
@@ -79,21 +79,10 @@ def format_report(report: dict[str, Any]) -> str:
 
 def _calls(config: str, images: Sequence[Any]) -> Iterator[tuple[tuple[str, str], Callable[[], Any]]]:
     """By backend and precision, one call of the detector."""
-    import torch
-    from mmdet.registry import MODELS
-    from mmengine.registry import init_default_scope
-
-    from covidmm.engine.config import load_config
-    from covidmm.ensembles.ensemble_config import PRECISIONS, Backend, Member
-    from covidmm.inference.backends import exact_precisions
-    from covidmm.inference.detector import Detector
-    from covidmm.inference.export import to_onnx
-
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, exported = Path(folder) / "random.pth", Path(folder) / "random.onnx"
-        init_default_scope("mmdet")
         torch.manual_seed(0)
-        torch.save({"state_dict": MODELS.build(load_config(config).model).state_dict()}, checkpoint)
+        torch.save({"state_dict": build_model(config).state_dict()}, checkpoint)
         precisions = {"torch": PRECISIONS["torch"]}
         engines = [name for name in PRECISIONS if name != "torch" and find_spec(name)]
         if engines:

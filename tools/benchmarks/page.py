@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
+from benchmarks.measure import format_measured
 from covidmm.errors import DataError
 from covidmm.utils.fileio import write_bytes
 
@@ -54,9 +53,6 @@ def update_page(page: str | Path, folder: str | Path) -> list[str]:
 
 def _table(file: Path) -> str:
     try:
-        report: dict[str, Any] = json.loads(file.read_text())
-        module = import_module(f"benchmarks.{report['benchmark']}")
-        facts = ", ".join(f"{name} {value}" for name, value in report["machine"].items())
-        return f"{module.format_report(report)}\n{facts}"
+        return format_measured(json.loads(file.read_text()))
     except (ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
         raise DataError(f"{file}: no report of tools/benchmark.py ({error!r})") from error

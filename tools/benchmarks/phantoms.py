@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from covidmm.phantom import write_phantoms
+from covidmm.prepare.options import Options
+from covidmm.prepare.pipeline import prepare
 from covidmm.utils.fileio import json_bytes, write_bytes
 
 #: The environment variables by which configs find prepared folders.
@@ -25,10 +28,6 @@ def prepare_phantoms(folder: Path, studies: int, side: int) -> Path:
     Returns:
         The prepared folder.
     """
-    from covidmm.phantom import write_phantoms
-    from covidmm.prepare.options import Options
-    from covidmm.prepare.pipeline import prepare
-
     write_phantoms(folder / "raw", studies, seed=0, size=(side, side))
     prepared = folder / "prepared"
     prepare("siim", folder / "raw", prepared, Options(max_size=side, progress=False))

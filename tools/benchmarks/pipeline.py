@@ -9,19 +9,26 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from benchmarks.machine import machine
+import cv2
+import torch
+from mmengine.config import Config
+from mmengine.dataset import COLLATE_FUNCTIONS, pseudo_collate
+from mmengine.logging import MessageHub
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DATASETS
+from torch.utils.data import DataLoader, RandomSampler
+
+from benchmarks.networks import ROOT, build_model, facts
 from benchmarks.phantoms import found_by_configs, prepare_phantoms
+from covidmm.engine.config import load_config
 from covidmm.utils.malloc import NEVER_RELEASE, keep_freed_memory
 
-if TYPE_CHECKING:
-    from mmengine.config import Config
-
-_ROOT = Path(__file__).parents[2] / "configs"
+DISTRIBUTIONS = ("torch", "onedl-mmcv", "opencv-python-headless")
 #: One config of each pair of pipeline and model.
 CONFIGS = tuple(
-    str(_ROOT / f"{name}.py")
+    str(ROOT / f"configs/{name}.py")
     for name in (
         "frcnn_x101_siim",
         "yolov5l_rsna",
@@ -76,36 +83,32 @@ def benchmark(configs: Sequence[str] = CONFIGS, images: int = 20, repeats: int =
             iterations of both at once.
 
     Returns:
-        The figures and the machine, ready for JSON; ``feeds`` holds :class:`Feed` as dicts.
+        ``feeds`` holds :class:`Feed` as dicts.
 
     Raises:
         CovidmmError: a config that cannot be used.
     """
-    import cv2
-    import torch
-
-    from covidmm.engine.config import load_config
-
     cv2.setNumThreads(0)  # as in MMEngine's loading processes
     keep_freed_memory(NEVER_RELEASE)  # as training does
     feeds = []
     with tempfile.TemporaryDirectory() as folder:
-        prepared = {side: prepare_phantoms(Path(folder, str(side)), STUDIES, side) for side in (SMALL, REPORT)}
+        prepared: dict[int, Path] = {}
         for path in map(Path, configs):
             small = path.parent.name == "small"
-            with found_by_configs(prepared[SMALL if small else REPORT]):
+            side = SMALL if small else REPORT
+            if side not in prepared:
+                prepared[side] = prepare_phantoms(Path(folder, str(side)), STUDIES, side)
+            with found_by_configs(prepared[side]):
                 cfg = load_config(path)
             own = cfg.train_dataloader.batch_size
             batch = own if small else min(own, REPORT_BATCH)
             loading, step, waiting = _seconds(cfg, batch, images, repeats)
             feeds.append(Feed(path.stem, step / loading, 1 / loading, 1 / step, waiting))
     return {
-        "benchmark": "pipeline",
         "images": images,
         "repeats": repeats,
-        "threads": torch.get_num_threads(),
+        **facts(),
         "feeds": [asdict(one) for one in feeds],
-        "machine": machine("torch", "onedl-mmcv", "opencv-python-headless"),
     }
 
 
@@ -120,19 +123,11 @@ def format_report(report: dict[str, Any]) -> str:
 
 def _seconds(cfg: Config, batch_size: int, images: int, repeats: int) -> tuple[float, float, float]:
     """Seconds per image of the pipeline and of the training step, and the share of waiting of the two together."""
-    import torch
-    from mmengine.dataset import COLLATE_FUNCTIONS, pseudo_collate
-    from mmengine.logging import MessageHub
-    from mmengine.optim import build_optim_wrapper
-    from mmengine.registry import DATASETS, MODELS, init_default_scope
-    from torch.utils.data import DataLoader, RandomSampler
-
-    init_default_scope(cfg.get("default_scope", "mmdet"))
     torch.manual_seed(0)
+    model = build_model(cfg).train()
     MessageHub.get_current_instance().update_info("iter", 0)  # as the runner does; batch augmentations ask
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     loading = _median(lambda: [dataset[index % len(dataset)] for index in range(images)], repeats) / images
-    model = MODELS.build(cfg.model).train()
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     collate = cfg.train_dataloader.get("collate_fn")
     collate = COLLATE_FUNCTIONS.get(collate.type) if collate else pseudo_collate

@@ -19,15 +19,17 @@ from typing import Any
 
 from benchmarks import dicom
 from benchmarks.ensemble import with_weights
-from benchmarks.machine import machine
+from benchmarks.networks import ROOT
 from benchmarks.phantoms import ROOTS, prepare_phantoms
+from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import CovidmmError
+from covidmm.phantom import write_phantoms
 
-_ROOT = Path(__file__).parents[2]
+DISTRIBUTIONS = ("torch", "onedl-mmdetection", "onedl-mmengine")
 #: What the two processes are promised to do of what one does.
 PROMISED = {"train": 1.7, "prepare": 1.8, "inference": 1.8}
-CONFIG = _ROOT / "configs/small/frcnn_r18_siim.py"
-ENSEMBLE = _ROOT / "configs/small/ensemble_wbf_siim.py"
+CONFIG = ROOT / "configs/small/frcnn_r18_siim.py"
+ENSEMBLE = ROOT / "configs/small/ensemble_wbf_siim.py"
 #: Seconds between two looks at what a tool has done.
 _POLL = 0.01
 _JOB = Callable[[Path, int], float]
@@ -59,8 +61,7 @@ def benchmark(images: int = 48, repeats: int = 5) -> dict[str, Any]:
         repeats: runs of each, one process and two in turn.
 
     Returns:
-        ``scalings``, each a :class:`Scaling` as a dict with the median ratio of the repeats, and the machine; ready for
-        JSON.
+        ``scalings``, each a :class:`Scaling` as a dict with the median ratio of the repeats.
 
     Raises:
         CovidmmError: a tool fails.
@@ -69,11 +70,9 @@ def benchmark(images: int = 48, repeats: int = 5) -> dict[str, Any]:
         folder = Path(name)
         found = [_scaling(job, rate, folder, repeats) for job, rate in _jobs(folder, images)]
     return {
-        "benchmark": "scaling",
         "images": images,
         "repeats": repeats,
         "scalings": [asdict(one) for one in found],
-        "machine": machine("torch", "onedl-mmdetection", "onedl-mmengine"),
     }
 
 
@@ -143,7 +142,7 @@ def _run(command: list[Any], count: int, out: Path, look: Callable[[], Any], var
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
     with tempfile.TemporaryFile("w+") as words:
         with _cores(count):
-            process = subprocess.Popen(list(map(str, command)), cwd=_ROOT, env=environment, stdout=words, stderr=words)
+            process = subprocess.Popen(list(map(str, command)), cwd=ROOT, env=environment, stdout=words, stderr=words)
         try:
             while process.poll() is None:
                 look()
@@ -188,8 +187,6 @@ def _lines(file: Path) -> int:
 
 def _many_dicoms(raw: Path, count: int) -> Path:
     """A SIIM folder of one file under many names."""
-    from covidmm.phantom import write_phantoms
-
     write_phantoms(raw, count, seed=0, size=(128, 128))
     dicom.write_file(raw / "one.dcm", dicom.chest_like(2800, 3000), {})
     for file in sorted((raw / "train").rglob("*.dcm")):
@@ -200,8 +197,6 @@ def _many_dicoms(raw: Path, count: int) -> Path:
 
 def _random_members(folder: Path) -> list[str]:
     """Overrides that give the ensemble's members weights that nobody trained."""
-    from covidmm.ensembles.ensemble_config import load_ensemble
-
     members, _ = with_weights(load_ensemble(ENSEMBLE).members, False, folder)
     weights = [f"members.{name}.checkpoint={member.checkpoint}" for name, member in members.items()]
     return [*weights, "study=None", "none.rule=no_box"]

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import machine
 from covidmm.errors import CovidmmError
 
+DISTRIBUTIONS = ("torch", "fastapi", "uvicorn")
 ROOT = Path(__file__).parents[2]
 #: Requests before the first memory is read: allocators and caches have grown to their size then. Chosen here.
 WARM_UP = 100
-#: Growth of the server's memory that is accepted; the issue's.
+#: Growth of the server's memory that is accepted.
 ACCEPTED_GROWTH = 0.05
 _BOUNDARY = "covidmm"
 
@@ -44,13 +44,13 @@ def benchmark(
 
     Returns:
         Seconds (50th and 95th percentile) and requests per second by number of clients, resident bytes of the server
-        before and after, their growth as a share, and the machine.
+        before and after, and their growth as a share.
 
     Raises:
         CovidmmError: the server does not start, or refuses the radiograph.
     """
     if file is None:
-        from covidmm.web.sample import sample_file
+        from covidmm.web.sample import sample_file  # an optional extra
 
         content = sample_file()
     else:
@@ -63,7 +63,6 @@ def benchmark(
         after = _memory(port)
     growth = after / before - 1
     return {
-        "benchmark": "serve",
         "file_bytes": len(content),
         "requests": requests,
         "waits": waits,
@@ -74,7 +73,6 @@ def benchmark(
             "growth": growth,
         },
         "accepted": growth <= ACCEPTED_GROWTH,
-        "machine": machine("torch", "fastapi", "uvicorn"),
     }
 
 

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine
 from benchmarks.phantoms import ROOTS, prepare_phantoms
 from covidmm.errors import CovidmmError
 
+DISTRIBUTIONS = ("torch", "onedl-mmdetection", "onedl-mmengine")
 _ROOT = Path(__file__).parents[2]
 #: The training whose start is timed by default.
 CONFIG = _ROOT / "configs/small/frcnn_r18_siim.py"
@@ -33,7 +33,7 @@ def benchmark(config: str | Path = CONFIG, repeats: int = 5) -> dict[str, Any]:
         repeats: timed runs, of which the median.
 
     Returns:
-        ``help_seconds`` by tool, ``first_iteration_seconds``, and the machine, ready for JSON.
+        ``help_seconds`` by tool, and ``first_iteration_seconds``.
 
     Raises:
         CovidmmError: a tool or the training fails.
@@ -44,12 +44,10 @@ def benchmark(config: str | Path = CONFIG, repeats: int = 5) -> dict[str, Any]:
         prepared = prepare_phantoms(Path(folder), studies=20, side=256)
         starts = [_first_iteration(str(config), prepared, Path(folder) / "run") for _ in range(repeats + 1)]
     return {
-        "benchmark": "startup",
         "config": str(config),
         "repeats": repeats,
         "help_seconds": helps,
         "first_iteration_seconds": _median(starts),
-        "machine": machine("torch", "onedl-mmdetection", "onedl-mmengine"),
     }
 
 

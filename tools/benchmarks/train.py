@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import classifier, frcnn, yolov5
-from benchmarks.machine import machine
 from covidmm.errors import DataError
 
+DISTRIBUTIONS = frcnn.DISTRIBUTIONS
 #: The models, each a module of this package.
 MODELS = ("frcnn", "yolov5", "classifier")
 _STAGES = ("train step",)
@@ -25,22 +25,20 @@ def benchmark(models: Sequence[str] = MODELS, backbone: str = "resnext101_32x8d"
 
     Returns:
         ``timings``: per model and precision the ratio (below 1: covidmm is faster), both seconds and how many times
-        faster covidmm is than in float32; ``skipped``: why a model was not timed; the machine. Ready for JSON.
+        faster covidmm is than in float32; ``skipped``: why a model was not timed.
     """
-    reports, skipped = [], {}
+    timings: list[dict[str, Any]] = []
+    skipped = {}
     for name in models:
         try:
-            reports.append(_report(name, backbone, repeats))
+            timings += _rows(name, _report(name, backbone, repeats)["timings"])
         except DataError as error:
             skipped[name] = str(error)
-    timings = [row for report in reports for row in _rows(report)]
     return {
-        "benchmark": "train",
         "backbone": backbone,
         "repeats": repeats,
         "timings": timings,
         "skipped": skipped,
-        "machine": machine("torch", "torchvision", "onedl-mmdetection", "onedl-mmengine"),
     }
 
 
@@ -62,11 +60,10 @@ def _report(name: str, backbone: str, repeats: int) -> dict[str, Any]:
     return classifier.benchmark(backbone, repeats=repeats, stages=_STAGES)
 
 
-def _rows(report: dict[str, Any]) -> list[dict[str, Any]]:
-    steps = report["timings"]
+def _rows(model: str, steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
-            "model": report["benchmark"],
+            "model": model,
             "precision": one.get("precision", "float32"),
             "ratio": one["ratio"],
             "seconds": one["seconds"],

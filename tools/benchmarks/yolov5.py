@@ -6,19 +6,24 @@ anything else here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from benchmarks.machine import machine
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from benchmarks.networks import DEVICE, MIXED, ROOT, autocast, build_model, facts, plain_step
 from benchmarks.timing import STAGES, Step, time_in_turn
+from covidmm.engine.config import load_config
 from covidmm.errors import DataError
 from covidmm.utils.malloc import NEVER_RELEASE, keep_freed_memory
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
+DISTRIBUTIONS = ("torch", "yolov5")
+#: float16 on CUDA; on a CPU the reference has no mixed precision.
+_DTYPE = MIXED if DEVICE.type == "cuda" else torch.float32
 #: Boxes of the timed training step, as shares of the image: what SIIM images have, two lungs' worth.
 BOXES = ((0.08, 0.25, 0.42, 0.75), (0.58, 0.30, 0.92, 0.80))
 #: The reference's published hyper-parameters that its loss reads; gains are the report's.
@@ -28,23 +33,12 @@ REFERENCE_HYPERPARAMETERS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Timing:
-    """covidmm against the reference in one case. Seconds are medians; ``ratio`` below 1 means covidmm is faster."""
-
-    stage: str
-    batch: int
-    seconds: float
-    reference_seconds: float
-    ratio: float
-
-
 def benchmark(
     size: str = "l",
     pixels: int = 512,
-    batches: tuple[int, ...] = (1, 8),
+    batches: Sequence[int] = (1, 8),
     repeats: int = 5,
-    stages: tuple[str, ...] = STAGES,
+    stages: Sequence[str] = STAGES,
 ) -> dict[str, Any]:
     """Time inference and a training step of both, in turn.
 
@@ -59,35 +53,30 @@ def benchmark(
         stages: of :data:`~benchmarks.timing.STAGES`.
 
     Returns:
-        The figures and the machine, ready for JSON; ``timings`` holds :class:`Timing` as dicts.
+        ``timings``: per stage and batch size a :class:`~benchmarks.timing.Taken` as a dict.
 
     Raises:
         DataError: the reference package is not installed.
     """
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     keep_freed_memory(NEVER_RELEASE)  # as training does; both sides gain
-    ours, reference = _our_model(size).to(device), _reference_model(size).to(device)
+    ours, reference = _our_model(size).to(DEVICE), _reference_model(size).to(DEVICE)
     counts = [sum(p.numel() for p in model.parameters()) for model in (ours, reference)]
     if counts[0] != counts[1]:
         raise DataError(f"yolov5{size}: {counts[0]} parameters here, {counts[1]} in the reference: not comparable")
     makers, timings = dict(zip(STAGES, (_inference, _train_step), strict=True)), []
     for batch in batches:
-        images = torch.rand(batch, 3, pixels, pixels, device=device)
+        images = torch.rand(batch, 3, pixels, pixels, device=DEVICE)
         for stage in stages:
             pair = [makers[stage](model, images) for model in (ours, reference)]
-            timings.append(Timing(stage, batch, *time_in_turn(*pair, repeats, device == "cuda")))
+            taken = time_in_turn(*pair, repeats, DEVICE.type == "cuda")
+            timings.append({"stage": stage, "batch": batch, **taken._asdict()})
     return {
-        "benchmark": "yolov5",
         "model": f"yolov5{size}",
         "parameters": counts[0],
         "pixels": pixels,
         "repeats": repeats,
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "timings": [asdict(one) for one in timings],
-        "machine": machine("torch", "yolov5"),
+        **facts(),
+        "timings": timings,
     }
 
 
@@ -101,23 +90,17 @@ def format_report(report: dict[str, Any]) -> str:
 
 
 def _our_model(size: str) -> nn.Module:
-    from mmdet.registry import MODELS
-    from mmengine.registry import init_default_scope
-
-    from covidmm.engine.config import load_config
-
     deepen, widen = {"n": (0.33, 0.25), "s": (0.33, 0.5), "m": (0.67, 0.75), "l": (1.0, 1.0), "x": (1.33, 1.25)}[size]
-    model = load_config(Path(__file__).parents[2] / "configs/yolov5l_siim.py").model
-    model.init_cfg = None
-    model.backbone.update(deepen_factor=deepen, widen_factor=widen)
-    model.neck.update(deepen_factor=deepen, widen_factor=widen)
-    model.bbox_head.update(widen_factor=widen)
-    init_default_scope("mmdet")
-    return MODELS.build(model)
+    cfg = load_config(ROOT / "configs/yolov5l_siim.py")
+    cfg.model.init_cfg = None
+    cfg.model.backbone.update(deepen_factor=deepen, widen_factor=widen)
+    cfg.model.neck.update(deepen_factor=deepen, widen_factor=widen)
+    cfg.model.bbox_head.update(widen_factor=widen)
+    return build_model(cfg)
 
 
 def _reference_model(size: str) -> nn.Module:
-    try:
+    try:  # an optional extra
         import yolov5
         from yolov5.models.yolo import Model
     except ImportError as error:
@@ -128,11 +111,9 @@ def _reference_model(size: str) -> nn.Module:
 
 
 def _inference(model: nn.Module, images: Tensor) -> Step:
-    import torch
-
     def step() -> None:
         model.eval()
-        with torch.inference_mode(), torch.autocast(images.device.type, torch.float16, images.is_cuda):
+        with torch.inference_mode(), autocast(_DTYPE):
             if not hasattr(model, "bbox_head"):
                 model(images)
             else:
@@ -142,40 +123,20 @@ def _inference(model: nn.Module, images: Tensor) -> Step:
 
 
 def _train_step(model: nn.Module, images: Tensor) -> Step:
-    import torch
-
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, nesterov=True)
-    scaler = torch.amp.GradScaler(images.device.type, enabled=images.is_cuda)
-    loss_of = _our_loss(model, images) if hasattr(model, "bbox_head") else _reference_loss(model, images)
-
-    def step() -> None:
-        model.train()
-        with torch.autocast(images.device.type, torch.float16, images.is_cuda):
-            loss = loss_of()
-        optimizer.zero_grad()
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-
-    return step
+    loss_of = _our_loss if hasattr(model, "bbox_head") else _reference_loss
+    return plain_step(model, loss_of(model, images), _DTYPE)
 
 
 def _our_loss(model: nn.Module, images: Tensor) -> Callable[[], Tensor]:
-    import torch
-    from mmdet.structures import DetDataSample
-    from mmengine.structures import InstanceData
-
     height, width = images.shape[-2:]
     boxes = torch.tensor(BOXES, device=images.device) * torch.tensor([width, height] * 2, device=images.device)
     truth = InstanceData(bboxes=boxes, labels=torch.zeros(len(boxes), dtype=torch.long, device=images.device))
     sample = DetDataSample(metainfo={"img_shape": (height, width)}, gt_instances=truth)
-    samples = [sample] * len(images)
-    return lambda: sum(model(images, samples, mode="loss").values())
+    return lambda: sum(model(images, [sample] * len(images), mode="loss").values())
 
 
 def _reference_loss(model: nn.Module, images: Tensor) -> Callable[[], Tensor]:
-    import torch
-    from yolov5.utils.loss import ComputeLoss
+    from yolov5.utils.loss import ComputeLoss  # an optional extra
 
     compute = ComputeLoss(model)
     rows = [
@@ -186,7 +147,6 @@ def _reference_loss(model: nn.Module, images: Tensor) -> Callable[[], Tensor]:
     targets = torch.tensor(rows, device=images.device)
 
     def loss() -> Tensor:
-        total, _ = compute(model(images), targets)
-        return total.sum()
+        return compute(model(images), targets)[0].sum()
 
     return loss

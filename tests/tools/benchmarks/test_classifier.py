@@ -1,18 +1,14 @@
 """The finding classifier beside a plain loop, with a network that takes seconds."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from benchmarks import classifier
 from benchmarks.classifier import benchmark, format_report
+from benchmarks.networks import build_model
 
 from covidmm.errors import DataError
-
-TOOL = Path(__file__).parents[3] / "tools/benchmark.py"
 
 
 def test_every_stage_and_precision_is_timed_for_both():
@@ -39,11 +35,11 @@ def test_one_stage_can_be_timed_alone():
 
 
 def test_both_loops_take_the_same_steps():
-    ours = classifier._our_model("resnet18")
+    ours = build_model(classifier.EXPERIMENTS["resnet18"])
     ours.head[2].p = 0.0  # dropout draws differ
-    reference = classifier._reference_model("resnet18", ours)
-    data = classifier._Data(4, 64, 15, torch.device("cpu"))
-    for model, make in ((ours, classifier._our_train_step), (reference, classifier._reference_train_step)):
+    reference = classifier.reference_model("resnet18", ours)
+    data = classifier.Data(4, 64, 15)
+    for model, make in ((ours, classifier.our_train_step), (reference, classifier.reference_train_step)):
         for _ in range(2):
             make(model, data, torch.float32)()
     state = reference.state_dict()
@@ -52,17 +48,17 @@ def test_both_loops_take_the_same_steps():
 
 
 def test_networks_that_differ_are_not_compared():
-    ours = classifier._our_model("resnet18")
-    reference = classifier._reference_model("resnet18", ours)
+    ours = build_model(classifier.EXPERIMENTS["resnet18"])
+    reference = classifier.reference_model("resnet18", ours)
     torch.nn.init.ones_(reference.fc[-1].bias)
     with pytest.raises(DataError, match="differ on the same weights"):
-        classifier._require_same(ours, reference, classifier._Data(2, 64, 15, torch.device("cpu")))
+        classifier.require_same_logits(ours, reference, classifier.Data(2, 64, 15))
 
 
-def test_the_tool_prints_and_writes_it(tmp_path):
-    command = [sys.executable, TOOL, "classifier", "--backbone", "resnet18", "--pixels", "32", "--batch", "2"]
+def test_the_tool_prints_and_writes_it(run_benchmark, tmp_path):
+    command = ["classifier", "--backbone", "resnet18", "--pixels", "32", "--batch", "2"]
     command += ["--repeats", "1", "--json", tmp_path / "a.json"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    result = run_benchmark(*command)
     assert result.returncode == 0, result.stderr
     assert "train step" in result.stdout
     assert json.loads((tmp_path / "a.json").read_text())["benchmark"] == "classifier"

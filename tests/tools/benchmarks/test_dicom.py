@@ -79,29 +79,24 @@ def test_the_tool_prints_a_table_and_writes_the_same_figures(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["found.json"]
 
 
-def test_a_difference_ends_the_tool_with_1(tmp_path):
-    code = (
-        f"import sys, runpy; sys.path.insert(0, {str(TOOL.parent)!r}); sys.path.insert(0, {str(TOOL.parents[1])!r})\n"
-        "from benchmarks import dicom\n"
-        "true = dicom.straightforward\n"
-        "dicom.straightforward = lambda *given: true(*given) // 2\n"
-        "sys.argv = ['benchmark.py', 'dicom', '--height', '9', '--width', '9', '--repeats', '1']\n"
-        f"runpy.run_path({str(TOOL)!r}, run_name='__main__')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+def test_a_difference_ends_the_tool_with_1(run_benchmark, monkeypatch):
+    true = dicom.straightforward
+    monkeypatch.setattr(dicom, "straightforward", lambda *given: true(*given) // 2)
+    done = run_benchmark("dicom", "--height", "9", "--width", "9", "--repeats", "1")
     assert done.returncode == 1
     assert "NOT EQUAL" in done.stdout
 
 
-def test_a_wrong_argument_is_named(tmp_path):
-    done = run("dicom", "--repeats", "0", cwd=tmp_path)
+def test_a_wrong_argument_is_named(run_benchmark):
+    done = run_benchmark("dicom", "--repeats", "0")
     assert done.returncode == 2
     assert "--repeats" in done.stderr
 
 
 @pytest.mark.parametrize("target", [".", "absent/found.json"])
-def test_a_json_file_that_cannot_be_written_is_one_line(tmp_path, target):
-    done = run("dicom", "--json", target, cwd=tmp_path)
+def test_a_json_file_that_cannot_be_written_is_one_line(run_benchmark, tmp_path, target, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run_benchmark("dicom", "--json", target)
     assert done.returncode == 1
     assert done.stderr == f"error: --json {target}: not a file in a folder that exists\n"
     assert done.stdout == ""

@@ -1,19 +1,15 @@
 """Faster R-CNN beside torchvision's, with a network that takes seconds."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from benchmarks import frcnn
 from benchmarks.frcnn import EXPERIMENTS, benchmark, format_report
+from benchmarks.networks import build_model
 
 from covidmm.engine.config import load_config
 from covidmm.errors import DataError
-
-ROOT = Path(__file__).parents[3]
 
 
 def test_both_precisions_are_timed_for_both():
@@ -28,20 +24,20 @@ def test_both_precisions_are_timed_for_both():
 
 
 def test_the_same_layers_are_trained():
-    ours = frcnn._our_model("resnet18")
+    ours = build_model(frcnn.EXPERIMENTS["resnet18"])
     ours.backbone.conv1.weight.requires_grad_(False)
-    reference = frcnn._reference_model("resnet18", ours, 96)
+    reference = frcnn.reference_model("resnet18", ours, 96)
     trained = {name: value.requires_grad for name, value in reference.backbone.body.named_parameters()}
     assert trained == {name: value.requires_grad for name, value in ours.backbone.named_parameters()}
     assert set(trained.values()) == {True, False}
 
 
 def test_a_step_moves_the_weights_of_both():
-    ours = frcnn._our_model("resnet18")
-    reference = frcnn._reference_model("resnet18", ours, 96)
+    ours = build_model(frcnn.EXPERIMENTS["resnet18"])
+    reference = frcnn.reference_model("resnet18", ours, 96)
     images = torch.randint(256, (1, 3, 96, 96), dtype=torch.uint8)
     before = {name: value.clone() for name, value in ours.backbone.named_parameters()}
-    for model, make in ((ours, frcnn._our_step), (reference, frcnn._reference_step)):
+    for model, make in ((ours, frcnn.our_step), (reference, frcnn.reference_step)):
         make(model, images, torch.float32)()
     for backbone in (ours.backbone, reference.backbone.body):
         moved = [not torch.equal(value, before[name]) for name, value in backbone.named_parameters()]
@@ -49,17 +45,17 @@ def test_a_step_moves_the_weights_of_both():
 
 
 def test_pyramids_that_differ_are_not_compared():
-    ours = frcnn._our_model("resnet18")
-    reference = frcnn._reference_model("resnet18", ours, 96)
+    ours = build_model(frcnn.EXPERIMENTS["resnet18"])
+    reference = frcnn.reference_model("resnet18", ours, 96)
     torch.nn.init.ones_(reference.backbone.fpn.layer_blocks[0][0].bias)
     with pytest.raises(DataError, match="differ on the same weights"):
-        frcnn._require_same(ours, reference, torch.randint(256, (1, 3, 96, 96), dtype=torch.uint8))
+        frcnn.require_same_pyramids(ours, reference, torch.randint(256, (1, 3, 96, 96), dtype=torch.uint8))
 
 
 def test_the_config_has_the_numbers_of_torchvision():
     from torchvision.models.detection import FasterRCNN
 
-    model = load_config(ROOT / EXPERIMENTS["resnext101_32x8d"]).model
+    model = load_config(EXPERIMENTS["resnext101_32x8d"]).model
     defaults = FasterRCNN.__init__.__defaults__
     rpn, rcnn = model.train_cfg.rpn, model.train_cfg.rcnn
     for value in (
@@ -73,10 +69,10 @@ def test_the_config_has_the_numbers_of_torchvision():
         assert value in defaults
 
 
-def test_the_tool_prints_and_writes_it(tmp_path):
-    command = [sys.executable, ROOT / "tools/benchmark.py", "frcnn", "--backbone", "resnet18", "--pixels", "64"]
+def test_the_tool_prints_and_writes_it(run_benchmark, tmp_path):
+    command = ["frcnn", "--backbone", "resnet18", "--pixels", "64"]
     command += ["--batch", "1", "--repeats", "1", "--precisions", "float32", "--json", tmp_path / "a.json"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    result = run_benchmark(*command)
     assert result.returncode == 0, result.stderr
     assert "torchvision s" in result.stdout
     assert json.loads((tmp_path / "a.json").read_text())["speedup"] is None

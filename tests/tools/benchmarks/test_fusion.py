@@ -1,9 +1,6 @@
 """The benchmark on a few images: what it compares, and that a difference does not pass unseen."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +9,6 @@ from benchmarks.fusion import benchmark, format_report
 
 from covidmm.ensembles.wbf import WeightedBoxesFusion
 from covidmm.findings import Detections
-
-TOOL = Path(__file__).parents[3] / "tools" / "benchmark.py"
 
 
 def test_every_strategy_is_timed_beside_the_package():
@@ -58,9 +53,9 @@ def test_an_impossible_size_is_refused():
         benchmark(0)
 
 
-def test_the_tool_prints_a_table_and_writes_the_same_figures(tmp_path):
-    command = [sys.executable, TOOL, "fusion", "--images", "2", "--boxes", "9", "--repeats", "1", "--json", "f.json"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=120)
+def test_the_tool_prints_a_table_and_writes_the_same_figures(run_benchmark, tmp_path):
+    options = ("--images", "2", "--boxes", "9", "--repeats", "1", "--json", tmp_path / "f.json")
+    done = run_benchmark("fusion", *options)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "f.json").read_text())
     assert (report["images"], report["members"], report["boxes"]) == (2, 2, 9)

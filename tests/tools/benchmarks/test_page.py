@@ -4,6 +4,7 @@ import json
 
 import pytest
 from benchmarks import evaluate
+from benchmarks.measure import measure
 from benchmarks.page import update_page
 
 from covidmm.errors import DataError
@@ -14,7 +15,7 @@ PAGE = "# Title\n\n<!-- evaluate -->\n```text\nold\n```\n\n<!-- dicom -->\n```te
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "page.md").write_text(PAGE)
-    report = evaluate.benchmark(images=5, boxes=5, repeats=1)
+    report = measure("evaluate", images=5, boxes=5, repeats=1)
     (tmp_path / "evaluate.json").write_text(json.dumps(report))
     return tmp_path, report
 

@@ -23,7 +23,7 @@ def test_a_rate_is_that_of_the_work_not_of_the_start(tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-c", SLOW, out, 0.05]
     rate = scaling._rate(command, 1, out, 2, lambda: scaling._lines(out / "lines"))
-    assert rate == pytest.approx(1 / 0.05, rel=0.4)
+    assert 5 < rate < 25  # of the start it is 2; a busy machine makes less than 20
 
 
 def test_ratios_are_taken_in_turn_and_the_median_counts(tmp_path):
@@ -50,9 +50,11 @@ def test_a_process_has_as_many_cores_as_it_is_said_to_have(tmp_path):
     assert os.sched_getaffinity(0) == mine
 
 
-def test_prepare_is_run_on_as_many_files_as_asked(tmp_path):
+def test_prepare_is_run_on_as_many_files_as_asked(tmp_path, monkeypatch):
+    chest_like = scaling.dicom.chest_like
+    monkeypatch.setattr(scaling.dicom, "chest_like", lambda height, width: chest_like(height // 4, width // 4))
     raw = scaling._many_dicoms(tmp_path / "raw", 45)
-    assert scaling._prepare(raw, tmp_path / "out", 1) > 1
+    assert scaling._prepare(raw, tmp_path / "out", 1) > 0
     assert (tmp_path / "out/prepared.json").is_file()
 
 

@@ -1,14 +1,10 @@
 """The comparison with the reference package, where that is installed; its refusal where it is not."""
 
 import importlib.util
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from benchmarks.yolov5 import benchmark, format_report
 
-TOOL = Path(__file__).parents[3] / "tools/benchmark.py"
 INSTALLED = importlib.util.find_spec("yolov5") is not None
 
 
@@ -26,8 +22,7 @@ def test_every_stage_and_batch_is_timed_for_both():
 
 
 @pytest.mark.skipif(INSTALLED, reason="the reference package yolov5 is installed")
-def test_without_the_reference_it_says_how_to_get_it():
-    command = [sys.executable, TOOL, "yolov5", "--size", "n", "--pixels", "64"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+def test_without_the_reference_it_says_how_to_get_it(run_benchmark):
+    result = run_benchmark("yolov5", "--size", "n", "--pixels", "64")
     assert result.returncode == 1
     assert result.stderr.strip().splitlines()[-1].endswith("pip install 'covidmm[parity]'")

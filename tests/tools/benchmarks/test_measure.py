@@ -1,7 +1,7 @@
 import os
 from importlib.metadata import version
 
-from benchmarks.machine import machine
+from benchmarks.measure import machine
 
 
 def test_the_facts_are_this_machine():

@@ -1,4 +1,4 @@
-"""Every small config trained twice, and once more from its first epoch: ``python -m tests.reproduce``.
+"""Every small config trained twice, and once more from its first epoch: ``python -m tests.stress.reproduce``.
 
 The same seed must give the same weights and metrics, to the last bit, on one machine. ``make test-long`` runs it, too.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 #: The configs that train a model, those first whose weights others start from, and what they need to run by themselves.
 CONFIGS = {
     "frcnn_r18_siim": (),

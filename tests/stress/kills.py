@@ -1,6 +1,6 @@
 """The long form: fifty kills of every tool, and more faults of the other kinds. Prints a table.
 
-python -m tests.faults.long [--kills 50] [--others 4] [--processes 2] [--seed 0] [--tools train ...]
+python -m tests.stress.kills [--kills 50] [--others 4] [--processes 2] [--seed 0] [--tools train ...]
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def torchrun(*command: object, processes: int = 2, **variables: str) -> subprocess.CompletedProcess[str]:

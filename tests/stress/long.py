@@ -1,6 +1,6 @@
 """The long forms of what ``make test`` tries in short: ``make test-long``. Prints a table; exit code 1 on a finding.
 
-python -m tests.long [--mutants 10000] [--requests 2000] [--kills 50] [--seed 0] [--keep DIR]
+python -m tests.stress.long [--mutants 10000] [--requests 2000] [--kills 50] [--seed 0] [--keep DIR]
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def requests_row(count: int, seed: int) -> Row:
 
 def kills_rows(count: int, seed: int) -> list[Row]:
     """Every tool killed, and the next run compared with an undisturbed one."""
-    from tests.faults.long import run_long
+    from tests.stress.kills import run_long
 
     rows, problems = run_long(count, others=1, seed=seed)
     for problem in problems:
@@ -103,7 +103,7 @@ def kills_rows(count: int, seed: int) -> list[Row]:
 
 def reproduced_row() -> Row:
     """Every small config trained twice, and resumed."""
-    from tests.reproduce import run
+    from tests.stress.reproduce import run
 
     compared, differing = run()
     for one in differing:
@@ -121,7 +121,7 @@ def _client() -> Iterator[TestClient]:
     from covidmm.radiograph.sandbox import IsolatedReader
     from covidmm.web.app import create_app
     from covidmm.web.service import Service
-    from tests.models_at_random import write_ensemble
+    from tests.helpers.random_models import write_ensemble
 
     with tempfile.TemporaryDirectory() as folder, IsolatedReader(20, 4 * 2**30) as reader:
         service = Service(Predictor.from_config(write_ensemble(Path(folder)), device="cpu"), reader)
