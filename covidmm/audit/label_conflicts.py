@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from covidmm.audit.audited_images import Entry
 from covidmm.audit.checks import Check, Level, Table
-from covidmm.audit.duplicate_images import Pair
+from covidmm.prepare.near_duplicates import Pair
 
 _RSNA_POSITIVE = "Lung Opacity"
 

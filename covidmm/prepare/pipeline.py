@@ -68,7 +68,7 @@ def prepare(layout: str, raw: Path, out: Path, options: Options) -> Summary:
 def _prepare(layout: str, raw: Path, out: Path, labels: LabelledFolder, journal: Journal, options: Options) -> Summary:
     written = _convert_all(labels, raw, out, journal, options)
     notes = Issues(journal.scratch.map())
-    planner = Planner(journal.scratch)
+    planner = Planner(journal.scratch, out / "images")
     converted = _check(labels, journal, planner, notes)
     coco.write_table(out / "skipped.csv", labels.skipped, "cause")
     if not len(planner):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import covidmm
 from covidmm import radiograph
 from covidmm.errors import RadiographError
-from covidmm.prepare import near_duplicates as duplicates
+from covidmm.prepare import near_duplicates
 from covidmm.prepare.markers import mask_markers
 from covidmm.radiograph import sandbox as isolation
 from covidmm.utils.fileio import write_bytes
@@ -52,26 +52,26 @@ class Record:
     patient: str | None
     notes: tuple[str, ...]
     thumbnail: str
-    """Base64 of the (32, 32) thumbnail that near-duplicates are found with."""
+    """Base64 of the (48, 48) thumbnail that near-duplicates are found with."""
     manufacturer: str | None
     body_part: str | None
     bits_stored: int
     transfer_syntax: str | None
 
     def pixels(self) -> NDArray[np.uint8]:
-        """The thumbnail as an array (32, 32)."""
-        side = duplicates.SIDE
+        """The thumbnail as an array (48, 48)."""
+        side = near_duplicates.SIDE
         return np.frombuffer(base64.b64decode(self.thumbnail), np.uint8).reshape(side, side)
 
 
 def stamp(source: Path, max_size: int, masked: bool) -> str:
-    """Size and time of the source file, and everything else that decides what its PNG looks like.
+    """Size and time of the source file, and everything else that decides its PNG and record.
 
     Raises:
         OSError: the file is gone.
     """
     status = source.stat()
-    options = f"max_size={max_size}" + " mask_markers" * masked
+    options = f"max_size={max_size}" + " mask_markers" * masked + f" thumbnail={near_duplicates.SIDE}"
     return f"{status.st_size} {status.st_mtime_ns} {options} covidmm={covidmm.__version__}"
 
 
@@ -113,7 +113,7 @@ def convert(job: Job) -> Record:
         modality=header.modality,
         patient=header.patient,
         notes=notes,
-        thumbnail=base64.b64encode(duplicates.thumbnail(pixels).tobytes()).decode(),
+        thumbnail=base64.b64encode(near_duplicates.thumbnail(pixels).tobytes()).decode(),
         manufacturer=header.manufacturer,
         body_part=header.body_part,
         bits_stored=header.bits_stored,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from covidmm.prepare import near_duplicates as duplicates
 from covidmm.prepare import splits
+from covidmm.prepare.near_duplicates import SIDE, find_pairs
 from covidmm.prepare.options import Options
 from covidmm.prepare.pixels import Record
 from covidmm.prepare.samples import Issue, IssueSink, Sample
@@ -35,28 +36,31 @@ class Planner:
 
     Args:
         scratch: holds what the planner is told.
+        images: folder of the PNGs.
     """
 
-    def __init__(self, scratch: Scratch) -> None:
+    def __init__(self, scratch: Scratch, images: Path) -> None:
         self._scratch = scratch
         self._names: MutableMapping[str, str] = scratch.map()
         self._shared: MutableMapping[str, bool] = scratch.map()
         self._studies: MutableMapping[str, None] = scratch.map()
         self._patients: MutableMapping[str, None] = scratch.map()
-        self._codes = Rows(scratch.file(), (16,))
-        self._thumbnails = Rows(scratch.file(), (duplicates.SIDE, duplicates.SIDE))
+        self._images = images
+        self._paths: list[Path] = []
+        self._digests: list[str] = []
+        self._thumbnails = Rows(scratch.file(), (SIDE, SIDE))
         self._listed = True
         self._near_duplicates = 0
 
     def __len__(self) -> int:
-        return len(self._codes)
+        return len(self._paths)
 
     def add(self, sample: Sample, record: Record) -> None:
         """Take note of an image and its PNG; no image comes twice."""
         self._names[_number(len(self))] = sample.image_id
-        pixels = record.pixels()
-        self._codes.append(duplicates.hashes(pixels[None]))
-        self._thumbnails.append(pixels)
+        self._paths.append(self._images / sample.file_name)
+        self._digests.append(record.pixels_sha256)
+        self._thumbnails.append(record.pixels())
         self._listed = self._listed and bool(sample.official)
         self._studies[sample.study_id] = None
         self._shared[joined("study", sample.study_id, sample.image_id)] = True
@@ -74,7 +78,7 @@ class Planner:
             notes: is told of these, and of patient ids that name nobody.
             options: of the preparation.
         """
-        groups = splits.group(self._ties(self._placeholders(notes)), self._same_pictures(), self._scratch.map())
+        groups = splits.group(self._ties(self._placeholders(notes)), self._same_pictures(options.progress), self._scratch.map())
         official = options.split == "auto" and self._listed
         placed = self._leave_out(samples, groups, notes) if official else {}
         if options.split in ("val", "test"):
@@ -105,10 +109,11 @@ class Planner:
             if sure or name not in nobody:
                 yield joined(kind, name), image_id
 
-    def _same_pictures(self) -> Iterator[tuple[str, str]]:
-        for one, other in duplicates.near_pairs(self._codes, self._thumbnails):
-            self._near_duplicates += 1
-            yield self._names[_number(one)], self._names[_number(other)]
+    def _same_pictures(self, progress: bool | None) -> Iterator[tuple[str, str]]:
+        pairs = find_pairs(self._thumbnails[: len(self)], self._digests, self._paths, progress)
+        self._near_duplicates = len(pairs)
+        for pair in pairs:
+            yield self._names[_number(pair.first)], self._names[_number(pair.second)]
 
     def _leave_out(self, samples: MutableMapping[str, Sample], groups: Groups, notes: IssueSink) -> Mapping[str, str]:
         """Remove the training images that are tied to an image of the official test list.

@@ -1,9 +1,12 @@
 import base64
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from covidmm.prepare.near_duplicates import thumbnail
 from covidmm.prepare.options import Options
 from covidmm.prepare.pixels import Record
 from covidmm.prepare.planning import Planner
@@ -20,15 +23,16 @@ def sample(image_id, study=None, patient=None, official=None):
 
 def record(picture, patient=None):
     """Of a random picture; the same number is the same picture."""
-    pixels = np.random.default_rng(picture).integers(0, 256, (32, 32), dtype=np.uint8)
-    thumbnail = base64.b64encode(pixels.tobytes()).decode()
+    coarse = np.random.default_rng(picture).integers(0, 256, (16, 16), dtype=np.uint8)
+    pixels = thumbnail(cv2.resize(coarse, (96, 96), interpolation=cv2.INTER_CUBIC))
     known = dict.fromkeys(Record.__dataclass_fields__)
-    return Record(**{**known, "patient": patient, "notes": (), "thumbnail": thumbnail})
+    thumb = base64.b64encode(pixels.tobytes()).decode()
+    return Record(**{**known, "patient": patient, "notes": (), "thumbnail": thumb, "pixels_sha256": str(picture)})
 
 
 def plan(scratch, *images, options=AUTO):
     """The plan, the samples that are left, and the notes."""
-    planner, notes, samples = Planner(scratch), [], scratch.map()
+    planner, notes, samples = Planner(scratch, Path("images")), [], scratch.map()
     for one, of_png in images:
         samples[one.image_id] = one
         planner.add(one, of_png)
