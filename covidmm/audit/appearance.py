@@ -1,4 +1,4 @@
-"""One pass over the pixels: of each image what the checks need, and no more."""
+"""Reads every image once and keeps what the checks need of its pixels."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from tqdm import tqdm
 from covidmm import radiograph
 from covidmm.errors import RadiographError
 from covidmm.prepare.markers import find_markers
+from covidmm.prepare.near_duplicates import thumbnail
 from covidmm.utils.boxes import normalised
 from covidmm.utils.pool import run_each
 
-#: Side of the thumbnails, pixels.
-SIDE = 64
+#: Cells of the blurred image per side.
+CELLS = 8
+_CELL = 8  # pixels
 #: Width of the border strips as a share of the side; a corner is twice as wide. Chosen here: outside the lungs.
 BORDER = 0.08
 _BLACK, _WHITE = 8, 247
@@ -34,7 +36,8 @@ class Look:
     Attributes:
         shape: height and width of the PNG.
         sha256: of shape and grey values, so that another PNG encoding is no difference.
-        thumbnail: (64, 64) uint8, squeezed to a square.
+        thumbnail: for :func:`covidmm.prepare.near_duplicates.find_pairs`.
+        blur: (8, 8) mean grey values, squeezed to a square.
         border: (48,) float32: of 4 border strips and 4 corners mean, spread, shares of black and white, and how
             sharp they are.
         markers: (N, 4) regions of burned-in letters, as shares of width and height.
@@ -43,6 +46,7 @@ class Look:
     shape: tuple[int, int]
     sha256: str
     thumbnail: NDArray[np.uint8]
+    blur: NDArray[np.float64]
     border: NDArray[np.float32]
     markers: NDArray[np.float64]
 
@@ -54,10 +58,12 @@ def look_at(path: Path) -> Look:
         RadiographError: it is missing or damaged.
     """
     pixels = radiograph.read(path).pixels
+    small = cv2.resize(pixels, (CELLS * _CELL, CELLS * _CELL), interpolation=cv2.INTER_AREA)
     return Look(
         shape=pixels.shape,
         sha256=hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest(),
-        thumbnail=cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA),
+        thumbnail=thumbnail(pixels),
+        blur=small.reshape(CELLS, _CELL, CELLS, _CELL).mean((1, 3), np.float64),
         border=border_statistics(pixels),
         markers=normalised(find_markers(pixels), pixels.shape),
     )

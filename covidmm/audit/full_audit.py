@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from covidmm.audit.appearance import Look, look_at_all
 from covidmm.audit.audit_files import write_audit
 from covidmm.audit.audited_images import read_folders
 from covidmm.audit.checks import Check, Level, Table
-from covidmm.audit.duplicate_images import Pair, check_duplicates, find_pairs
+from covidmm.audit.duplicate_images import check_duplicates
 from covidmm.audit.headers import check_headers
 from covidmm.audit.label_conflicts import check_conflicts
 from covidmm.audit.leaks import check_leaks
@@ -18,6 +20,7 @@ from covidmm.audit.shortcuts import check_blur, check_border, check_markers, che
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.coco_dicts import read_results
+from covidmm.prepare.near_duplicates import Pair, find_pairs
 from covidmm.utils.provenance import resolved_sha256, sha256
 
 
@@ -61,7 +64,8 @@ def audit(
         raise DataError(f"{paths[0]}: no image can be read ({failed[paths[0]]})")
     readable = [entry for entry in entries if entry.path in looks]
     seen = [looks[entry.path] for entry in readable]
-    pairs = find_pairs(seen, [entry.path for entry in readable])
+    thumbnails, digests = np.stack([look.thumbnail for look in seen]), [look.sha256 for look in seen]
+    pairs = find_pairs(thumbnails, digests, [entry.path for entry in readable], progress)
     checks = [
         _check_images(entries, looks, failed),
         check_leaks(entries),

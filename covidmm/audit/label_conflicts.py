@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from covidmm.audit.checks import Check, Level, Table
-from covidmm.audit.duplicate_images import Pair
 from covidmm.datasets.annotated_image import AnnotatedImage
+from covidmm.prepare.near_duplicates import Pair
 from covidmm.utils.boxes import xywh
 
 _RSNA_POSITIVE = "Lung Opacity"

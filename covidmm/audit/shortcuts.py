@@ -8,15 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.audit.appearance import Look
+from covidmm.audit.appearance import CELLS, Look
 from covidmm.audit.association import MAX_P, Association, associate
 from covidmm.audit.audited_images import leakage_groups
 from covidmm.audit.checks import Check, Level, Table
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.utils.boxes import areas, normalised
 
-#: Cells of the blurred image per side.
-CELLS = 8
 #: A cell that boxes touch in this share of the boxed images, or less, counts as outside the reach of disease.
 OUT_OF_REACH = 0.05
 #: Two data sets can be told apart where the lower end of the interval is at least this.
@@ -45,9 +43,7 @@ def check_blur(entries: Sequence[AnnotatedImage], looks: Sequence[Look]) -> Chec
 
     A blur of the whole image may rightly show the disease, so its AUROC is told and never judged.
     """
-    side = looks[0].thumbnail.shape[0] // CELLS
-    blurred = np.stack([look.thumbnail for look in looks]).astype(np.float64)
-    blurred = blurred.reshape(len(looks), CELLS, side, CELLS, side).mean((2, 4))
+    blurred = np.stack([look.blur for look in looks])
     outside = out_of_reach(entries)
     whole = _associate(blurred.reshape(len(looks), -1), entries)
     found = _associate(blurred[:, outside], entries)

@@ -1,113 +1,198 @@
-"""Finds radiographs that are the same picture: re-encoded, resized, brightened, or filed twice.
+"""Finds radiographs that are one picture: cut, mirrored, inverted, windowed anew, resized, compressed, marked.
 
-All chest radiographs look alike to a perceptual hash, so two are combined and then confirmed by detail.
-Measured on 890 public radiographs (394,874 pairs of different patients, 17 kinds of altered copies of each):
+The one finder of ``tools/prepare.py``, which keeps such images on one side of the splits, and of ``tools/audit.py``,
+which reports them. Whether two images are a pair depends on these two alone. Three steps:
 
-* pHash + dHash: at most 16 of 128 bits differ. Alone this would join 189 pairs of different patients.
-* Correlation of the high-passed thumbnails: at least 0.95. Between different patients whose hashes are near
-  it was 0.91 at most; its tail, taken as exponential, gives 4 chance pairs in 10 million.
+1. Thumbnails without shading and with even contrast are written in cosines, of the whole and of 81 windows that are
+   up to 8 % smaller on each side. All wholes are compared with all windows by matrix products. Even and odd cosines
+   are multiplied apart: their signs say whether a picture is mirrored or inverted.
+2. The two thumbnails are aligned (affine) and correlated.
+3. So are the images themselves, at up to 256 x 256 pixels.
 
-Found of the altered copies: all that were re-encoded as JPEG, shrunk to a half or a third, squeezed,
-brightened by 30 of 255, darkened, gamma-corrected (0.7, 1.5), noisy or marked with a letter; 99 % of those
-with contrast raised by 1.3; 71 % after local equalisation (CLAHE), 43 % after global. Of crops by 2 % a
-third; crops by 5 %, added borders and rotations by 3 degrees are beyond it. All 90 radiographs that are both
-in an RSNA set (1024 pixel JPEG) and an NIH set (288 pixel PNG) were matched, and no other.
+How much it finds, and what it costs, is in docs/audit.md.
 """
 
 from __future__ import annotations
 
+import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import combinations, product
+from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-SIDE = 32
-MAX_BITS = 16
-MIN_CORRELATION = 0.95
-# Images that are compared with as many others at once: more would be no faster, and need more memory.
+from covidmm import radiograph
+from covidmm.prepare.alignment import agreement, detail_agreement, even_out, in_pixels, of_unit, register, resized
+
+#: Side of the thumbnails, pixels.
+SIDE = 48
+# Measured on copies of public radiographs and phantoms, and on pairs of different patients: docs/audit.md.
+MIN_SIMILARITY = 0.88
+MIN_COARSE_DETAIL = 0.75
+MIN_DETAIL = 0.78
+_SHADING, _DETAIL_SHADING, _NOISE = 4.8, 2.0, 4.0  # blurs in pixels of the thumbnail, variance in grey values
+_FREQUENCIES = np.arange(13)  # half waves over the side
+_RADIUS = np.hypot(_FREQUENCIES[:, None], _FREQUENCIES)
+_WEIGHTS = _RADIUS * ((_RADIUS >= 4) & (_RADIUS <= 12))  # chests are alike in the lower ones
+# Each side of a window is within 1.5 % of a cut by 0 to 8 %.
+_Cut = tuple[float, float]
+_CUTS: tuple[_Cut, ...] = tuple(product((0.01, 0.04, 0.07), repeat=2))
+_WINDOWS = tuple(product(_CUTS, repeat=2))
+# Length of the vectors of cosines, which are of whole numbers: products up to 2 ** 24 are exact in float32, and so the
+# same for a pair wherever it stands among the others.
+_LENGTH = 4000
 _BLOCK = 1024
 
 
+class Pair(NamedTuple):
+    """Two images that show one picture."""
+
+    first: int
+    second: int
+    exact: bool
+
+
+class _Candidate(NamedTuple):
+    """``first`` looks like a window of ``second``."""
+
+    first: int
+    second: int
+    window: int
+    mirrored: bool
+    inverted: bool
+
+
+class _Cosines(NamedTuple):
+    """Vectors of cosines of pictures."""
+
+    even: NDArray[np.float32]
+    """(N, E), which mirroring leaves as they are."""
+    odd: NDArray[np.float32]
+    """(N, O), whose signs mirroring changes."""
+
+
 def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shrink an image (H, W) to (32, 32), aspect ignored: NIH's files are squeezed to squares, others not."""
-    return cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    """Shrink an image (H, W) to (48, 48), aspect ignored: NIH's files are squeezed to squares, others not."""
+    return resized(pixels, SIDE)
 
 
-def hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Perceptual hashes of (N, 32, 32) thumbnails, as (N, 16): 128 bits each, packed.
+def find_pairs(
+    thumbnails: NDArray[np.uint8], digests: Sequence[str], paths: Sequence[Path], progress: bool | None = None
+) -> list[Pair]:
+    """Every pair of images with equal pixels, or that show the same picture; ``first < second``, sorted.
 
-    The first 64 are a pHash: the lowest frequencies of the discrete cosine transform against their median,
-    constant term left out. The others are a dHash: whether it grows brighter from one of 9 x 8 cells to the
-    next.
-    """
-    bits = np.empty((len(thumbnails), 128), bool)
-    for row, picture in enumerate(thumbnails):
-        low = cv2.dct(picture.astype(np.float32))[:9, :9].ravel()[1:65]
-        bits[row, :64] = low > np.median(low)
-        cells = cv2.resize(picture, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
-        bits[row, 64:] = (np.diff(cells, axis=1) > 0).ravel()
-    return np.packbits(bits, axis=1)
-
-
-def near_duplicates(thumbnails: Sequence[NDArray[np.uint8]]) -> list[tuple[int, int]]:
-    """Index pairs ``(i, j)``, ``i < j``, of images that show the same picture, held in memory.
+    Pictures without any structure (one grey all over) match nothing but equal ones.
 
     Args:
-        thumbnails: see :func:`thumbnail`.
+        thumbnails: (N, 48, 48), see :func:`thumbnail`.
+        digests: of all images, equal where all pixels are.
+        paths: their files; only those of likely pairs are read.
+        progress: show a bar; None: only on a terminal.
+
+    Raises:
+        RadiographError: a file cannot be read.
     """
-    if len(thumbnails) < 2:
-        return []
-    stack = np.stack(thumbnails)
-    return list(near_pairs(hashes(stack), stack))
+    same: dict[str, list[int]] = defaultdict(list)
+    for index, digest in enumerate(digests):
+        same[digest].append(index)
+    members = list(same.values())
+    pairs = [Pair(*pair, True) for own in members for pair in combinations(own, 2)]
+    firsts = [own[0] for own in members]
+    near = _near_pairs(thumbnails[firsts], [paths[index] for index in firsts], progress)
+    for one, other in near:
+        pairs += [Pair(*sorted(pair), False) for pair in product(members[one], members[other])]
+    return sorted(pairs)
 
 
-def near_pairs(codes: NDArray[np.uint8], thumbnails: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
-    """Yield the index pairs ``(i, j)``, ``i < j``, of images that show the same picture.
-
-    Compares all pairs, a block of matrix products at a time: 30,000 images take some seconds.
-    Pictures without any structure (one grey all over) match nothing.
-
-    Args:
-        codes: (N, 16), see :func:`hashes`.
-        thumbnails: (N, 32, 32), see :func:`thumbnail`.
-    """
-    for first, second in _close(codes):
-        one, first_places = np.unique(first, return_inverse=True)
-        other, second_places = np.unique(second, return_inverse=True)
-        details, other_details = _details(thumbnails[one]), _details(thumbnails[other])
-        for start in range(0, len(first), _BLOCK):  # in parts: where all look alike, all are candidates
-            part = slice(start, start + _BLOCK)
-            agreement = np.einsum("nk,nk->n", details[first_places[part]], other_details[second_places[part]])
-            similar = agreement >= MIN_CORRELATION
-            yield from zip(first[part][similar].tolist(), second[part][similar].tolist(), strict=True)
+def _near_pairs(thumbnails: NDArray[np.uint8], paths: Sequence[Path], progress: bool | None) -> set[tuple[int, int]]:
+    read = lru_cache(maxsize=64)(lambda index: radiograph.read(paths[index]).pixels)
+    found: set[tuple[int, int]] = set()
+    for one in _candidates(thumbnails, progress):
+        pair = min(one.first, one.second), max(one.first, one.second)
+        if pair in found:
+            continue
+        warp = _coarse_warp(thumbnails[one.first], _turned(thumbnails[one.second], one), one)
+        if warp is None:
+            continue
+        if detail_agreement(read(one.first), _turned(read(one.second), one), warp) >= MIN_DETAIL:
+            found.add(pair)
+    return found
 
 
-def _close(codes: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Pairs whose hashes differ in at most ``MAX_BITS`` bits; of codes of +-1 that is (128 - product) / 2."""
-    for top in range(0, len(codes), _BLOCK):
-        upper = _signs(codes[top : top + _BLOCK])
-        for left in range(top, len(codes), _BLOCK):
-            product = upper @ _signs(codes[left : left + _BLOCK]).T
-            close = np.flatnonzero(product >= 128 - 2 * MAX_BITS)  # a third quicker than np.nonzero
-            first, second = np.divmod(close, product.shape[1])
-            first, second = first + top, second + left
-            above = first < second
-            if above.any():
-                yield first[above], second[above]
+def _candidates(thumbnails: NDArray[np.uint8], progress: bool | None) -> Iterator[_Candidate]:
+    """Every two images of which the first looks like a window of the second; of several windows the likest."""
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(thumbnails), _BLOCK)]
+    whole = (0.0, 0.0)
+    wholes = [next(_describe(thumbnails[block], [(whole, whole)])) for block in blocks]
+    hidden = None if progress is None else not progress
+    with tqdm(total=len(thumbnails), desc="comparing", unit="image", disable=hidden, file=sys.stderr) as bar:
+        for block in blocks:
+            windows = list(_describe(thumbnails[block], _WINDOWS))
+            for other, those in zip(blocks, wholes, strict=True):
+                for first, second, *rest in _similar(those, windows):
+                    if first + other.start != second + block.start:
+                        yield _Candidate(first + other.start, second + block.start, *rest)
+            bar.update(len(windows[0].even))
 
 
-def _signs(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Packed bits (N, 16) as (N, 128) of -1 and 1."""
-    return np.unpackbits(codes, axis=1).astype(np.float32) * 2 - 1
+def _describe(thumbnails: NDArray[np.uint8], windows: Sequence[tuple[_Cut, _Cut]]) -> Iterator[_Cosines]:
+    """The cosines of each window of thumbnails (N, 48, 48): all zero where there is no structure."""
+    evened = np.stack([even_out(one.astype(np.float32), _SHADING, _NOISE) for one in thumbnails])
+    axes = {cut: _cosines(*cut) for window in windows for cut in window}
+    across = {cut: evened @ axis.T for cut, axis in axes.items()}
+    even, odd = (np.flatnonzero((_WEIGHTS > 0) & ((_FREQUENCIES % 2 == 1) == side)) for side in (False, True))
+    for columns, rows in windows:
+        cosines = (axes[rows] @ across[columns]) * _WEIGHTS
+        length = np.linalg.norm(cosines, axis=(1, 2), keepdims=True)
+        cosines = np.divide(_LENGTH * cosines, length, out=np.zeros_like(cosines), where=length > 1e-3)
+        cosines = np.rint(cosines).astype(np.float32).reshape(len(cosines), -1)
+        yield _Cosines(cosines[:, even], cosines[:, odd])
 
 
-def _details(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """High-passed thumbnails as unit vectors (N, 1024): what is left when the coarse shading is gone."""
-    flat = np.empty((len(thumbnails), SIDE * SIDE), np.float32)
-    for row, thumb in enumerate(thumbnails):
-        picture = thumb.astype(np.float32)
-        detail = (picture - cv2.GaussianBlur(picture, (0, 0), 4)).ravel()
-        flat[row] = detail - detail.mean()
-    norm = np.linalg.norm(flat, axis=1, keepdims=True)
-    return np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 1e-3)
+def _cosines(start: float, end: float) -> NDArray[np.float32]:
+    """(F, 48) cosines over an axis of a thumbnail of which shares are cut off at the start and the end."""
+    edges = np.clip(np.arange(SIDE + 1) / SIDE, start, 1 - end)
+    middles = ((edges[1:] + edges[:-1]) / 2 - start) / (1 - start - end)
+    return (np.diff(edges) * np.cos(np.pi * _FREQUENCIES[:, None] * middles)).astype(np.float32)
+
+
+def _similar(wholes: _Cosines, windows: Sequence[_Cosines]) -> Iterator[tuple[int, int, int, bool, bool]]:
+    """Row, column, likest window, mirrored and inverted of every similar pair of two blocks."""
+    hits = []
+    for number, window in enumerate(windows):
+        even, odd = wholes.even @ window.even.T, wholes.odd @ window.odd.T
+        similarity = np.abs(even) + np.abs(odd)
+        (place,) = np.nonzero((similarity >= MIN_SIMILARITY * _LENGTH**2).ravel())
+        signs = (part.ravel()[place] for part in (even, odd))
+        hits.append((place, similarity.ravel()[place], np.full(len(place), number), *signs))
+    place, similarity, number, even, odd = map(np.concatenate, zip(*hits, strict=True))
+    order = np.lexsort((number, -similarity, place))
+    best = order[np.unique(place[order], return_index=True)[1]]
+    rows, columns = np.divmod(place[best], len(windows[0].even))
+    found = (rows, columns, number[best], even[best] * odd[best] < 0, even[best] < 0)
+    yield from zip(*(part.tolist() for part in found), strict=True)
+
+
+def _turned(pixels: NDArray[np.uint8], candidate: _Candidate) -> NDArray[np.uint8]:
+    """The second image of a pair as the first one shows it."""
+    mirrored = np.ascontiguousarray(pixels[:, ::-1]) if candidate.mirrored else pixels
+    return 255 - mirrored if candidate.inverted else mirrored
+
+
+def _coarse_warp(one: NDArray[np.uint8], other: NDArray[np.uint8], candidate: _Candidate) -> NDArray[np.float32] | None:
+    """The map from the first thumbnail to the second, both of side 1; None where their detail does not agree."""
+    (left, right), (top, bottom) = _WINDOWS[candidate.window]
+    start = right if candidate.mirrored else left
+    guess = np.array([[1 - left - right, 0, start], [0, 1 - top - bottom, top]], np.float32)
+    pictures = [picture.astype(np.float32) for picture in (one, other)]
+    evened = [even_out(picture, _SHADING, _NOISE) for picture in pictures]
+    warp = register(*evened, in_pixels(guess, SIDE))
+    if warp is None:
+        return None
+    details = [even_out(picture, _DETAIL_SHADING, _NOISE) for picture in pictures]
+    return of_unit(warp, SIDE) if agreement(*details, warp) >= MIN_COARSE_DETAIL else None

@@ -72,7 +72,7 @@ def _prepare(layout: str, raw: Path, out: Path, labels: LabelledFolder, journal:
     write_table(out / "skipped.csv", labels.skipped, "cause")
     if not samples:
         raise DataError(f"{raw}: no usable image, see {out / 'skipped.csv'}")
-    planned = plan(samples, records, notes, options)
+    planned = plan(samples, records, out / "images", notes, options)
     write_table(out / "notes.csv", notes, "note")
     images = [
         Image(number, samples[image_id], records[samples[image_id].file_name], fold)

@@ -47,7 +47,7 @@ class Record:
     """Of the source, whose path it does not hold."""
     notes: tuple[str, ...]
     thumbnail: str
-    """Base64 of the (32, 32) thumbnail that near-duplicates are found with."""
+    """Base64 of the (48, 48) thumbnail that near-duplicates are found with."""
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""
@@ -60,19 +60,19 @@ class Record:
         return cls(**{**content, "header": header, "notes": tuple(content["notes"])})
 
     def pixels(self) -> NDArray[np.uint8]:
-        """The thumbnail as an array (32, 32)."""
+        """The thumbnail as an array (48, 48)."""
         side = near_duplicates.SIDE
         return np.frombuffer(base64.b64decode(self.thumbnail), np.uint8).reshape(side, side)
 
 
 def fingerprint(source: Path, max_size: int, masked: bool) -> str:
-    """Size and time of the source file, and everything else that decides what its PNG looks like.
+    """Size and time of the source file, and everything else that decides its PNG and record.
 
     Raises:
         OSError: the file is gone.
     """
     status = source.stat()
-    options = f"max_size={max_size}" + " mask_markers" * masked
+    options = f"max_size={max_size}" + " mask_markers" * masked + f" thumbnail={near_duplicates.SIDE}"
     return f"{status.st_size} {status.st_mtime_ns} {options} covidmm={covidmm.__version__}"
 
 

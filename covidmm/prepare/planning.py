@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from covidmm.prepare import near_duplicates, splits
+from covidmm.prepare import splits
+from covidmm.prepare.near_duplicates import find_pairs
 from covidmm.prepare.options import Options
 from covidmm.prepare.pixels import Record
 from covidmm.prepare.samples import Issue, Sample
@@ -22,17 +24,24 @@ class Plan(NamedTuple):
     """Pairs of images that show the same picture."""
 
 
-def plan(samples: Mapping[str, Sample], records: Mapping[str, Record], notes: list[Issue], options: Options) -> Plan:
+def plan(
+    samples: Mapping[str, Sample],
+    records: Mapping[str, Record],
+    images: Path,
+    notes: list[Issue],
+    options: Options,
+) -> Plan:
     """Give every image its fold.
 
     Args:
         samples: the usable images, by image id, in sorted order.
         records: of their PNGs, by file name.
+        images: folder of the PNGs.
         notes: is told of patient ids that name nobody, and of training images that are left out of the plan because
             they show what an official test image shows.
         options: of the preparation.
     """
-    pairs = list(_same_pictures(samples, records))
+    pairs = list(_same_pictures(samples, records, images, options.progress))
     groups = splits.group(_shared(samples, records, notes), pairs)
     firsts = {image_id: groups.first(image_id) for image_id in samples}
     official = options.split == "auto" and all(sample.official for sample in samples.values())
@@ -88,8 +97,11 @@ def _shared(
             yield ("patient", patient), image_id
 
 
-def _same_pictures(samples: Mapping[str, Sample], records: Mapping[str, Record]) -> Iterator[tuple[str, str]]:
-    ids = list(samples)
-    thumbnails = np.stack([records[sample.file_name].pixels() for sample in samples.values()])
-    for one, other in near_duplicates.near_pairs(near_duplicates.hashes(thumbnails), thumbnails):
-        yield ids[one], ids[other]
+def _same_pictures(
+    samples: Mapping[str, Sample], records: Mapping[str, Record], images: Path, progress: bool | None
+) -> Iterator[tuple[str, str]]:
+    ids, names = list(samples), [sample.file_name for sample in samples.values()]
+    thumbnails = np.stack([records[name].pixels() for name in names])
+    digests = [records[name].pixels_sha256 for name in names]
+    for pair in find_pairs(thumbnails, digests, [images / name for name in names], progress):
+        yield ids[pair.first], ids[pair.second]

@@ -12,7 +12,7 @@ def test_the_hash_is_of_pixels_and_not_of_their_encoding(tmp_path, make):
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
     assert one.sha256 == other.sha256
     assert one.shape == (120, 100)
-    assert one.thumbnail.shape == (64, 64)
+    assert one.thumbnail.shape == (48, 48)
 
 
 def test_the_border_sees_nothing_of_the_middle(make):

@@ -2,9 +2,11 @@ import base64
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from covidmm.prepare.near_duplicates import thumbnail
 from covidmm.prepare.options import Options
 from covidmm.prepare.pixels import Record
 from covidmm.prepare.planning import plan as plan_folds
@@ -22,9 +24,10 @@ def sample(image_id, study=None, patient=None, official=None):
 
 def record(picture, patient=None):
     """Of a random picture; the same number is the same picture."""
-    pixels = np.random.default_rng(picture).integers(0, 256, (32, 32), dtype=np.uint8)
-    thumbnail = base64.b64encode(pixels.tobytes()).decode()
-    return Record("", "", 0, "", 32, 32, Header(Path(), 32, 32, patient=patient), (), thumbnail)
+    coarse = np.random.default_rng(picture).integers(0, 256, (16, 16), dtype=np.uint8)
+    pixels = thumbnail(cv2.resize(coarse, (96, 96), interpolation=cv2.INTER_CUBIC))
+    thumb = base64.b64encode(pixels.tobytes()).decode()
+    return Record("", "", 0, str(picture), 32, 32, Header(Path(), 32, 32, patient=patient), (), thumb)
 
 
 def plan(*images, options=AUTO):
@@ -32,7 +35,7 @@ def plan(*images, options=AUTO):
     samples = {sample.image_id: sample for sample, _ in images}
     records = {sample.file_name: record for sample, record in images}
     notes = []
-    return plan_folds(samples, records, notes, options), notes
+    return plan_folds(samples, records, Path("images"), notes, options), notes
 
 
 def test_study_patient_and_picture_tie():
