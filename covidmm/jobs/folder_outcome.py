@@ -49,7 +49,7 @@ class Outcome:
             "config_sha256": sha256(config.path),
             "config_resolved_sha256": config.sha256,
             "strategy": dict(config.strategy),
-            "members": {name: dict(one.made_from) for name, one in self.members.items()},
+            "members": {name: dict(one.fingerprint) for name, one in self.members.items()},
             "study": config.study,
             "study_checkpoints_sha256": checkpoint_hashes(config.study),
             "data": str(cases.source),
@@ -71,4 +71,4 @@ def run_folder(run: FolderRun, manager: PluginManager) -> Outcome:
     fused = fuse_folder(run, strategy, members)
     if all(image.error for image in fused.images):
         raise DataError(f"{run.cases.source}: no image can be read, the first: {fused.images[0].error}")
-    return Outcome(run, members, fused, classify_studies(run, manager, fused, fused.made_from))
+    return Outcome(run, members, fused, classify_studies(run, manager, fused, fused.fingerprint))

@@ -73,7 +73,7 @@ def fusion_stamp(config: EnsembleConfig, members: Mapping[str, Predictions]) -> 
     return {
         "strategy": dict(config.strategy),
         "members": {
-            name: {**dataclasses.asdict(config.members[name]), **found.made_from} for name, found in members.items()
+            name: {**dataclasses.asdict(config.members[name]), **found.fingerprint} for name, found in members.items()
         },
     }
 

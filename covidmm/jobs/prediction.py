@@ -74,12 +74,12 @@ def predict_members(run: FolderRun) -> dict[str, Predictions]:
     for name, member in run.config.members.items():
         stamp = run.stamp(made_from(member))
         found = read_predictions(run.folder, name)
-        if found is not None and found.made_from == stamp:
+        if found is not None and found.fingerprint == stamp:
             ready[name] = found
             continue
         missing[name] = stamp
         if found is not None:
-            changed = [key for key in stamp if found.made_from.get(key) != stamp[key]]
+            changed = [key for key in stamp if found.fingerprint.get(key) != stamp[key]]
             print(f"{found.path}: out of date ({', '.join(changed)} changed), predicting again")
     if missing:
         ready |= _predict(run, missing)

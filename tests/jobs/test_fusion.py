@@ -49,14 +49,14 @@ def test_thresholds_suppression_and_weights_reach_the_strategy(tmp_path):
     assert [image for image, _ in rows] == IMAGES
     assert rows[0][1].scores.tolist() == pytest.approx([0.05, 0.4])
     assert run.seconds["fusion"] > 0
-    assert read_predictions(tmp_path, "ensemble").made_from["members"]["b"]["weight"] == 4.0
+    assert read_predictions(tmp_path, "ensemble").fingerprint["members"]["b"]["weight"] == 4.0
 
 
 def test_the_stamp_follows_strategy_weights_and_members(tmp_path):
     members = {"a": write(tmp_path, "a"), "b": write(tmp_path, "b")}
     stamps = []
     for run in (make_run(tmp_path), make_run(tmp_path, strategy={"type": "both", "x": 1})):
-        stamps.append(json.dumps(fuse_folder(run, Both(), members).made_from))
+        stamps.append(json.dumps(fuse_folder(run, Both(), members).fingerprint))
     assert len(set(stamps)) == 2
 
 

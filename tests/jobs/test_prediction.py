@@ -146,13 +146,13 @@ def test_studies_are_classified_once_and_remembered(again):
     config = replace(again.config, study={"type": "mine"})
     run, classifier = replace(again, config=config, fresh=[]), Uniform((0.1, 0.2, 0.3, 0.4))
     fused = fuse_folder(run, First(), predict_members(run))
-    studies = classify_studies(run, manager(classifier), fused, fused.made_from)
+    studies = classify_studies(run, manager(classifier), fused, fused.fingerprint)
     assert set(studies) == {case.study_id for case in run.cases.images}
     assert studies[run.cases.images[0].study_id] == [0.1, 0.2, 0.3, 0.4]
     assert all(len(study.radiographs) == len(study.detections) for study in classifier.asked)
     assert classifier.asked[0].radiographs[0].pixels.size
     asked = len(classifier.asked)
-    assert classify_studies(run, manager(classifier), fused, fused.made_from) == studies
+    assert classify_studies(run, manager(classifier), fused, fused.fingerprint) == studies
     assert len(classifier.asked) == asked
     path = run.folder / "study.json"
     content = json.loads(path.read_text())
@@ -160,7 +160,7 @@ def test_studies_are_classified_once_and_remembered(again):
         content["studies"][run.cases.images[0].study_id] = values
         path.write_text(json.dumps(content))
         with pytest.raises(DataError, match=r"study\.json: damaged \(not four probabilities"):
-            classify_studies(run, manager(classifier), fused, fused.made_from)
+            classify_studies(run, manager(classifier), fused, fused.fingerprint)
 
 
 def test_another_fusion_asks_again_only_who_looks_at_boxes(again):
