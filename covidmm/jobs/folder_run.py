@@ -101,7 +101,7 @@ class Outcome:
             "config_sha256": sha256(config.path),
             "config_resolved_sha256": config.sha256,
             "strategy": dict(config.strategy),
-            "members": {name: dict(one.made_from) for name, one in self.members.items()},
+            "members": {name: dict(one.fingerprint) for name, one in self.members.items()},
             "study": config.study,
             "study_checkpoints_sha256": checkpoint_hashes(config.study),
             "data": str(cases.source),
@@ -139,12 +139,12 @@ def predict_members(run: FolderRun) -> dict[str, Predictions]:
     for name, member in run.config.members.items():
         cache_key = run.cache_key(fingerprint(member))
         found = read_predictions(run.folder, name)
-        if found is not None and found.made_from == cache_key:
+        if found is not None and found.fingerprint == cache_key:
             ready[name] = found
             continue
         missing[name] = cache_key
         if found is not None:
-            changed = [key for key in cache_key if found.made_from.get(key) != cache_key[key]]
+            changed = [key for key in cache_key if found.fingerprint.get(key) != cache_key[key]]
             print(f"{found.path}: out of date ({', '.join(changed)} changed), predicting again")
     if missing:
         ready |= _predict(run, missing)
@@ -196,7 +196,7 @@ def fuse_folder(run: FolderRun, strategy: EnsembleStrategy, members: Mapping[str
         DataError: members that cover other images, or a file of predictions that is damaged.
         PluginError: a strategy that fails, or whose answer is no set of boxes.
     """
-    made_from = {name: {**asdict(run.config.members[name]), **found.made_from} for name, found in members.items()}
+    made_from = {name: {**asdict(run.config.members[name]), **found.fingerprint} for name, found in members.items()}
     cache_key = {"strategy": dict(run.config.strategy), "members": made_from}
     with PredictionsWriter(run.folder, ENSEMBLE, cache_key, resume=False) as writer:
         pairs = _fused(run, strategy, members)
@@ -267,7 +267,7 @@ def classify_studies(
         return None
     own: dict[str, Any] = {"classifier": _with_checkpoints(run.config.study)}
     if getattr(classifier, "uses_detections", True):
-        own["ensemble"] = dict(fused.made_from)
+        own["ensemble"] = dict(fused.fingerprint)
     cache_key = run.cache_key(own)
     path = run.folder / f"{STUDY}.json"
     known = _read_studies(path)

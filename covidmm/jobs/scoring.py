@@ -117,7 +117,7 @@ def choose_thresholds(path: Path, predictions: Mapping[str, Predictions], truth:
         name: found["best_f1_threshold"]
         for name, found in score_each(predictions, truth, dict.fromkeys(predictions)).items()
     }
-    made_from = {name: one.made_from for name, one in predictions.items()}
+    made_from = {name: one.fingerprint for name, one in predictions.items()}
     write_bytes(path, json_bytes({"thresholds": chosen, "chosen_on": "validation", "made_from": made_from}, indent=2))
     return chosen
 
@@ -137,7 +137,7 @@ def stored_thresholds(path: Path, predictions: Mapping[str, Predictions]) -> dic
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: damaged ({error!r}); {advice}") from error
     for name, one in predictions.items():
-        if _without_data(made_from.get(name)) != _without_data(json.loads(json.dumps(dict(one.made_from)))):
+        if _without_data(made_from.get(name)) != _without_data(json.loads(json.dumps(dict(one.fingerprint)))):
             raise DataError(f"{path}: the threshold of '{name}' is of another model or fusion; {advice}")
     return thresholds
 

@@ -85,7 +85,7 @@ def _learn(
             skip_box_thr=wbf.get("skip_box_thr", 0.0),
             final_nms=wbf.get("final_nms"),
             folds=folds,
-            metadata={name: dict(one.made_from) for name, one in members.items()},
+            metadata={name: dict(one.fingerprint) for name, one in members.items()},
             progress=_progress(bar),
         )
     learned.write(folder / LEARNED)

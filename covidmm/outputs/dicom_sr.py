@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydicom import Dataset
+from pydicom.uid import UID
 
 import covidmm
 from covidmm.errors import CovidmmError, RadiographError
 from covidmm.findings import STUDY_CLASSES, ImageFindings, StudyFindings
 from covidmm.utils.provenance import versions
 
+# highdicom is an optional extra and takes, with pydicom's codes, half a second to import: functions import them
 if TYPE_CHECKING:
     from highdicom.sr import AlgorithmIdentification
-    from pydicom import Dataset
     from pydicom.sr.coding import Code
 
 #: Said where a viewer shows it: the series' description and, coded, beside the study classes.
@@ -45,13 +48,11 @@ _EMPTY = (
 
 def available() -> bool:
     """Whether the extra ``dicom`` is installed."""
-    from importlib.util import find_spec
-
     return find_spec("highdicom") is not None
 
 
 def study_report(
-    findings: StudyFindings, sources: Sequence[Dataset], threshold: float, model: str, made_from: Sequence[str] = ()
+    findings: StudyFindings, sources: Sequence[Dataset], threshold: float, model: str, fingerprint: Sequence[str] = ()
 ) -> Dataset:
     """The Structured Report of one study.
 
@@ -64,7 +65,7 @@ def study_report(
         sources: the headers of its images, pixels not needed.
         threshold: boxes of lower confidence are left out.
         model: what found them, for the reader.
-        made_from: hashes of the model, as :func:`covidmm.utils.provenance.hash_lines` tells them.
+        fingerprint: hashes of the model, as :func:`covidmm.utils.provenance.hash_lines` tells them.
 
     Returns:
         The report, to be written with ``save_as(path, enforce_file_format=True)``.
@@ -77,16 +78,16 @@ def study_report(
     if not available():
         raise CovidmmError("Structured Reports need highdicom: pip install 'covidmm[dicom]'")
     try:
-        return _document(findings, sources, threshold, model, made_from)
+        return _document(findings, sources, threshold, model, fingerprint)
     except (KeyError, ValueError, TypeError, AttributeError) as error:  # of headers that anybody may have written
         cause = " ".join(str(error).split())
         raise RadiographError(f"study {findings.study_id}: no report can refer to its images ({cause})") from error
 
 
 def _document(
-    findings: StudyFindings, sources: Sequence[Dataset], threshold: float, model: str, made_from: Sequence[str]
+    findings: StudyFindings, sources: Sequence[Dataset], threshold: float, model: str, fingerprint: Sequence[str]
 ) -> Dataset:
-    from highdicom.sr import ComprehensiveSR, MeasurementReport
+    from highdicom import sr
     from pydicom.sr.codedict import Code, codes
 
     by_uid = {str(source.get("SOPInstanceUID")): _linked(source) for source in sources}
@@ -97,22 +98,22 @@ def _document(
         if image.error is None and image.image_id not in by_uid:
             raise RadiographError(f"study {findings.study_id}: no source image has the UID {image.image_id}")
     stack = [f"{name} {version}" for name, version in versions().items()]
-    seed = _seed(findings, sorted(by_uid), threshold, [model, *made_from, *stack])
+    seed = _seed(findings, sorted(by_uid), threshold, [model, *fingerprint, *stack])
     replaced = any(one.SOPInstanceUID != uid for uid, one in by_uid.items())
-    algorithm = _algorithm(threshold, [f"model: {model}", *made_from], replaced)
+    algorithm = _algorithm(threshold, [f"model: {model}", *fingerprint], replaced)
     groups: list[Any] = []
     if findings.probabilities is not None:
         groups += _classes(findings, evidence, algorithm, seed)
     for image in findings.images:
         if image.error is None:
             groups += _boxes(image, by_uid[image.image_id], threshold, algorithm, seed)
-    report = MeasurementReport(
+    report = sr.MeasurementReport(
         observation_context=_observer(model),
         procedure_reported=Code("399208008", "SCT", "Plain X-ray of chest"),
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    document = ComprehensiveSR(
+    document = sr.ComprehensiveSR(
         evidence=evidence,
         content=report,
         series_instance_uid=_uid(seed, "series"),
@@ -132,8 +133,6 @@ def _document(
 
 
 def _scheme() -> Dataset:
-    from pydicom import Dataset
-
     scheme = Dataset()
     scheme.CodingSchemeDesignator = SCHEME
     scheme.CodingSchemeName = "covidmm"
@@ -143,8 +142,6 @@ def _scheme() -> Dataset:
 
 def _linked(source: Dataset) -> Dataset:
     """What the report needs of a source image."""
-    from pydicom import Dataset
-
     for name in _NEEDED:
         if not source.get(name):
             raise RadiographError(f"a source image has no {name}: a report cannot refer to it")
@@ -161,13 +158,11 @@ def _linked(source: Dataset) -> Dataset:
 
 
 def _valid_uid(value: str) -> str:
-    from pydicom.uid import UID
-
     return value if UID(value, validation_mode=0).is_valid else _uid([value], "replaced")
 
 
-def _seed(findings: StudyFindings, uids: Sequence[str], threshold: float, made_from: Sequence[str]) -> list[str]:
-    parts = [*uids, f"{threshold:.6f}", *made_from]
+def _seed(findings: StudyFindings, uids: Sequence[str], threshold: float, fingerprint: Sequence[str]) -> list[str]:
+    parts = [*uids, f"{threshold:.6f}", *fingerprint]
     for image in findings.images:
         parts += [image.image_id, str(image.fused.boxes.tolist()), str(image.fused.scores.tolist())]
     return [*parts, "" if findings.probabilities is None else str(findings.probabilities.tolist())]
@@ -179,38 +174,38 @@ def _uid(seed: Sequence[str], what: str) -> str:
 
 
 def _observer(model: str) -> Any:
-    from highdicom.sr import DeviceObserverIdentifyingAttributes, ObservationContext, ObserverContext
+    from highdicom import sr
     from pydicom.sr.codedict import codes
 
-    device = DeviceObserverIdentifyingAttributes(
+    device = sr.DeviceObserverIdentifyingAttributes(
         uid=_uid(["device", covidmm.__version__, model], "device"),
         name=f"covidmm {covidmm.__version__}",
         manufacturer_name="covidmm",
         model_name=model,
     )
-    return ObservationContext(observer_device_context=ObserverContext(codes.DCM.Device, device))
+    return sr.ObservationContext(observer_device_context=sr.ObserverContext(codes.DCM.Device, device))
 
 
 def _algorithm(threshold: float, model: Sequence[str], replaced: bool) -> AlgorithmIdentification:
-    from highdicom.sr import AlgorithmIdentification
+    from highdicom import sr
 
     parameters = [*model, f"least confidence: {threshold:g}", DISCLAIMER]
     if replaced:
         parameters.append("the images' identifiers are no UIDs, and were replaced by UIDs made of them")
-    return AlgorithmIdentification("covidmm", covidmm.__version__, parameters)
+    return sr.AlgorithmIdentification("covidmm", covidmm.__version__, parameters)
 
 
 def _certainty(score: float) -> Any:
-    from highdicom.sr import Measurement
+    from highdicom import sr
     from pydicom.sr.codedict import codes
 
-    return Measurement(codes.DCM.CertaintyOfFinding, round(100 * float(score), 4), codes.UCUM.Percent)
+    return sr.Measurement(codes.DCM.CertaintyOfFinding, round(100 * float(score), 4), codes.UCUM.Percent)
 
 
 def _classes(
     findings: StudyFindings, evidence: Sequence[Dataset], algorithm: AlgorithmIdentification, seed: Sequence[str]
 ) -> list[Any]:
-    from highdicom.sr import QualitativeEvaluation
+    from highdicom import sr
     from pydicom.sr.codedict import codes
 
     probabilities = np.asarray(findings.probabilities)
@@ -219,8 +214,8 @@ def _classes(
     for index, (name, probability) in enumerate(zip(STUDY_CLASSES, probabilities, strict=True)):
         presence = codes.SCT.Present if index == predicted else codes.SCT.Absent
         remarks = [
-            QualitativeEvaluation(_private("predicted", "Predicted class"), presence),
-            QualitativeEvaluation(_private("use", "Intended use"), _private("research", DISCLAIMER)),
+            sr.QualitativeEvaluation(_private("predicted", "Predicted class"), presence),
+            sr.QualitativeEvaluation(_private("use", "Intended use"), _private("research", DISCLAIMER)),
         ]
         finding = _private(name, _CLASS_MEANINGS[name])
         group = _group(f"study class {name}", finding, evidence, algorithm, seed, remarks, [_certainty(probability)])
@@ -238,19 +233,15 @@ def _group(
     measurements: Sequence[Any] = (),
 ) -> Any:
     """A measurement group about whole images."""
-    from highdicom.sr import (
-        MeasurementsAndQualitativeEvaluations,
-        SourceImageForMeasurementGroup,
-        TrackingIdentifier,
-    )
+    from highdicom import sr
 
-    return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(_uid(seed, f"{name} {sources[0].SOPInstanceUID}"), name),
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(_uid(seed, f"{name} {sources[0].SOPInstanceUID}"), name),
         finding_type=finding,
         algorithm_id=algorithm,
         measurements=measurements or None,
         qualitative_evaluations=remarks,
-        source_images=[SourceImageForMeasurementGroup(one.SOPClassUID, one.SOPInstanceUID) for one in sources],
+        source_images=[sr.SourceImageForMeasurementGroup(one.SOPClassUID, one.SOPInstanceUID) for one in sources],
     )
 
 
@@ -261,32 +252,25 @@ def _boxes(
     algorithm: AlgorithmIdentification,
     seed: Sequence[str],
 ) -> list[Any]:
-    from highdicom.sr import (
-        FindingSite,
-        ImageRegion,
-        PlanarROIMeasurementsAndQualitativeEvaluations,
-        QualitativeEvaluation,
-        SourceImageForRegion,
-        TrackingIdentifier,
-    )
+    from highdicom import sr
     from pydicom.sr.codedict import codes
 
     found, groups = image.fused, []
     order = [index for index in np.argsort(-found.scores, kind="stable") if found.scores[index] >= threshold]
     if not order:
-        remark = QualitativeEvaluation(_private("found", "Found above the least confidence"), codes.SCT.Absent)
+        remark = sr.QualitativeEvaluation(_private("found", "Found above the least confidence"), codes.SCT.Absent)
         return [_group("opacity", codes.DCM.Opacity, [source], algorithm, seed, [remark])]
     for number, index in enumerate(order, 1):
         x1, y1, x2, y2 = found.boxes[index].astype(float)
         corners = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)])
-        region = ImageRegion("POLYLINE", corners, SourceImageForRegion(source.SOPClassUID, source.SOPInstanceUID))
+        region = sr.ImageRegion("POLYLINE", corners, sr.SourceImageForRegion(source.SOPClassUID, source.SOPInstanceUID))
         name = f"opacity {number}"
         groups.append(
-            PlanarROIMeasurementsAndQualitativeEvaluations(
-                tracking_identifier=TrackingIdentifier(_uid(seed, f"{image.image_id} {name}"), name),
+            sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+                tracking_identifier=sr.TrackingIdentifier(_uid(seed, f"{image.image_id} {name}"), name),
                 referenced_region=region,
                 finding_type=codes.DCM.Opacity,
-                finding_sites=[FindingSite(codes.SCT.Lung)],
+                finding_sites=[sr.FindingSite(codes.SCT.Lung)],
                 algorithm_id=algorithm,
                 measurements=[_certainty(found.scores[index])],
             )

@@ -41,12 +41,12 @@ class Predictions:
 
     Attributes:
         path: the COCO results list.
-        made_from: what decided the predictions: hashes of model, checkpoint and data.
+        fingerprint: what decided the predictions: hashes of model, checkpoint and data.
         images: in the order of the file.
     """
 
     path: Path
-    made_from: Mapping[str, Any]
+    fingerprint: Mapping[str, Any]
     images: Sequence[ImageEntry]
 
     def __iter__(self) -> Iterator[tuple[ImageEntry, Detections]]:
@@ -84,14 +84,14 @@ def read_predictions(folder: Path, name: str) -> Predictions | None:
             if image.image_id in seen:
                 raise DataError(f"{header}: image '{image.image_id}' occurs twice")
             seen.add(image.image_id)
-        made_from = dict(content["made_from"])
+        fingerprint = dict(content["made_from"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{header}: is no header of predictions ({error!r}); remove it to predict again") from error
     if not path.is_file():
         raise DataError(f"{path}: is missing, though {header.name} is there; remove that to predict again")
-    return Predictions(path, made_from, images)
+    return Predictions(path, fingerprint, images)
 
 
 class PredictionsWriter(Journal):

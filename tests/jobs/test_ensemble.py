@@ -100,7 +100,7 @@ def test_the_learned_fusion_is_one_line_away(scored, monkeypatch, tmp_path):
     learned = f"dict(_delete_=True, type='learned', parameters='{scored[0] / 'learned.json'}')"
     config.write_text(f"_base_ = '{scored[1].config}'\nstrategy = {learned}\n")
     outcome = again(scored, monkeypatch, config=str(config), out=str(tmp_path / "a.csv"))
-    assert outcome.fused.made_from["strategy"]["type"] == "learned"
+    assert outcome.fused.fingerprint["strategy"]["type"] == "learned"
 
 
 def test_the_sample_submission_is_checked(scored, monkeypatch, tmp_path, capsys):

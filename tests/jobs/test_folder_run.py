@@ -254,7 +254,7 @@ def test_thresholds_suppression_and_weights_reach_the_strategy(tmp_path):
     assert [image for image, _ in rows] == IMAGES
     assert rows[0][1].scores.tolist() == pytest.approx([0.05, 0.4])
     assert run.seconds["fusion"] > 0
-    assert read_predictions(tmp_path, "ensemble").made_from["members"]["b"]["weight"] == 4.0
+    assert read_predictions(tmp_path, "ensemble").fingerprint["members"]["b"]["weight"] == 4.0
 
 
 def test_the_cache_key_follows_strategy_weights_and_members(tmp_path):

@@ -34,7 +34,7 @@ def test_what_is_written_is_read_again(tmp_path_factory, counts, seed):
     found = [boxes(count, seed + k) for k, count in enumerate(counts)]
     write(folder, found)
     again = read_predictions(folder, "frcnn")
-    assert again.made_from == STAMP
+    assert again.fingerprint == STAMP
     for (image, one), wanted, entry in zip(again, found, IMAGES, strict=True):
         assert image == entry
         assert one.scores.tolist() == wanted.scores.tolist()
