@@ -1,4 +1,4 @@
-"""Where a study classifier looked, in places of the original image."""
+"""Grad-CAM of a study classifier, in places of the original image."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.findings import STUDY_CLASSES
+from covidmm.models.grad_cam import GradCam
 from covidmm.radiograph import Radiograph
 from covidmm.studies.combined import MeanOfClassifiers
 from covidmm.studies.network import NetworkClassifier
@@ -43,8 +44,6 @@ class Explainer:
     """
 
     def __init__(self, classifier: NetworkClassifier) -> None:
-        from covidmm.models.grad_cam import GradCam
-
         self.classifier = classifier
         self.explain = GradCam(classifier.model, classifier.temperature)
 

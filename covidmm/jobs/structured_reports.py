@@ -1,4 +1,4 @@
-"""A folder's findings as DICOM Structured Reports, one file a study."""
+"""Write a folder's findings as DICOM Structured Reports, one file a study."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import io
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pydicom
+from pydicom import Dataset
 
 from covidmm.datasets.image_folders import FolderImage
 from covidmm.errors import DataError, RadiographError
 from covidmm.findings import Detections, ImageFindings, StudyFindings
 from covidmm.jobs.folder_run import Outcome
+from covidmm.outputs.dicom_sr import study_report
 from covidmm.outputs.predictions import ImageEntry
 from covidmm.utils.fileio import write_bytes
 from covidmm.utils.provenance import hash_lines
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 #: What may become the name of a file as it is; other study ids come from headers that anybody may have written.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
@@ -40,8 +39,6 @@ def write_reports(outcome: Outcome, folder: str | Path, threshold: float) -> tup
     Raises:
         CovidmmError: highdicom is missing, or no study could be written.
     """
-    from covidmm.outputs.dicom_sr import study_report
-
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model = f"{outcome.run.config.path.name}: {outcome.run.config.strategy['type']}"
@@ -85,8 +82,6 @@ def _study(
 
 
 def _header(path: Path) -> Dataset:
-    import pydicom
-
     try:
         return pydicom.dcmread(path, stop_before_pixels=True)
     except Exception:

@@ -1,4 +1,4 @@
-"""The fusion's numbers chosen on the validation split: a sweep with its table and picture, and a learned fusion."""
+"""Choose a fusion on the validation split: a sweep with its table and picture, and a learned fusion."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from covidmm.inference.detector import select
 from covidmm.jobs.folder_run import joined
 from covidmm.jobs.folder_truth import Truth
 from covidmm.outputs.predictions import Predictions
+from covidmm.reports.figures.png_figures import draw_sweep
 from covidmm.utils.csv_tables import csv_bytes
 from covidmm.utils.fileio import write_bytes
 
@@ -53,8 +54,6 @@ def tune(config: EnsembleConfig, members: Mapping[str, Predictions], truth: Trut
     Raises:
         DataError: images on which no fusion can be chosen.
     """
-    from covidmm.reports.figures.png_figures import draw_sweep
-
     cases = fusion_cases(config, members, truth)
     wbf = config.strategy if config.strategy["type"] == "wbf" else {}
     with tqdm(desc="sweep", unit="point", disable=None) as bar:

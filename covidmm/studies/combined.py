@@ -1,4 +1,4 @@
-"""Several study classifiers as one."""
+"""The mean of several study classifiers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MeanOfClassifiers:
     """
 
     def __init__(self, members: Sequence[Mapping[str, Any]], weights: Sequence[float] | None = None) -> None:
-        import covidmm.studies
+        import covidmm.studies  # which imports this module
 
         if not members:
             raise ConfigError("an ensemble of study classifiers needs members")

@@ -1,4 +1,4 @@
-"""A baseline without a network of its own: the appearance of a study read off its boxes."""
+"""A baseline study classifier without a network: the appearance follows from the boxes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class RulesOnDetections:
         any_side = 1 - (1 - sides[0]) * (1 - sides[1])
         both = sides[0] * sides[1]
         large = (boxes[:, 3] - boxes[:, 1]) >= LOBAR_HEIGHT * height
-        # lobar counts where it stands alone: two large ones are rather typical
+        # lobar counts on one side only: two large ones are rather typical
         lobar = (any_side - both) * (1 - np.prod(1 - scores[large]))
         shares = np.outer(both, BILATERAL) + np.outer(lobar, LOBAR) + np.outer(any_side - both - lobar, UNILATERAL)
         negative = (1 - any_side) * self.prior_negative

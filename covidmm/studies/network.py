@@ -1,19 +1,20 @@
-"""A trained classifier network, asked about each radiograph of a study."""
+"""A trained network as a study classifier."""
 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import torch
+from mmengine.dataset import Compose
 from numpy.typing import NDArray
+from torch import Tensor
 
+from covidmm.engine.checkpointing import load_trained, trained_file
+from covidmm.engine.config import load_config
 from covidmm.errors import ConfigError
 from covidmm.findings import STUDY_CLASSES, Study
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class NetworkClassifier:
@@ -35,11 +36,6 @@ class NetworkClassifier:
     uses_detections = False
 
     def __init__(self, config: str, checkpoint: str, aggregate: str = "mean") -> None:
-        from mmengine.dataset import Compose
-
-        from covidmm.engine.checkpointing import load_trained, trained_file
-        from covidmm.engine.config import load_config
-
         if aggregate not in ("mean", "max"):
             raise ConfigError(f"aggregate is '{aggregate}', it can be 'mean' or 'max'")
         self.join = {"mean": np.mean, "max": np.max}[aggregate]
@@ -52,8 +48,6 @@ class NetworkClassifier:
 
     def classify(self, study: Study) -> NDArray[np.float32]:
         """(4,) probabilities of one study."""
-        import torch
-
         if not study.radiographs:
             warnings.warn(f"study {study.identifier}: no readable radiograph, all classes are given 1/4", stacklevel=2)
             return np.full(len(STUDY_CLASSES), 1 / len(STUDY_CLASSES), np.float32)

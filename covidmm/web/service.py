@@ -8,7 +8,9 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pydicom
+from pydicom import Dataset
 
 import covidmm
 from covidmm.engine.checkpointing import checkpoint_hashes
@@ -25,9 +27,6 @@ from covidmm.radiograph.sandbox import IsolatedReader
 from covidmm.utils.provenance import hash_lines, versions
 from covidmm.web import schemas
 from covidmm.web.uploads import Upload
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 #: The choice of all members. No member may have its name.
 ENSEMBLE = "ensemble"
@@ -218,8 +217,6 @@ def _classes(study: StudyFindings) -> schemas.StudyClasses | None:
 
 def _header(upload: Upload) -> Dataset:
     """The header of a file that was decoded before; what pydicom has to say of its values is not shown to anybody."""
-    import pydicom
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -261,7 +261,7 @@ def test_the_cache_key_follows_strategy_weights_and_members(tmp_path):
     members = {"a": write_member(tmp_path, "a"), "b": write_member(tmp_path, "b")}
     keys = []
     for run in (make_run(tmp_path), make_run(tmp_path, strategy={"type": "both", "x": 1})):
-        keys.append(json.dumps(fuse_folder(run, Both(), members).made_from))
+        keys.append(json.dumps(fuse_folder(run, Both(), members).fingerprint))
     assert len(set(keys)) == 2
 
 

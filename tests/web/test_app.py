@@ -358,6 +358,27 @@ def test_nothing_is_written_to_disk(client, files, as_form, monkeypatch):
     assert not opened
 
 
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("strategy", "image 'image1': Broken failed: KeyError: 'boxes'"),
+        ("classifier", "study 'study': the study classifier answered [0.5, 0.5], not four probabilities"),
+    ],
+)
+def test_a_broken_plugin_is_one_sentence(client, service, files, monkeypatch, caplog, as_form, part, message):
+    class Broken:
+        def fuse(self, members, weights, size):
+            raise KeyError("boxes")
+
+        def classify(self, study):
+            return [0.5, 0.5]
+
+    monkeypatch.setattr(service._variants["ensemble", None], part, Broken())
+    with caplog.at_level(logging.ERROR):
+        assert problem(client.post(PREDICT, files=as_form(files[0])), 422) == message
+    assert not caplog.records
+
+
 def test_an_unforeseen_fault_is_logged_without_its_message(client, service, files, monkeypatch, caplog, as_form):
     def fail(*_):
         raise KeyError("PLANTED^NAME")

@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 
-from covidmm.errors import CovidmmError, RadiographError
+from covidmm.errors import CovidmmError, PluginError, RadiographError
+from covidmm.findings import Detections
 from covidmm.inference import Predictor
 from covidmm.outputs.kaggle import Prediction, read_submission
 from covidmm.utils.provenance import sha256, versions
@@ -78,3 +80,28 @@ def test_without_a_study_classifier(random_ensemble, reader, files):
     assert found.study is None
     assert found.images[0].attention is None
     assert found.submission[0].prediction == "negative 1 0 0 1 1"
+
+
+class Nonsense:
+    """A strategy and a study classifier, neither of which can be used."""
+
+    def fuse(self, members, weights, size):
+        return Detections([[0, 0, size[1], size[0] + 9]], [0.5])
+
+    def classify(self, study):
+        return np.full(4, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("strategy", "image 'image1': the ensemble strategy answered a box outside 160 x 200 pixels"),
+        ("classifier", "study 'study': the study classifier answered .*, not four probabilities"),
+    ],
+)
+def test_a_broken_plugin_is_refused(service, files, monkeypatch, part, message):
+    monkeypatch.setattr(service._variants["ensemble", None], part, Nonsense())
+    radiographs = service.decode([Upload("a", files[0])])
+    with pytest.raises(PluginError, match=message) as caught:
+        service.predict(Question(), radiographs)
+    assert "\n" not in str(caught.value)
