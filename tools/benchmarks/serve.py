@@ -50,7 +50,7 @@ def benchmark(
         CovidmmError: the server does not start, or refuses the radiograph.
     """
     if file is None:
-        from covidmm.web.sample import sample_file
+        from covidmm.web.web_pictures import sample_file
 
         content = sample_file()
     else:
