@@ -15,14 +15,14 @@ from covidmm.utils.command_line import run_tool
 def port(text: str) -> int:
     value = int(text)
     if not 0 <= value < 2**16:
-        raise argparse.ArgumentTypeError(f"{value} is no port")
+        raise argparse.ArgumentTypeError(f"expected a port between 0 and 65535, got {value}")
     return value
 
 
 def positive(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is below 1")
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {value}")
     return value
 
 
@@ -47,13 +47,14 @@ def main() -> None:
         raise ConfigError("the web application is not installed: pip install 'covidmm[web]'")
 
     from covidmm.web.app import Settings
-    from covidmm.web.dicom_node import NodeSettings, Peer
     from covidmm.web.server import serve
     from covidmm.web.uploads import Limits
 
     limits = Limits(request_bytes=args.max_upload * 2**20, total_bytes=4 * args.max_upload * 2**20)
     settings = None
     if args.dicom_port is not None:
+        from covidmm.web.dicom_node import NodeSettings, Peer  # needs the extra 'dicom'
+
         peer = Peer.parse(args.sr_to) if args.sr_to else None
         settings = NodeSettings(args.dicom_port, args.host, args.dicom_ae, args.sr_dir, peer, args.sr_threshold)
     serve(args.config, args.host, args.port, Settings(limits, args.queue), args.device, settings)

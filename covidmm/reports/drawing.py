@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 
 import matplotlib as mpl
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from covidmm.findings import Detections
 from covidmm.reports.drawn_images import DrawnImage
 from covidmm.utils.boxes import in_pixels, normalised
 
@@ -27,6 +29,13 @@ class Look:
     colour: str
     width: float = 1.0
     dashed: bool = False
+
+    @property
+    def ink(self) -> str:
+        """Black or white, whichever is read better on the colour (contrast of WCAG 2.2)."""
+        values = np.array([int(self.colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+        return "#000000" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "#FFFFFF"
 
 
 #: Any two colours differ with every kind of colour vision (CIE76 above 29 in Machado et al.'s simulation, 2009; truth
@@ -58,8 +67,7 @@ class Tag:
 
     area: Box
     text: str
-    colour: str
-    ink: str
+    look: Look
 
 
 def marks(image: DrawnImage, member_scores: bool = False) -> list[Mark]:
@@ -67,7 +75,7 @@ def marks(image: DrawnImage, member_scores: bool = False) -> list[Mark]:
     truth = zip(image.truth, image.missed, strict=True)
     drawn = [_mark(box, image, MISSED if missed else TRUTH) for box, missed in truth]
     for number, found in enumerate(image.members.values()):
-        for box, score in zip(found.boxes, found.scores, strict=True):
+        for box, score in zip(found.boxes, found.scores, strict=True) if found else ():
             drawn.append(_mark(box, image, member_look(number), f"{score:.2f}" if member_scores else ""))
     hits = np.ones(len(image.found), bool) if image.hits is None else image.hits
     for box, score, hit in zip(image.found.boxes, image.found.scores, hits, strict=True):
@@ -75,18 +83,21 @@ def marks(image: DrawnImage, member_scores: bool = False) -> list[Mark]:
     return drawn
 
 
-def legend(members: Iterable[str] = (), compared: bool = True) -> list[tuple[str, Look]]:
+def legend(
+    members: Mapping[str, Detections | None] = MappingProxyType({}), compared: bool = True, found: bool = True
+) -> list[tuple[str, Look]]:
     """What each look stands for.
 
     Args:
-        members: the detectors of an ensemble, in its order.
+        members: of :class:`DrawnImage`.
         compared: whether there is a truth to compare with.
+        found: whether the detector or ensemble found anything, where there is none.
     """
-    looks = {name: member_look(number) for number, name in enumerate(members)}
-    found = [*looks.items(), ("ensemble" if looks else "prediction", FOUND)]
-    return (
-        [("truth", TRUTH), ("missed truth", MISSED), *found, ("false positive", FALSE_POSITIVE)] if compared else found
-    )
+    looks = [(name, member_look(number)) for number, (name, own) in enumerate(members.items()) if own is not None]
+    kind = "ensemble" if members else "prediction"
+    if not compared:
+        return [*looks, (kind, FOUND)] if found else looks
+    return [("truth", TRUTH), ("missed truth", MISSED), *looks, (kind, FOUND), ("false positive", FALSE_POSITIVE)]
 
 
 def member_look(number: int) -> Look:
@@ -129,8 +140,8 @@ def render(
     letters = font(round(9 + longer / 85))
     for tag in _tags(placed, picture.size, letters):
         x1, y1, x2, y2 = tag.area
-        pen.rectangle([x1, y1, x2 - 1, y2 - 1], fill=tag.colour)
-        pen.text(((x1 + x2) / 2, (y1 + y2) / 2), tag.text, tag.ink, letters, anchor="mm")
+        pen.rectangle([x1, y1, x2 - 1, y2 - 1], fill=tag.look.colour)
+        pen.text(((x1 + x2) / 2, (y1 + y2) / 2), tag.text, tag.look.ink, letters, anchor="mm")
     return picture
 
 
@@ -142,8 +153,8 @@ def svg(drawn: Sequence[Mark], size: tuple[int, int]) -> str:
     for tag in _tags(placed, size, letters):
         x1, y1, x2, y2 = tag.area
         parts.append(
-            f'<rect x="{x1}" y="{y1}" width="{x2 - x1}" height="{y2 - y1}" fill="{tag.colour}"/>'
-            f'<text x="{(x1 + x2) / 2}" y="{(y1 + y2) / 2}" font-size="{letters.size}" fill="{tag.ink}" '
+            f'<rect x="{x1}" y="{y1}" width="{x2 - x1}" height="{y2 - y1}" fill="{tag.look.colour}"/>'
+            f'<text x="{(x1 + x2) / 2}" y="{(y1 + y2) / 2}" font-size="{letters.size}" fill="{tag.look.ink}" '
             f'text-anchor="middle" dominant-baseline="central">{escape(tag.text)}</text>'
         )
     return "".join(parts)
@@ -237,14 +248,7 @@ def _tags(
         shared = np.minimum(areas[:, None, 2:], taken[:, 2:]) - np.maximum(areas[:, None, :2], taken[:, :2])
         area = areas[np.clip(shared, 0, None).prod(axis=2).sum(axis=1).argmin()]
         taken = np.concatenate([taken, area[None]])
-        yield Tag(area.tolist(), mark.label, mark.look.colour, _ink(mark.look.colour))
-
-
-def _ink(colour: str) -> str:
-    """Black or white, whichever is read better on a colour (contrast of WCAG 2.2)."""
-    values = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
-    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    return "#000000" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "#FFFFFF"
+        yield Tag(area.tolist(), mark.label, mark.look)
 
 
 def _svg_outline(box: Box, look: Look) -> str:

@@ -31,7 +31,8 @@ class DrawnImage:
         found: the boxes of the detector or ensemble that is looked at, thresholds applied.
         truth: (M, 4) true boxes.
         hits: (N,) which of ``found`` are true positives; None where there is no truth to compare with.
-        members: the boxes of each detector of an ensemble, by name.
+        members: the boxes of each detector of an ensemble, by name; None for one that is not drawn, whose place
+            keeps the colours of the others.
         study_class: None where the data set has none.
         path: the file with the pixels; None where they are in memory.
     """
@@ -41,7 +42,7 @@ class DrawnImage:
     found: Detections
     truth: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
     hits: NDArray[np.bool_] | None = None
-    members: Mapping[str, Detections] = field(default_factory=dict)
+    members: Mapping[str, Detections | None] = field(default_factory=dict)
     study_class: str | None = None
     path: Path | None = None
 

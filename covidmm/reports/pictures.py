@@ -135,10 +135,10 @@ def draw_sheet(images: Sequence[DrawnImage], out: Path, title: str, columns: int
     _save(sheet, out)
 
 
-def png(picture: Image.Image) -> bytes:
+def png(picture: Image.Image, compress_level: int = 3) -> bytes:
     """A picture as a PNG of pixels alone: no text, date or profile."""
     data = io.BytesIO()
-    picture.save(data, "PNG", compress_level=3)
+    picture.save(data, "PNG", compress_level=compress_level)
     return data.getvalue()
 
 
@@ -168,7 +168,7 @@ def _legend(image: DrawnImage, width: int, unit: float = 1.0) -> Image.Image:
     """What the looks stand for, in as many rows as they need."""
     letters, row = font(round(15 * unit)), round(_LEGEND_ROW * unit)
     entries, x, y = [], 0, 0
-    for text, look in legend(image.members, image.hits is not None):
+    for text, look in legend(image.members, image.hits is not None, len(image.found) > 0):
         wide = round(40 * unit + letters.getlength(text))
         if x and x + wide > width:
             x, y = 0, y + row

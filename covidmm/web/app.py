@@ -1,4 +1,4 @@
-"""The application: addresses, and how requests wait for the two threads that work."""
+"""The application: its routes, and the two threads that decode and predict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import prometheus_client
 from fastapi import FastAPI, Query, Request
@@ -17,15 +17,17 @@ from fastapi.responses import FileResponse, Response
 import covidmm
 from covidmm.errors import CovidmmError
 from covidmm.findings import STUDY_CLASSES
-from covidmm.radiograph import resize_longer
-from covidmm.web import previews as pictures
+from covidmm.radiograph import Radiograph
+from covidmm.reports import NOTICE
 from covidmm.web import problems, schemas, telemetry
-from covidmm.web.dicom_node import DicomNode
 from covidmm.web.problems import CLIENT_LEFT, ProblemError
 from covidmm.web.queue import JobQueue, QueueFullError
-from covidmm.web.sample import sample_file
 from covidmm.web.service import ENSEMBLE, Question, Service
 from covidmm.web.uploads import Limits, Receiver, Upload
+from covidmm.web.web_pictures import PREVIEW_SIZE, View, annotated, colours, preview, sample_file
+
+if TYPE_CHECKING:
+    from covidmm.web.dicom_node import DicomNode
 
 STATIC = Path(__file__).with_name("static")
 _FILES = {
@@ -54,6 +56,11 @@ _Detector = Annotated[str, Query(description="A detector, or 'ensemble'.")]
 _Strategy = Annotated[str | None, Query(description="How boxes are fused; the config's where it is left out.")]
 _Attention = Annotated[bool, Query(description="Whether to make Grad-CAM maps.")]
 _Threshold = Annotated[float, Query(ge=0, le=1, description="Boxes of lower scores are left out.")]
+_Fused = Annotated[bool, Query(description="Whether the boxes of the detector or ensemble are drawn.")]
+_Members = Annotated[list[str], Query(description="Members of the ensemble whose own boxes are drawn, too.")]
+_Level = Annotated[float, Query(ge=0, le=255, description="The grey value that becomes middle grey.")]
+_Width = Annotated[float, Query(ge=2, le=510, description="Grey values between black and white.")]
+_Invert = Annotated[bool, Query(description="Whether black and white are exchanged.")]
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,8 @@ class Settings:
     queue_size: int = 16
 
 
-class Desk:
-    """Where requests wait: files are decoded in one thread, predictions made in another."""
+class Dispatcher:
+    """What all requests share: one thread that decodes, one that predicts, and the bytes that are being received."""
 
     def __init__(self, service: Service, settings: Settings) -> None:
         self.service = service
@@ -90,7 +97,7 @@ class Desk:
             return await _unless_left(request, future)
 
     def close(self) -> None:
-        """Answer what the DICOM node has taken, then stop the threads and the decoder."""
+        """Answer what the DICOM node has received, then stop the threads and the decoder."""
         if self.node is not None:
             self.node.close()
         for queue in self.queues.values():
@@ -134,32 +141,32 @@ def create_app(service: Service, settings: Settings | None = None) -> FastAPI:
         settings: the defaults where None.
     """
     settings = settings or Settings()
-    desk = Desk(service, settings)
+    dispatcher = Dispatcher(service, settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        desk.close()
+        dispatcher.close()
 
     app = FastAPI(
         title="covidmm",
         version=covidmm.__version__,
-        description=f"Opacities and study classes on chest radiographs. {schemas.NOTICE}",
+        description=f"Opacities and study classes on chest radiographs. {NOTICE}",
         docs_url=None,  # the page that FastAPI has loads its scripts from another host
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.desk = desk
+    app.state.dispatcher = dispatcher
     problems.install(app)
-    telemetry.install(app, desk.metrics)
-    _add_information(app, desk, settings)
-    _add_work(app, desk)
+    telemetry.install(app, dispatcher.metrics)
+    _add_information(app, dispatcher, settings)
+    _add_work(app, dispatcher)
     _add_page(app)
     return app
 
 
-def _add_information(app: FastAPI, desk: Desk, settings: Settings) -> None:
-    service = desk.service
+def _add_information(app: FastAPI, dispatcher: Dispatcher, settings: Settings) -> None:
+    service = dispatcher.service
 
     @app.get("/api/v1/models", summary="What can be asked", tags=["models"])
     async def models() -> schemas.Models:
@@ -169,6 +176,7 @@ def _add_information(app: FastAPI, desk: Desk, settings: Settings) -> None:
             choices=[schemas.Choice(name=name, detectors=members) for name, members in service.choices.items()],
             strategies=service.strategies,
             study_classes=list(STUDY_CLASSES) if service.predictor.classifier else [],
+            colours=colours(list(service.predictor.detectors)),
             attention=service.explainer is not None,
             structured_report=service.reports,
             max_upload_bytes=settings.limits.request_bytes,
@@ -186,7 +194,7 @@ def _add_information(app: FastAPI, desk: Desk, settings: Settings) -> None:
 
     @app.get("/metrics", summary="Numbers for Prometheus", tags=["operation"], response_class=Response)
     async def metrics() -> Response:
-        text = prometheus_client.generate_latest(desk.metrics.registry)
+        text = prometheus_client.generate_latest(dispatcher.metrics.registry)
         return Response(text, media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
 
@@ -205,8 +213,8 @@ def _file(path: Path) -> Callable:
     return answer
 
 
-def _add_work(app: FastAPI, desk: Desk) -> None:
-    service = desk.service
+def _add_work(app: FastAPI, dispatcher: Dispatcher) -> None:
+    service = dispatcher.service
 
     @app.post(
         "/api/v1/predict",
@@ -219,12 +227,12 @@ def _add_work(app: FastAPI, desk: Desk) -> None:
         request: Request, detector: _Detector = ENSEMBLE, strategy: _Strategy = None, attention: _Attention = False
     ) -> schemas.Prediction:
         question = _question(service, detector, strategy, attention)
-        with desk.receiver.room() as room:
-            uploads = await room.receive(request)
-            radiographs = await desk.run(request, "decode", service.decode, uploads)
+        with dispatcher.receiver.incoming() as incoming:
+            uploads = await incoming.receive(request)
+            radiographs = await dispatcher.run(request, "decode", service.decode, uploads)
             del uploads
-            found = await desk.run(request, "predict", service.predict, question, radiographs)
-        desk.metrics.images.inc(len(found.images))
+            found = await dispatcher.run(request, "predict", service.predict, question, radiographs)
+        dispatcher.metrics.images.inc(len(found.images))
         return found
 
     @app.post(
@@ -235,12 +243,39 @@ def _add_work(app: FastAPI, desk: Desk) -> None:
         responses={200: {"content": {"image/png": {}}}, **_BAD_FILES},
         response_class=Response,
     )
-    async def preview(request: Request) -> Response:
-        with desk.receiver.room() as room:
-            uploads = await room.receive(request)
-            if len(uploads) != 1:
-                raise ProblemError(422, f"A preview is made of one file, not of {len(uploads)}.")
-            return await desk.run(request, "decode", _preview, service, uploads[0])
+    async def preview_of(request: Request) -> Response:
+        with dispatcher.receiver.incoming() as incoming:
+            upload = _single(await incoming.receive(request))
+            return await dispatcher.run(request, "decode", _preview, service, upload)
+
+    @app.post(
+        "/api/v1/picture",
+        summary="One file with its boxes, as a PNG",
+        tags=["predict"],
+        openapi_extra=_FILES,
+        responses={200: {"content": {"image/png": {}}}, **_BAD_FILES},
+        response_class=Response,
+    )
+    async def picture(
+        request: Request,
+        detector: _Detector = ENSEMBLE,
+        strategy: _Strategy = None,
+        attention: _Attention = False,
+        threshold: _Threshold = 0.0,
+        fused: _Fused = True,
+        members: _Members = (),
+        level: _Level = 128,
+        width: _Width = 255,
+        invert: _Invert = False,
+    ) -> Response:
+        question = _question(service, detector, strategy, attention)
+        if unknown := set(members) - set(service.choices[detector]):
+            raise ProblemError(422, f"{min(unknown)!r} is no member; there are {', '.join(service.choices[detector])}.")
+        view = View(threshold, fused, members, level, width, invert)
+        with dispatcher.receiver.incoming() as incoming:
+            upload = _single(await incoming.receive(request))
+            shown, seen = await dispatcher.run(request, "decode", _shown_and_seen, service, upload)
+            return await dispatcher.run(request, "predict", _picture, service, question, shown, seen, view)
 
     @app.post(
         "/api/v1/report",
@@ -257,18 +292,34 @@ def _add_work(app: FastAPI, desk: Desk) -> None:
         question = _question(service, detector, strategy, False)
         if not service.reports:
             raise ProblemError(404, "Structured Reports need covidmm with the extra 'dicom'.")
-        with desk.receiver.room() as room:
-            uploads = await room.receive(request)
-            radiographs = await desk.run(request, "decode", service.decode, uploads)
-            file = await desk.run(request, "predict", service.report, question, radiographs, uploads, threshold)
+        with dispatcher.receiver.incoming() as incoming:
+            uploads = await incoming.receive(request)
+            radiographs = await dispatcher.run(request, "decode", service.decode, uploads)
+            file = await dispatcher.run(request, "predict", service.report, question, radiographs, uploads, threshold)
         return Response(file, media_type="application/dicom")
 
 
 def _preview(service: Service, upload: Upload) -> Response:
     found = service.reader.read(upload.content, upload.name)
-    content = pictures.png(resize_longer(found.pixels, pictures.PREVIEW_SIZE))
     size = {"X-Image-Width": str(found.header.width), "X-Image-Height": str(found.header.height)}
-    return Response(content, media_type="image/png", headers=size)
+    return Response(preview(found.pixels), media_type="image/png", headers=size)
+
+
+def _single(uploads: list[Upload]) -> Upload:
+    if len(uploads) != 1:
+        raise ProblemError(422, f"A picture is made of one file, not of {len(uploads)}.")
+    return uploads[0]
+
+
+def _shown_and_seen(service: Service, upload: Upload) -> tuple[Radiograph, Radiograph]:
+    """A radiograph as it is drawn on, and as the models see it."""
+    found = service.reader.read(upload.content, upload.name)
+    return found.shrunk(PREVIEW_SIZE), service.anonymous(1, found)
+
+
+def _picture(service: Service, question: Question, shown: Radiograph, seen: Radiograph, view: View) -> Response:
+    content = annotated(service.predict(question, [seen]), shown.pixels, view)
+    return Response(content, media_type="image/png")
 
 
 def _question(service: Service, detector: str, strategy: str | None, attention: bool) -> Question:

@@ -1,7 +1,7 @@
-"""A DICOM node: what is sent to it is predicted, and its Structured Report stored or sent on (extra ``dicom``).
+"""A DICOM node: predicts the images that it receives and stores or sends Structured Reports (extra ``dicom``).
 
-A storage SCP (DICOM PS3.4, B). The images of an association are grouped by study and predicted when it ends, in the
-queue of the page. Nothing of them is written down but the report, and no identifier reaches the log.
+It is a storage SCP (DICOM PS3.4, B). The images of an association are grouped by study and predicted when it ends, in
+the same queue as the requests of the page. Only the report is written to disk, and no identifier reaches the log.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pydicom
+from pydicom import uid
 
 from covidmm.errors import ConfigError, CovidmmError, RadiographError
 from covidmm.radiograph import Radiograph
@@ -24,12 +27,35 @@ from covidmm.web.queue import JobQueue, QueueFullError
 from covidmm.web.service import Question, Service
 from covidmm.web.uploads import Upload
 
-if TYPE_CHECKING:
+try:
+    from pynetdicom import AE, evt, sop_class
     from pynetdicom.events import Event
+except ImportError as error:
+    raise CovidmmError("the DICOM node is not installed: pip install 'covidmm[dicom]'") from error
 
 _LOG = logging.getLogger("covidmm.web.dicom")
 #: Statuses of C-STORE (PS3.4, table B.2-1).
 STORED, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
+#: Projection radiographs.
+_STORAGE_CLASSES = (
+    sop_class.ComputedRadiographyImageStorage,
+    sop_class.DigitalXRayImageStorageForPresentation,
+    sop_class.DigitalXRayImageStorageForProcessing,
+    sop_class.SecondaryCaptureImageStorage,
+)
+#: What :mod:`covidmm.radiograph` decodes.
+_TRANSFER_SYNTAXES = [
+    uid.ExplicitVRLittleEndian,
+    uid.ImplicitVRLittleEndian,
+    uid.JPEGBaseline8Bit,
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEGLSNearLossless,
+    uid.JPEG2000Lossless,
+    uid.JPEG2000,
+    uid.RLELossless,
+]
 
 
 @dataclass(frozen=True)
@@ -97,7 +123,7 @@ class _Received:
 
 
 class DicomNode:
-    """Receives, predicts, reports.
+    """Receives images, predicts them and reports.
 
     Args:
         service: decodes and predicts.
@@ -105,7 +131,7 @@ class DicomNode:
         settings: the operator's.
 
     Raises:
-        CovidmmError: pynetdicom or highdicom is missing, or the address cannot be used.
+        CovidmmError: highdicom is missing, or the address cannot be used.
     """
 
     def __init__(self, service: Service, jobs: JobQueue, settings: NodeSettings) -> None:
@@ -126,22 +152,20 @@ class DicomNode:
         return self._server.socket.getsockname()[1]
 
     def close(self) -> None:
-        """Take no more, and answer what was taken."""
+        """Accept nothing more, and answer what was received."""
         self._server.shutdown()
         self._studies.put(None)
         self._answers.join()
 
     def _listen(self) -> Any:
-        from pynetdicom import AE, evt
-
         # its messages may quote what peers send
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
         entity = AE(self.settings.title)
         entity.maximum_associations = 8
         entity.network_timeout = entity.dimse_timeout = entity.acse_timeout = self.settings.seconds
-        for abstract in _accepted():
-            entity.add_supported_context(abstract, _transfer_syntaxes())
-        entity.add_supported_context("1.2.840.10008.1.1")  # verification, C-ECHO
+        for abstract in _STORAGE_CLASSES:
+            entity.add_supported_context(abstract, _TRANSFER_SYNTAXES)
+        entity.add_supported_context(sop_class.Verification)
         handlers: list[Any] = [
             (evt.EVT_DATA_RECV, self._count),
             (evt.EVT_C_STORE, self._store),
@@ -164,7 +188,7 @@ class DicomNode:
             event.assoc.abort()
 
     def _store(self, event: Event) -> int:
-        """Take one image, or say why not by a status."""
+        """Take one image, or refuse it with a status."""
         with self._lock:
             received = self._open.setdefault(event.assoc, _Received())
             received.incoming = 0
@@ -200,14 +224,14 @@ class DicomNode:
                 _LOG.error("a study of %d images: no report: %s", len(images), error)
             except CancelledError:
                 _LOG.error("a study of %d images: no report: the server stops", len(images))
-            except Exception as error:  # whatever one study does, the next is answered; details may quote it
+            except Exception as error:  # the next study is answered in any case; a message may quote the file
                 _LOG.error("a study of %d images: no report: %s", len(images), type(error).__name__)
             finally:
                 with self._lock:
                     self._held -= sum(len(upload.content) for upload, _ in images)
 
     def _waiting(self, job: Callable, *arguments: Any) -> Any:
-        """The result of a job: what was taken is answered, however long the page's users fill the queue."""
+        """The result of a job; waits while the queue is full, for what was received must be answered."""
         while True:
             try:
                 return self.jobs.submit(job, *arguments).result()
@@ -219,8 +243,6 @@ class DicomNode:
         return self.service.report(Question(), radiographs, uploads, self.settings.threshold)
 
     def _deliver(self, content: bytes) -> None:
-        import pydicom
-
         report = pydicom.dcmread(io.BytesIO(content))
         if self.settings.folder is not None:
             self.settings.folder.mkdir(parents=True, exist_ok=True)
@@ -235,8 +257,6 @@ def send(report: Any, peer: Peer, title: str) -> None:
     Raises:
         CovidmmError: the peer cannot be reached, or does not take it.
     """
-    from pynetdicom import AE
-
     entity = AE(title)
     entity.add_requested_context(report.SOPClassUID)
     association = entity.associate(peer.host, peer.port, ae_title=peer.title)
@@ -249,33 +269,3 @@ def send(report: Any, peer: Peer, title: str) -> None:
     if not status or status.Status != STORED:
         shown = f"status {status.Status:#06x}" if status else "no answer"
         raise CovidmmError(f"{peer.host}:{peer.port}: {peer.title} did not take the report: {shown}")
-
-
-def _accepted() -> list[str]:
-    """The storage classes of projection radiographs."""
-    from pynetdicom import sop_class
-
-    return [
-        sop_class.ComputedRadiographyImageStorage,
-        sop_class.DigitalXRayImageStorageForPresentation,
-        sop_class.DigitalXRayImageStorageForProcessing,
-        sop_class.SecondaryCaptureImageStorage,
-    ]
-
-
-def _transfer_syntaxes() -> list[str]:
-    """What :mod:`covidmm.radiograph` decodes."""
-    from pydicom import uid
-
-    return [
-        uid.ExplicitVRLittleEndian,
-        uid.ImplicitVRLittleEndian,
-        uid.JPEGBaseline8Bit,
-        uid.JPEGLossless,
-        uid.JPEGLosslessSV1,
-        uid.JPEGLSLossless,
-        uid.JPEGLSNearLossless,
-        uid.JPEG2000Lossless,
-        uid.JPEG2000,
-        uid.RLELossless,
-    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-NOTICE = "Research software, not a medical device."
+from covidmm.reports import NOTICE
 
 
 class Box(BaseModel):
@@ -82,6 +82,13 @@ class Choice(BaseModel):
     detectors: list[str]
 
 
+class BoxColours(BaseModel):
+    """How the boxes of one detector are drawn."""
+
+    line: str
+    text: str = Field(description="Of a score on a ground that has the colour of the line.")
+
+
 class Models(BaseModel):
     """What this server can be asked."""
 
@@ -91,6 +98,7 @@ class Models(BaseModel):
     choices: list[Choice]
     strategies: list[str] = Field(description="The config's first, with its numbers; others have defaults.")
     study_classes: list[str] = Field(description="Empty where the config has no study classifier.")
+    colours: dict[str, BoxColours] = Field(description="Of boxes: of the choice, as 'ensemble', and of each detector.")
     attention: bool = Field(description="Whether Grad-CAM maps can be asked for.")
     structured_report: bool = Field(description="Whether DICOM Structured Reports can be asked for.")
     max_upload_bytes: int

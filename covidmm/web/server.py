@@ -1,20 +1,27 @@
-"""Starting the application: which models, which address, what is logged."""
+"""Load the models, listen at an address, serve until stopped."""
 
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import uvicorn
+from mmengine.logging import MMLogger
 
 from covidmm import radiograph
 from covidmm.errors import CheckpointError, ConfigError
+from covidmm.inference import Predictor
 from covidmm.radiograph.sandbox import DECODE_BYTES, IsolatedReader
 from covidmm.web.app import Settings, create_app
-from covidmm.web.dicom_node import DicomNode, NodeSettings
 from covidmm.web.service import Question, Service
+
+if TYPE_CHECKING:
+    from covidmm.web.dicom_node import NodeSettings
 
 ROOT = Path(__file__).parents[2]
 #: What ``make demo`` trains and publishes.
@@ -30,8 +37,6 @@ def make_service(config: str | Path | None, device: str | None = None) -> Servic
         CovidmmError: a config or checkpoint that cannot be used; without a config it names the command that makes
             the demo's models.
     """
-    from covidmm.inference import Predictor
-
     try:
         predictor = Predictor.from_config(config or DEMO_CONFIG, device=device)
     except CheckpointError as error:
@@ -39,7 +44,7 @@ def make_service(config: str | Path | None, device: str | None = None) -> Servic
             raise
         raise CheckpointError(f"{error}; run `make demo`, which trains them in a few minutes") from error
     service = Service(predictor, IsolatedReader(DECODE_SECONDS, DECODE_BYTES))
-    # the first prediction compiles and caches, which takes seconds: no client shall wait for it
+    # the first prediction compiles and fills caches, which takes seconds
     service.predict(Question(attention=True), [radiograph.of_array(np.zeros((256, 256), np.uint8))])
     return service
 
@@ -57,13 +62,8 @@ def serve(
     Raises:
         CovidmmError: as :func:`make_service`, or an address cannot be used.
     """
-    import socket
-
-    import uvicorn
-    from mmengine.logging import MMLogger
-
     _log_to_stderr()
-    # without it MMEngine tells which variables each config read, many times over
+    # else MMEngine logs the variables that each config reads
     MMLogger.get_instance("covidmm", log_level="WARNING")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
@@ -75,13 +75,14 @@ def serve(
         service = make_service(config, device)
         app = create_app(service, settings)
         if node is not None:
-            desk = app.state.desk
-            desk.node = DicomNode(service, desk.queues["predict"], node)
-            print(f"DICOM node {node.title} at {node.host}:{desk.node.port}")
-        listener.listen()  # who asks now waits, and is not refused
+            from covidmm.web.dicom_node import DicomNode  # needs the extra 'dicom'
+
+            dispatcher = app.state.dispatcher
+            dispatcher.node = DicomNode(service, dispatcher.queues["predict"], node)
+            print(f"DICOM node {node.title} at {node.host}:{dispatcher.node.port}")
+        listener.listen()  # from now on clients wait and are not refused
         shown = f"[{host}]" if ":" in host else host
-        print(f"http://{shown}:{listener.getsockname()[1]} (ctrl-C stops it). Research software, not a medical device.")
-        sys.stdout.flush()
+        print(f"http://{shown}:{listener.getsockname()[1]} (ctrl-C stops it)", flush=True)
         # no access log of uvicorn's: it would write down what clients put into the address
         server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_config=None, server_header=False))
         server.run(sockets=[listener])

@@ -1,4 +1,4 @@
-"""What the application does, without HTTP: files decoded apart, findings as the answers of the API."""
+"""What the application does, without HTTP: decode files in isolation, predict, and answer in the API's types."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pydicom
-from pydicom import Dataset
 
 import covidmm
 from covidmm.engine.checkpointing import checkpoint_hashes
@@ -160,7 +159,7 @@ class Service:
         """The DICOM Structured Report of what :meth:`predict` finds, as a file.
 
         Raises:
-            CovidmmError: a file is no DICOM, or has no UID to refer to.
+            CovidmmError: a file is not DICOM, or has no UID to refer to.
         """
         headers = [_header(one) for one in uploads]
         variant, study = self._findings(question, radiographs)
@@ -215,8 +214,8 @@ def _classes(study: StudyFindings) -> schemas.StudyClasses | None:
     return schemas.StudyClasses(predicted=predicted, probabilities=dict(zip(STUDY_CLASSES, values, strict=True)))
 
 
-def _header(upload: Upload) -> Dataset:
-    """The header of a file that was decoded before; what pydicom has to say of its values is not shown to anybody."""
+def _header(upload: Upload) -> pydicom.Dataset:
+    """The header of a file that was decoded before; pydicom's warnings, which quote values, are not shown."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

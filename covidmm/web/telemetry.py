@@ -1,4 +1,4 @@
-"""What the server tells of itself: counters for Prometheus, and one log line per request that quotes nothing of it."""
+"""Counters for Prometheus, one log line per request, and headers that keep a browser safe."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ class Metrics:
         return run
 
 
-class Watch:
+class Monitor:
     """ASGI middleware: counts and logs every request, and adds the headers that keep a browser safe.
 
-    The log has method, route, status and seconds; never the address that was asked for, which a client may write
-    anything into. A fault that no handler foresaw is logged without its message and ends in a plain 500.
+    The log has method, route, status and seconds; never the requested address, into which a client may write
+    anything. An unexpected exception is logged without its message and answered with a plain 500.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -112,5 +112,5 @@ def _method(scope: Scope) -> str:
 
 
 def install(app: FastAPI, metrics: Metrics) -> None:
-    """Put the watch around an application."""
-    app.add_middleware(Watch, metrics=metrics)
+    """Add the middleware to an application."""
+    app.add_middleware(Monitor, metrics=metrics)

@@ -22,7 +22,7 @@ from covidmm.web.problems import CLIENT_LEFT, ProblemError
 logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 _FIELD = "files"
-#: Of listening to a client that is refused. Chosen here: a gigabyte on a local line.
+#: How long the rest of a refused upload is read. Chosen here: a gigabyte on a local network.
 _DRAIN_SECONDS = 10.0
 
 
@@ -64,13 +64,13 @@ class Receiver:
         self.held = 0
 
     @contextmanager
-    def room(self) -> Iterator[Room]:
-        """What a request holds; given back at the end."""
-        room = Room(self)
+    def incoming(self) -> Iterator[Incoming]:
+        """A request that sends files; its bytes count until the end of the block."""
+        incoming = Incoming(self)
         try:
-            yield room
+            yield incoming
         finally:
-            self.held -= room.size
+            self.held -= incoming.size
 
     def take(self, count: int) -> None:
         """Count bytes of a request.
@@ -83,8 +83,8 @@ class Receiver:
         self.held += count
 
 
-class Room:
-    """The bytes that one request has sent so far."""
+class Incoming:
+    """One request that sends files, and how many bytes it has sent so far."""
 
     def __init__(self, receiver: Receiver) -> None:
         self.receiver = receiver
@@ -153,8 +153,8 @@ class Room:
             yield message.get("body", b"")
 
     async def _drain(self, request: Request) -> None:
-        """Let a client that sends on hear why it is refused: a connection closed upon it would lose the answer."""
-        if "expect" in request.headers:  # it waits for leave to send
+        """Read on for a while: a client whose connection is closed while it sends would not see the answer."""
+        if "expect" in request.headers:  # it has not begun to send
             return
 
         async def read() -> None:

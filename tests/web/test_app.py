@@ -122,6 +122,20 @@ def test_the_preview_is_grey_values_and_nothing_else(client, files, reader, as_f
     problem(client.post("/api/v1/preview", files=as_form(files[0], files[1])), 422)
 
 
+def test_the_picture_is_drawn_here_and_has_pixels_alone(client, files, as_form):
+    address = "/api/v1/picture?members=yolo&members=frcnn&attention=true&level=100&width=200&invert=true"
+    response = client.post(address, files=as_form(files[0]))
+    assert response.status_code == 200, response.text
+    picture = Image.open(io.BytesIO(response.content))
+    assert picture.mode == "RGB"
+    assert picture.height > 900  # small radiographs are enlarged, so that scores can be read
+    assert [kind for kind in _chunks(response.content) if kind not in (b"IHDR", b"IDAT", b"IEND")] == []
+    assert client.post("/api/v1/picture?fused=false", files=as_form(files[0])).content != response.content
+    assert "made of one file" in problem(client.post("/api/v1/picture", files=as_form(*files[:2])), 422)
+    assert "'x' is no member" in problem(client.post("/api/v1/picture?members=x", files=as_form(files[0])), 422)
+    assert "width" in problem(client.post("/api/v1/picture?width=0", files=as_form(files[0])), 422)
+
+
 def _chunks(content):
     place = 8
     while place < len(content):
@@ -134,6 +148,7 @@ def test_what_can_be_asked(client):
     found = client.get("/api/v1/models").json()
     assert [choice["name"] for choice in found["choices"]] == ["ensemble", "frcnn", "yolo"]
     assert found["strategies"][0] == "wbf"
+    assert set(found["colours"]) == {"ensemble", "frcnn", "yolo"}
     assert "learned" not in found["strategies"]  # needs parameters
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/openapi.json").json()["paths"].keys() >= {PREDICT, "/api/v1/models", "/healthz", "/metrics"}
@@ -238,7 +253,10 @@ def test_files_of_two_studies_are_refused(client, files, as_form):
 
 
 def test_an_overloaded_server_says_when_to_come_back(server, files):
-    release, (predict, decode) = threading.Event(), (server.app.state.desk.queues[n] for n in ("predict", "decode"))
+    release, (predict, decode) = (
+        threading.Event(),
+        (server.app.state.dispatcher.queues[n] for n in ("predict", "decode")),
+    )
     blockers = [predict.submit(release.wait) for _ in range(2)]
     try:
         answer = ask(server.port, form_request(files[0]))
@@ -280,39 +298,39 @@ def until(condition, seconds=120):
 
 
 def test_a_client_that_leaves_while_it_waits_is_not_served(server, files):
-    desk = server.app.state.desk
+    dispatcher = server.app.state.dispatcher
     release = threading.Event()
-    blocker = desk.queues["predict"].submit(release.wait)
+    blocker = dispatcher.queues["predict"].submit(release.wait)
     try:
         with socket.create_connection(("127.0.0.1", server.port)) as line:
             line.sendall(form_request(files[0]))
-            until(lambda: desk.queues["predict"].pending == 2)
-        until(lambda: desk.queues["predict"].pending == 1)
-        until(lambda: desk.receiver.held == 0)
+            until(lambda: dispatcher.queues["predict"].pending == 2)
+        until(lambda: dispatcher.queues["predict"].pending == 1)
+        until(lambda: dispatcher.receiver.held == 0)
     finally:
         release.set()
     assert blocker.result()
 
 
 def test_a_client_that_leaves_in_the_middle_or_is_slow_harms_nobody(server, files):
-    desk, request = server.app.state.desk, form_request(files[0])
+    dispatcher, request = server.app.state.dispatcher, form_request(files[0])
     with socket.create_connection(("127.0.0.1", server.port)) as line:
         line.sendall(request[: len(request) // 2])
-        until(lambda: desk.receiver.held > 0)
-    until(lambda: desk.receiver.held == 0)
+        until(lambda: dispatcher.receiver.held > 0)
+    until(lambda: dispatcher.receiver.held == 0)
     with socket.create_connection(("127.0.0.1", server.port), timeout=120) as slow:
         slow.sendall(request[: len(request) // 2])
         assert b" 200 " in ask(server.port, request).splitlines()[0]  # meanwhile others are served
         answer = read_all(slow)
     assert b" 408 " in answer.splitlines()[0]
     assert b"did not arrive within 5 s" in answer
-    assert desk.receiver.held == 0
+    assert dispatcher.receiver.held == 0
 
 
 def test_all_uploads_together_are_bounded(server, files):
     with socket.create_connection(("127.0.0.1", server.port)) as one:
         one.sendall(form_request(bytes(int(3.9 * 2**20)))[:-20])
-        until(lambda: server.app.state.desk.receiver.held > 3.8 * 2**20)
+        until(lambda: server.app.state.dispatcher.receiver.held > 3.8 * 2**20)
         answer = ask(server.port, form_request(bytes(3 * 2**20)))
         assert b" 503 " in answer.splitlines()[0]
         assert b"retry-after" in answer
@@ -399,7 +417,7 @@ def test_a_report_is_made_of_headers_and_findings(client, as_form):
     pytest.importorskip("highdicom", reason="the extra 'dicom' is not installed")
     from highdicom.sr import ComprehensiveSR
 
-    from covidmm.web.sample import sample_file
+    from covidmm.web.web_pictures import sample_file
 
     file = sample_file()
     response = client.post("/api/v1/report?threshold=0.01&detector=yolo", files=as_form(file))

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from covidmm.outputs.kaggle import read_submission
-from covidmm.web.sample import sample_file
+from covidmm.web.web_pictures import sample_file
 
 pytestmark = pytest.mark.e2e
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra 'dev')")

@@ -25,13 +25,13 @@ def test_no_name():
     assert plain_name(None) == plain_name("") == plain_name("..\\/").replace("..", "no name") == "no name"
 
 
-def test_room_is_counted_refused_and_given_back():
+def test_bytes_are_counted_refused_and_given_back():
     receiver = Receiver(Limits(request_bytes=10, total_bytes=15))
-    with receiver.room() as one:
+    with receiver.incoming() as one:
         one.add(10)
         with pytest.raises(ProblemError) as large:
             one.add(1)
-        with receiver.room() as other:
+        with receiver.incoming() as other:
             other.add(5)
             with pytest.raises(ProblemError) as full:
                 other.add(1)

@@ -50,7 +50,7 @@ def benchmark(
         CovidmmError: the server does not start, or refuses the radiograph.
     """
     if file is None:
-        from covidmm.web.sample import sample_file  # an optional extra
+        from covidmm.web.web_pictures import sample_file  # an optional extra
 
         content = sample_file()
     else:

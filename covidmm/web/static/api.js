@@ -69,10 +69,12 @@ export async function preview(file) {
 }
 
 function query(choice) {
-  const known = Object.entries(choice).filter(([, value]) => value !== undefined && value !== "");
-  return new URLSearchParams(known).toString();
+  const known = Object.entries(choice).flatMap(([name, value]) => [value].flat().map((one) => [name, one]));
+  return new URLSearchParams(known.filter(([, value]) => value !== undefined && value !== "")).toString();
 }
 
 export const predict = (files, choice, options) => post(`predict?${query(choice)}`, files, { type: "json", ...options });
+
+export const picture = async (file, choice) => (await post(`picture?${query(choice)}`, [file])).response;
 
 export const report = async (files, choice) => (await post(`report?${query(choice)}`, files)).response;

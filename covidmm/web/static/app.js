@@ -194,7 +194,7 @@ function finish(prediction, seconds) {
   const off = new Set(state.layers.filter((layer) => !layer.on).map((layer) => layer.name));
   const known = new Set(state.layers.map((layer) => layer.name));
   state.prediction = prediction;
-  state.layers = layersOf(prediction);
+  state.layers = layersOf(prediction, state.models.colours);
   for (const layer of state.layers) if (known.has(layer.name)) layer.on = !off.has(layer.name);
   showLayers($("layers"), state.layers, showFindings);
   showClasses($("classes"), prediction.study);
@@ -230,12 +230,28 @@ function attentionChanged() {
   else showHeat();
 }
 
+/** What the viewer shows, for a picture that the server draws. */
+function shown() {
+  const [first, ...members] = state.layers;
+  return {
+    threshold: threshold(),
+    attention: $("attention").checked,
+    fused: first.on,
+    members: members.filter((layer) => layer.on).map((layer) => layer.name),
+    ...viewer.window,
+  };
+}
+
 async function download(kind) {
   const { prediction } = state;
   try {
     if (kind === "json") saveJson(prediction);
     if (kind === "csv") saveRows(prediction, filesOf());
-    if (kind === "png") await savePicture(viewer, prediction, threshold());
+    if (kind === "png") {
+      tell("Drawing the picture ...");
+      savePicture(await api.picture(state.images[state.current].file, { ...chosen(), ...shown() }));
+      tell("");
+    }
     if (kind === "sr") {
       tell("Writing the report ...");
       saveReport(await api.report(filesOf(), { ...chosen(), threshold: threshold() }));

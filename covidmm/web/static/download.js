@@ -1,4 +1,4 @@
-// What a person can take along. Files are made here, in the browser; the server keeps nothing.
+// Downloads. JSON and submission rows are made in the browser, picture and report by the server, which keeps nothing.
 
 const SAFE_NAME = /^\w([\w. ~-]*[\w.~-])?$/;
 
@@ -25,13 +25,6 @@ export function saveRows(prediction, files) {
   save(new Blob([["id,PredictionString", ...lines, ""].join("\n")], { type: "text/csv" }), "submission.csv");
 }
 
-/** Pixels alone: a canvas writes no date, text or profile. */
-export function savePicture(viewer, prediction, threshold) {
-  const what = `${prediction.detector}, confidence from ${threshold.toFixed(2)}`;
-  const canvas = viewer.picture(`Research software, not a medical device. covidmm ${prediction.version}, ${what}`);
-  return new Promise((done) => canvas.toBlob((blob) => done(save(blob, "covidmm.png")), "image/png"));
-}
+export const savePicture = (blob) => save(blob, "covidmm.png");
 
-export function saveReport(blob) {
-  save(blob, "covidmm_sr.dcm");
-}
+export const saveReport = (blob) => save(blob, "covidmm_sr.dcm");

@@ -1,29 +1,27 @@
 // The findings beside the radiograph: study classes, layers, table.
 
-// Told apart by the colour-blind too, and bright on a radiograph; the first is the fusion's.
-const COLOURS = ["#ffc247", "#4cc9f0", "#ff7ab6", "#7ee081", "#c3a6ff", "#ffffff"];
-
 export function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
   return made;
 }
 
-/** The layers that a prediction has: the fusion and its members, or the one detector. */
-export function layersOf(prediction) {
-  const members = Object.keys(prediction.images[0].members);
-  if (prediction.detector !== "ensemble") {
-    return [{ name: prediction.detector, title: prediction.detector, strong: true, corner: 0, colour: COLOURS[0], boxes: (image) => image.fused, on: true }];
-  }
-  const title = `fusion (${prediction.strategy})`;
-  const fusion = { name: "fusion", title, strong: true, corner: 0, colour: COLOURS[0], boxes: (image) => image.fused, on: true };
-  return [fusion, ...members.map((name, place) => ({
-    name,
-    title: name,
+/** The layers that a prediction has: the fusion and its members, or the one detector; colours as the server draws them. */
+export function layersOf(prediction, colours) {
+  const fused = prediction.detector === "ensemble";
+  const name = fused ? "fusion" : prediction.detector;
+  const title = fused ? `fusion (${prediction.strategy})` : name;
+  const { line: colour, text: ink } = colours.ensemble;
+  const first = { name, title, strong: true, corner: 0, colour, ink, boxes: (image) => image.fused, on: true };
+  const members = fused ? Object.keys(prediction.images[0].members) : [];
+  return [first, ...members.map((member, place) => ({
+    name: member,
+    title: member,
     strong: false,
     corner: 1 + (place % 3),
-    colour: COLOURS[1 + (place % (COLOURS.length - 1))],
-    boxes: (image) => image.members[name],
+    colour: colours[member].line,
+    ink: colours[member].text,
+    boxes: (image) => image.members[member],
     on: false,
   }))];
 }
@@ -31,7 +29,7 @@ export function layersOf(prediction) {
 /** Boxes of the layers that are on, from a confidence, best first. */
 export function visible(layers, image, threshold) {
   const found = layers.filter((layer) => layer.on).flatMap((layer) =>
-    layer.boxes(image).filter((box) => box.score >= threshold).map((box) => ({ ...box, by: layer.name, colour: layer.colour, strong: layer.strong, corner: layer.corner })));
+    layer.boxes(image).filter((box) => box.score >= threshold).map((box) => ({ ...box, by: layer.name, colour: layer.colour, ink: layer.ink, strong: layer.strong, corner: layer.corner })));
   return found.sort((one, other) => other.score - one.score);
 }
 

@@ -134,29 +134,6 @@ export class Viewer {
     });
   }
 
-  /** The picture as it is shown, at the preview's size, with a caption below: a canvas. */
-  picture(caption) {
-    const scale = this.grey.width / this.image.width;
-    const unit = Math.max(1, this.grey.width / 800);
-    const canvas = document.createElement("canvas");
-    canvas.width = this.grey.width;
-    canvas.height = this.grey.height + Math.round(30 * unit);
-    const context = canvas.getContext("2d");
-    context.fillStyle = "#000";
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    context.save();
-    context.beginPath();
-    context.rect(0, 0, this.grey.width, this.grey.height);
-    context.clip();
-    paint(context, this, 0, 0, scale, unit);
-    context.restore();
-    context.fillStyle = "#fff";
-    context.font = `${Math.round(14 * unit)}px sans-serif`;
-    context.textBaseline = "middle";
-    context.fillText(caption, 8 * unit, this.grey.height + 15 * unit, canvas.width - 16 * unit);
-    return canvas;
-  }
-
   listen() {
     const { canvas } = this;
     const place = (event) => {
@@ -240,11 +217,9 @@ function paint(context, viewer, x, y, scale, unit) {
 function outline(context, box, x, y, scale, unit, active) {
   const left = x + box.x * scale;
   const top = y + box.y * scale;
-  context.lineWidth = unit * (active ? 4 : box.strong ? 2.5 : 1.5);
-  context.setLineDash(box.strong ? [] : [6 * unit, 4 * unit]);
+  context.lineWidth = unit * (active ? 4 : box.strong ? 2.5 : 1.75);
   context.strokeStyle = box.colour;
   context.strokeRect(left, top, box.width * scale, box.height * scale);
-  context.setLineDash([]);
   const text = box.score.toFixed(2);
   context.font = `600 ${Math.round(12 * unit)}px system-ui, sans-serif`;
   context.textBaseline = "top";
@@ -252,7 +227,7 @@ function outline(context, box, x, y, scale, unit, active) {
   const [labelX, labelY] = labelPlace(box, left, top, scale, wide, 16 * unit);
   context.fillStyle = box.colour;
   context.fillRect(labelX, labelY, wide, 16 * unit);
-  context.fillStyle = "#000";
+  context.fillStyle = box.ink;
   context.fillText(text, labelX + 3 * unit, labelY + 2 * unit);
 }
 
