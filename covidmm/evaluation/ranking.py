@@ -55,16 +55,13 @@ class Ranking:
             np.bincount(number, weights=truths).astype(np.int64),
         )
 
-    def curve(
-        self, weights: Weights | None = None, group_ties: bool = True
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Precision and recall as the score falls, recall nan without truth.
+    def curve(self, weights: Weights | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Precision and recall at each distinct score as it falls; recall is nan where there is no truth.
 
         Args:
             weights: (S,) how often each cluster counts; None for once.
-            group_ties: equal scores pass a threshold together; COCOeval lets them pass one by one.
         """
-        _, found, kept, total = self._passed(weights, group_ties)
+        _, found, kept, total = self._distinct(weights)
         return found / kept, found / total if total else np.full(len(found), np.nan)
 
     def voc_ap(self, weights: Weights | None = None) -> float:
@@ -75,14 +72,15 @@ class Ranking:
         return float((np.diff(recall, prepend=0.0) * _envelope(precision)).sum())
 
     def coco_ap(self, weights: Weights | None = None) -> float:
-        """Mean of the envelope at COCOeval's 101 recalls, nan where there is no truth.
+        """Mean of the envelope at COCOeval's 101 recalls, equal scores one by one; nan where there is no truth.
 
         COCOeval's own number where :func:`~covidmm.evaluation.detection.rank` matched as COCOeval does.
         """
-        precision, recall = self.curve(weights, group_ties=False)
-        if not self._total(weights):
+        found, kept, total = self._counts(weights)
+        if not total:
             return float("nan")
-        return float(np.append(_envelope(precision), 0.0)[np.searchsorted(recall, _RECALLS)].mean())
+        precision = np.divide(found, kept, out=np.zeros(len(kept)), where=kept > 0)
+        return float(np.append(_envelope(precision), 0.0)[np.searchsorted(found / total, _RECALLS)].mean())
 
     def at(self, threshold: float, weights: Weights | None = None) -> tuple[float, float, float]:
         """Precision, recall and F1 of the predictions that reach the threshold; nan where there is no truth."""
@@ -94,19 +92,21 @@ class Ranking:
 
     def operating_curve(self) -> OperatingCurve:
         """Precision, recall and F1 at every threshold, each cluster counted once."""
-        scores, found, kept, total = self._passed(None, group_ties=True)
+        scores, found, kept, total = self._distinct(None)
         return OperatingCurve(scores, found / kept, found / total, 2 * found / (kept + total), int(total))
 
-    def _passed(
-        self, weights: Weights | None, group_ties: bool
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
-        """Scores (K,), how many true positives and predictions have passed by then, and how many truths there are."""
-        own = np.ones(len(self.scores)) if weights is None else weights[self.clusters]
-        found, kept = np.cumsum(own * self.hits), np.cumsum(own)
-        last = kept > 0
-        if group_ties:
-            last &= np.append(np.diff(self.scores) != 0, True)[: len(self.scores)]
-        return self.scores[last], found[last], kept[last], self._total(weights)
+    def _counts(self, weights: Weights | None) -> tuple[NDArray, NDArray, float]:
+        """(N,) true positives and (N,) predictions up to each one, and the number of truths."""
+        if weights is None:
+            return np.cumsum(self.hits), np.arange(1, len(self.hits) + 1), self._total(None)
+        own = weights[self.clusters]
+        return np.cumsum(own * self.hits), np.cumsum(own), self._total(weights)
+
+    def _distinct(self, weights: Weights | None) -> tuple[NDArray[np.float64], NDArray, NDArray, float]:
+        """Each score that is counted, once, with the counts by then: equal scores pass a threshold together."""
+        found, kept, total = self._counts(weights)
+        last = (kept > 0) & np.append(np.diff(self.scores) != 0, True)[: len(self.scores)]
+        return self.scores[last], found[last], kept[last], total
 
     def _total(self, weights: Weights | None) -> float:
         return float(self.truths.sum() if weights is None else weights @ self.truths)

@@ -46,14 +46,14 @@ def rescaled(boxes: ArrayLike, size: Sequence[float], new_size: Sequence[float])
 def areas(boxes: ArrayLike) -> NDArray[np.float64]:
     """(N,) areas of corner boxes."""
     found = np.asarray(boxes, np.float64).reshape(-1, 4)
-    return np.prod(found[:, 2:] - found[:, :2], axis=1)
+    return (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
 
 
 def iou(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     """Intersection over union of (N, 4) and (M, 4) corner boxes: (N, M)."""
     first, second = (np.asarray(one, np.float64).reshape(-1, 4) for one in (first, second))
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
+    sides = np.minimum(first[:, None, 2:], second[None, :, 2:]) - np.maximum(first[:, None, :2], second[None, :, :2])
+    np.maximum(sides, 0, out=sides)
+    shared = sides[..., 0] * sides[..., 1]
     union = areas(first)[:, None] + areas(second)[None, :] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

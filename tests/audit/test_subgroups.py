@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -6,18 +5,10 @@ import pytest
 
 from covidmm.audit import subgroups
 from covidmm.audit.checks import Level
-from covidmm.audit.subgroups import (
-    average_precision,
-    best_threshold,
-    check_calibration,
-    check_subgroups,
-    operating_point,
-    read_predictions,
-    score,
-)
+from covidmm.audit.subgroups import check_calibration, check_subgroups, score
 from covidmm.errors import DataError
 from covidmm.evaluation import detection
-from covidmm.utils.boxes import xywh
+from covidmm.evaluation.coco_dicts import coco_truth
 
 
 @pytest.fixture
@@ -46,16 +37,7 @@ def drawn(entry):
 
 
 def coco(entries):
-    boxes = [(entry.number, box) for entry in entries for box in xywh(entry.boxes).tolist()]
-    annotations = [
-        {"id": k, "image_id": image, "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
-        for k, (image, box) in enumerate(boxes, 1)
-    ]
-    return {
-        "images": [dict(e.coco) for e in entries],
-        "annotations": annotations,
-        "categories": [{"id": 1, "name": "o"}],
-    }
+    return coco_truth([entry.coco for entry in entries], [entry.boxes for entry in entries])
 
 
 @pytest.mark.parametrize("part", ["F", "M", "FM"])
@@ -66,7 +48,7 @@ def test_a_group_scores_as_pycocotools_scores_its_images(drawn, part):
     own = [entry for entry in entries if entry.coco["sex"] in part]
     ids = {entry.number for entry in own}
     expected = detection.average_precision(coco(own), [one for one in results if one["image_id"] in ids])
-    assert average_precision(scored, mask.astype(float)) == pytest.approx(expected[1]["mAP_50"], abs=1e-9)
+    assert scored.ranking.coco_ap(mask.astype(float)) == pytest.approx(expected[1]["mAP_50"], abs=1e-9)
 
 
 def test_an_image_drawn_twice_counts_twice(drawn):
@@ -74,18 +56,25 @@ def test_an_image_drawn_twice_counts_twice(drawn):
     twice = [entry for entry in entries for _ in range(2)]
     copies = [replace(e, coco={**e.coco, "id": k}) for k, e in enumerate(twice)]
     both = [{**one, "image_id": k} for k, e in enumerate(twice) for one in results if one["image_id"] == e.number]
-    weighted = average_precision(score(entries, results), np.full(len(entries), 2.0))
-    assert weighted == pytest.approx(average_precision(score(copies, both), np.ones(len(copies))), abs=0.02)
+    weighted = score(entries, results).ranking.coco_ap(np.full(len(entries), 2.0))
+    assert weighted == pytest.approx(score(copies, both).ranking.coco_ap(), abs=0.02)
 
 
 def test_the_operating_point_is_that_of_the_metrics(drawn):
     entries, results = drawn()
-    scored, ones = score(entries, results), np.ones(len(entries))
     expected = detection.score_detections(coco(entries), results)
-    assert best_threshold(scored) == pytest.approx(expected["threshold"])
-    found = operating_point(scored, ones, best_threshold(scored))
-    assert found == pytest.approx([expected[name] for name in ("precision", "recall", "f1")])
-    assert operating_point(scored, ones, 1.0)[2] == 0
+    check = check_subgroups(score(entries, results))
+    assert check.numbers["threshold"] == pytest.approx(expected["threshold"])
+    found = check.numbers["groups"]["all"]
+    assert found == found | {key: round(expected[key], 4) for key in ("precision", "recall", "f1")}
+    nothing = check_subgroups(score(entries, results), 1.0).numbers["groups"]["all"]
+    assert (nothing["precision"], nothing["recall"], nothing["f1"]) == (0, 0, 0)
+
+
+def test_a_group_without_an_opacity_has_no_ap(drawn, entry):
+    entries, results = drawn()
+    group = check_subgroups(score([*entries, entry(99, "test", [], sex="O")], results), 0.3).numbers["groups"]["sex O"]
+    assert (group["ap50"], group["ap50_low"], group["f1"], group["f1_high"]) == (None, None, 0, 0)
 
 
 def test_a_group_that_does_worse_is_named(drawn, monkeypatch):
@@ -113,34 +102,9 @@ def test_calibration_of_scores(drawn, monkeypatch):
     assert check.numbers["low"] < check.numbers["high"]
 
 
-@pytest.mark.parametrize(
-    ("text", "cause"),
-    [
-        ("", "is not JSON"),
-        ("{}", "expected a COCO results list"),
-        ("[]", "at least one box"),
-        ("[1]", "not a COCO results list"),
-        ('[{"image_id": 1, "bbox": [1, 2], "score": 0.5}]', "four numbers"),
-        ('[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1.5}]', "scores in 0..1"),
-        ('[{"image_id": 1, "bbox": [1, NaN, 3, 4], "score": 0.5}]', "not finite"),
-    ],
-)
-def test_a_damaged_file_is_one_line(tmp_path, text, cause):
-    path = tmp_path / "found.json"
-    path.write_text(text)
-    with pytest.raises(DataError, match=cause) as error:
-        read_predictions(path)
-    assert str(path) in str(error.value)
-    with pytest.raises(DataError, match="cannot be read"):
-        read_predictions(tmp_path / "gone.json")
-
-
-def test_predictions_of_other_images_are_refused(drawn, entry, tmp_path):
+def test_predictions_of_other_images_are_refused(drawn, entry):
     entries, results = drawn()
     with pytest.raises(DataError, match="image 999"):
         score(entries, [{**results[0], "image_id": 999}])
     with pytest.raises(DataError, match="no opacity"):
         score([entry(1, "test")], [{**results[0], "image_id": 1}])
-    path = tmp_path / "found.json"
-    path.write_text(json.dumps(results))
-    assert read_predictions(path) == results

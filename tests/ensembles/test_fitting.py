@@ -6,7 +6,8 @@ from sklearn.calibration import calibration_curve
 
 from covidmm.ensembles import fitting
 from covidmm.ensembles.fitting import fit
-from covidmm.ensembles.validation_images import FusionCase, mean_ap_50, pool_cases
+from covidmm.ensembles.learned import MemberParameters
+from covidmm.ensembles.validation_images import FusionCase, mean_ap_50
 from covidmm.errors import ConfigError, DataError
 from covidmm.findings import Detections
 
@@ -14,8 +15,7 @@ NAMES = ("frcnn", "yolo")
 
 
 def on(cases, parameters):
-    prepared = pool_cases(cases)
-    return mean_ap_50([parameters.fuse_pool(pool) for pool in prepared.pools], prepared.truths)
+    return mean_ap_50([parameters.fuse_pool(case.pool) for case in cases], cases)
 
 
 def plain_of(parameters):
@@ -39,9 +39,8 @@ def test_it_beats_plain_fusion_on_images_that_it_never_saw(fake):
 
 
 def test_what_does_not_help_on_images_left_out_is_not_taken(monkeypatch, fake):
-    def fooled(cases, hits, plain):
-        start = plain.parameters(len(cases))
-        return dataclasses.replace(start, iou_thr=0.05)  # fuses what should stay apart
+    def fooled(cases, plain):
+        return dataclasses.replace(plain, iou_thr=0.05)  # fuses what should stay apart
 
     monkeypatch.setattr(fitting, "_search", fooled)
     fitted = fit(fake.cases(0, 40), NAMES, weights=(1, 2), skip_box_thr=0.2, final_nms=0.5)
@@ -57,7 +56,7 @@ def test_what_does_not_help_on_images_left_out_is_not_taken(monkeypatch, fake):
 def test_a_gain_within_the_standard_error_is_not_taken(monkeypatch, fake):
     turns = iter([(0.5, 0.9), (0.5, 0.3), (0.5, 0.4)])  # plain and fitted of each fold: better on average
     scores = iter([value for pair in turns for value in pair])
-    monkeypatch.setattr(fitting, "_search", lambda cases, hits, plain: plain.parameters(len(cases)))
+    monkeypatch.setattr(fitting, "_search", lambda cases, plain: plain)
     monkeypatch.setattr(fitting, "_score", lambda parameters, cases: next(scores))
     report = fit(fake.cases(0, 12), NAMES, folds=3).cross_validation
     assert report["learned_mAP_50"] > report["plain_mAP_50"]
@@ -68,16 +67,15 @@ def test_a_gain_within_the_standard_error_is_not_taken(monkeypatch, fake):
 
 def test_it_never_fits_on_what_it_scores_on_and_keeps_studies_together(monkeypatch, fake):
     cases = fake.cases(0, 30)
-    prepared = pool_cases(cases)
     seen = []
-    for train, test in fitting._parts(prepared, 5, seed=3):
-        assert not set(prepared.groups[train]) & set(prepared.groups[test])
-        assert any(len(prepared.truths[i]) for i in test)
+    for train, test in fitting._parts(cases, 5, seed=3):
+        assert not {case.group for case in train} & {case.group for case in test}
+        assert any(len(case.truths) for case in test)
         assert len(train) + len(test) == 30
-        seen.extend(test.tolist())
-    assert sorted(seen) == list(range(30))
-    other = [test.tolist() for _, test in fitting._parts(prepared, 5, seed=4)]
-    assert other != [test.tolist() for _, test in fitting._parts(prepared, 5, seed=3)]
+        seen.extend(test)
+    assert sorted(map(id, seen)) == sorted(map(id, cases))
+    other = [[case.group for case in test] for _, test in fitting._parts(cases, 5, seed=4)]
+    assert other != [[case.group for case in test] for _, test in fitting._parts(cases, 5, seed=3)]
 
 
 def test_the_same_twice_gives_the_same(fake):
@@ -87,12 +85,10 @@ def test_the_same_twice_gives_the_same(fake):
 
 def test_the_calibration_makes_scores_probabilities(fake):
     cases = fake.cases(0, 200, powers=(0.3, 0.5))
-    prepared = pool_cases(cases)
-    hits = [fitting._hits(p, t, 2) for p, t in zip(prepared.pools, prepared.truths, strict=True)]
-    start = fitting._Plain(NAMES, np.ones(2), 0.55, 0.0, None).parameters(1).members
-    fitted = fitting._calibrated(prepared, hits, start)
-    owners = np.concatenate([pool.members for pool in prepared.pools])
-    scores, right = np.concatenate([pool.scores for pool in prepared.pools]), np.concatenate(hits)
+    fitted = fitting._calibrated(cases, tuple(map(MemberParameters, NAMES)))
+    owners = np.concatenate([case.pool.members for case in cases])
+    scores = np.concatenate([case.pool.scores for case in cases])
+    right = np.concatenate([fitting._hits(case) for case in cases])
     for index in (0, 1):
         own = owners == index
 
@@ -113,10 +109,8 @@ def test_a_member_that_cannot_be_calibrated_keeps_its_scores(kind, fake):
         "upside down": Detections([right, wrong], [0.1, 0.9]),
     }[kind]
     cases = [FusionCase([Detections([right, wrong], [0.8, 0.3]), odd], (100, 100), truth, str(k)) for k in range(10)]
-    prepared = pool_cases(cases)
-    hits = [fitting._hits(p, t, 2) for p, t in zip(prepared.pools, prepared.truths, strict=True)]
-    start = fitting._Plain(NAMES, np.ones(2), 0.55, 0.0, None).parameters(1).members
-    good, other = fitting._calibrated(prepared, hits, start)
+    start = tuple(map(MemberParameters, NAMES))
+    good, other = fitting._calibrated(cases, start)
     assert good.slope > 0
     assert good != start[0]
     assert other == start[1]

@@ -3,10 +3,10 @@ import pytest
 
 from covidmm.ensembles.pooled_boxes import NormBoxes
 from covidmm.ensembles.sweep import Grid, ratios, sweep
-from covidmm.ensembles.validation_images import mean_ap_50, pool_cases
+from covidmm.ensembles.validation_images import mean_ap_50
 from covidmm.ensembles.wbf import WeightedBoxesFusion
 from covidmm.errors import ConfigError, DataError
-from covidmm.evaluation.detection import operating_curve
+from covidmm.evaluation.detection import rank
 
 
 def test_a_row_is_what_the_strategy_of_its_parameters_scores(fake):
@@ -18,12 +18,12 @@ def test_a_row_is_what_the_strategy_of_its_parameters_scores(fake):
     for row in rows[::5]:
         strategy = WeightedBoxesFusion(row["iou_thr"], row["skip_box_thr"], row["final_nms"])
         fused = [strategy.fuse(case.members, row["weights"], case.size) for case in cases]
-        curve = operating_curve([(f.boxes, f.scores) for f in fused], [case.truths for case in cases])
+        curve = rank([(f.boxes, f.scores) for f in fused], [case.truths for case in cases]).operating_curve()
         assert row["f1"] == pytest.approx(curve.best_f1().f1)
         assert row["threshold"] == pytest.approx(curve.best_f1().threshold, abs=1e-6)
         scale = np.array(fake.size)[[1, 0, 1, 0]]
         shares = [NormBoxes(f.boxes / scale, f.scores.astype(np.float64), f.labels) for f in fused]
-        assert row["mAP_50"] == pytest.approx(mean_ap_50(shares, pool_cases(cases).truths), abs=1e-6)
+        assert row["mAP_50"] == pytest.approx(mean_ap_50(shares, cases), abs=1e-6)
 
 
 def test_progress_is_told_and_the_default_grid_covers_the_ratios(fake):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from covidmm.evaluation.bootstrap import intervals
+from covidmm.evaluation.bootstrap import draw_images, interval, intervals, resampled
 
 
 def test_of_single_observations_it_is_scipy_s():
@@ -28,3 +28,18 @@ def test_the_same_seed_gives_the_same_ends_and_undefined_draws_do_not_count():
     assert first == again != intervals(statistic, 6, 300, seed=5)
     assert first["b"] == (1, 1)
     assert "never" not in first
+
+
+def test_images_of_a_study_are_drawn_together():
+    draws = draw_images(np.array([0, 1, 1, 2, 0]), seed=1, resamples=50)
+    assert draws.shape == (50, 5)
+    assert (draws[:, 0] == draws[:, 4]).all()
+    assert (draws[:, 1] == draws[:, 2]).all()
+    assert (draws[:, [0, 1, 3]].sum(1) == 3).all()
+    assert (draw_images(np.array([0, 1, 1, 2, 0]), seed=2, resamples=50) != draws).any()
+
+
+def test_values_that_are_undefined_do_not_count():
+    values = resampled(lambda draw: {"a": float(draw.sum()) or float("nan")}, np.array([[0.0, 0], [1, 1], [4, 0]]))["a"]
+    assert interval(values, 0.25) == (2.5, 3.5)
+    assert np.isnan(interval(np.full(3, np.nan))).all()

@@ -15,12 +15,15 @@ from sklearn.metrics import (
 )
 
 from covidmm.evaluation.classification import (
+    _study_statistic,
     calibration,
     confusion,
     fit_temperature,
     score_labels,
+    score_studies,
     voc_average_precision,
 )
+from covidmm.findings import STUDY_CLASSES
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -123,3 +126,44 @@ def test_the_temperature_that_made_the_logits_is_found():
 def test_shapes_that_do_not_agree_are_refused(targets, scores):
     with pytest.raises(ValueError, match="of 4 classes"):
         score_labels(np.zeros(targets), np.zeros(scores), CLASSES, multi_label=True)
+
+
+def draw_studies(count=60, seed=0):
+    rng = np.random.default_rng(seed)
+    kinds = rng.integers(0, 4, count)
+    scores = rng.dirichlet(np.ones(4), count) * 0.6 + 0.4 * np.eye(4)[kinds]
+    return {f"s{k}": STUDY_CLASSES[kind] for k, kind in enumerate(kinds)}, kinds, scores
+
+
+def test_it_is_scikit_learn_s_and_the_test_tool_s():
+    truth, kinds, scores = draw_studies()
+    found = score_studies(truth, {f"s{k}": row for k, row in enumerate(scores)})
+    assert found["accuracy"] == accuracy_score(kinds, scores.argmax(1))
+    assert found["f1"] == pytest.approx(f1_score(kinds, scores.argmax(1), average="macro"))
+    assert found["mAP"] == score_labels(np.eye(4)[kinds], scores, STUDY_CLASSES, multi_label=False)["mAP"]
+    assert np.sum(found["confusion"]["counts"]) == 60
+
+
+def test_the_intervals_hold_the_values():
+    truth, _, scores = draw_studies()
+    found = score_studies(truth, {f"s{k}": row for k, row in enumerate(scores)})
+    for name in ("accuracy", "precision", "recall", "f1", "mAP"):
+        low, high = found[f"{name}_interval"]
+        assert low < found[name] < high
+        assert high - low < 0.4
+
+
+def test_a_study_that_nobody_classified_counts_as_negative():
+    truth, kinds, scores = draw_studies()
+    answered = {f"s{k}": row for k, row in enumerate(scores) if k}
+    first = np.array([1.0, 0, 0, 0])
+    found = score_studies(truth, answered)
+    assert found["accuracy"] == accuracy_score(kinds, np.concatenate([[first], scores[1:]]).argmax(1))
+    assert found["unclassified"] == 1
+
+
+def test_at_weights_of_one_the_statistic_is_the_metric():
+    truth, kinds, scores = draw_studies(seed=3)
+    found = score_studies(truth, {f"s{k}": row for k, row in enumerate(scores)})
+    ones = _study_statistic(np.eye(4)[kinds], scores)(np.ones(60))
+    assert ones == pytest.approx({name: found[name] for name in ones}, abs=1e-9)

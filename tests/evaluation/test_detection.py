@@ -13,10 +13,10 @@ from covidmm.evaluation.detection import (
     average_precision,
     iou,
     match,
-    mean_curve,
-    operating_curve,
+    rank,
     score_detections,
 )
+from covidmm.evaluation.ranking import mean_curve
 
 
 def random_boxes(rng, count):
@@ -41,7 +41,7 @@ def random_set(seed, images=12, found=6, ties=False, noise=2):
 
 
 def naive(predictions, truths, threshold):
-    """The definition of system-spec section 8, one prediction after the other."""
+    """The rule of :func:`match`, one prediction after the other."""
     pooled = sorted(
         (
             (score, image, tuple(box))
@@ -69,6 +69,10 @@ def naive(predictions, truths, threshold):
     precision = len(claimed) / kept if kept else 0.0
     recall = len(claimed) / total
     return precision, recall, 2 * precision * recall / (precision + recall) if claimed else 0.0
+
+
+def operating_curve(predictions, truths):
+    return rank(predictions, truths).operating_curve()
 
 
 def coco(predictions, truths, category=1, categories=("opacity",)):

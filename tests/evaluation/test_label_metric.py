@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score
 
 from covidmm.errors import ConfigError
 from covidmm.evaluation.label_metric import LabelMetric
-from covidmm.evaluation.metrics_file import format_labels
+from covidmm.evaluation.metric_tables import format_labels
 
 CLASSES = ("negative", "typical", "indeterminate", "atypical")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from covidmm.errors import DataError
-from covidmm.evaluation.metrics_file import format_table, machine, provenance, write_metrics
+from covidmm.evaluation.metrics_file import machine, provenance, write_metrics
 
 FRCNN = {"mAP_50": 0.4091234, "mAP": 0.15, "f1": 0.547, "precision": 0.603, "recall": 0.503, "threshold": 0.31}
 
@@ -111,13 +111,3 @@ def test_provenance_knows_the_prepared_data_set(job):
 def test_machine():
     assert machine()["cpus"] >= 1
     assert (machine()["gpu"] is None) == (not torch.cuda.is_available())
-
-
-def test_table():
-    table = format_table({"frcnn": FRCNN, "a long name": {"mAP_50": 1.0}})
-    head, rule, first, second = table.splitlines()
-    assert len({len(line) for line in (head, rule, first, second)}) == 1
-    assert head.split() == ["mAP@.50", "mAP@.50:.95", "F1", "Precision", "Recall", "Threshold"]
-    assert first.split() == ["frcnn", "0.409", "0.150", "0.547", "0.603", "0.503", "0.310"]
-    assert second.split() == ["a", "long", "name", "1.000", "-", "-", "-", "-", "-"]
-    assert first.index("0.409") + 5 == head.index("mAP@.50") + 7

@@ -8,7 +8,7 @@ from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import score_detections
 from covidmm.findings import Detections
-from covidmm.jobs.scoring import choose_thresholds, detector_intervals, ground_truth, score_each, stored_thresholds
+from covidmm.jobs.scoring import choose_thresholds, ground_truth, score_each, stored_thresholds
 from covidmm.outputs.predictions import ImageEntry, PredictionsWriter
 
 IMAGES = [ImageEntry(f"i{k}", f"s{k}", 100, 100) for k in range(4)]
@@ -83,7 +83,6 @@ def test_every_interval_is_of_the_number_beside_it(tmp_path):
         writer.add(list(zip(images, found, strict=True)))
         one = writer.finish()
     truth = truth_of(boxes)
-    value = score_each({"a": one}, truth, {"a": 0.3})["a"]
     seen = []
 
     def ones(statistic, clusters):
@@ -91,8 +90,8 @@ def test_every_interval_is_of_the_number_beside_it(tmp_path):
         return {}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("covidmm.jobs.scoring.intervals", ones)
-        detector_intervals({"a": one}, truth, {"a": 0.3})
+        patch.setattr("covidmm.evaluation.detection.intervals", ones)
+        value = score_each({"a": one}, truth, {"a": 0.3}, with_intervals=True)["a"]
     ((found_, studies),) = seen
     assert studies == 20
     assert found_ == pytest.approx({name: value[name] for name in ("mAP_50", "f1", "recall", "precision")}, abs=1e-9)

@@ -7,9 +7,11 @@ import io
 from typing import Any
 
 import numpy as np
-from covidmm.evaluation.coco_eval import coco_evaluation, fast_coco_evaluation
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from benchmarks.timing import time_in_turn
+from covidmm.evaluation.detection import coco_precision
 
 DISTRIBUTIONS = ("numpy", "faster-coco-eval", "pycocotools")
 #: Side of the images and least and greatest side of a box, pixels.
@@ -63,7 +65,14 @@ def _random_set(rng: np.random.Generator, images: int, boxes: int) -> tuple[dict
         for box in truths:
             area = box[2] * box[3]
             annotations.append(
-                {"id": len(annotations) + 1, "image_id": image, "category_id": 1, "bbox": box, "area": area}
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image,
+                    "category_id": 1,
+                    "bbox": box,
+                    "area": area,
+                    "iscrowd": 0,
+                }
             )
         near = [(np.array(box) + rng.normal(0, 15, 4)).clip(1).tolist() for box in truths]
         for box in (near + [_box(rng) for _ in range(boxes)])[:boxes]:
@@ -77,15 +86,15 @@ def _box(rng: np.random.Generator) -> list[float]:
 
 
 def _ours(truth: dict[str, Any], results: list[dict[str, Any]]) -> Any:
-    return _precision(fast_coco_evaluation(truth, results))
+    return coco_precision(truth, results, [1])
 
 
 def _plain(truth: dict[str, Any], results: list[dict[str, Any]]) -> Any:
+    document = COCO()
+    document.dataset = {"info": {}, **truth, "annotations": [dict(one) for one in truth["annotations"]]}
     with contextlib.redirect_stdout(io.StringIO()):
-        return _precision(coco_evaluation(truth, results))
-
-
-def _precision(evaluation: Any) -> Any:
-    evaluation.evaluate()
-    evaluation.accumulate()
+        document.createIndex()
+        evaluation = COCOeval(document, document.loadRes([dict(one) for one in results]), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
     return evaluation.eval["precision"]

@@ -6,12 +6,13 @@ from sklearn.metrics import precision_recall_curve
 
 from covidmm.evaluation.classification import calibration, confusion
 from covidmm.evaluation.ranking import Ranking
+from covidmm.findings import Detections
 from covidmm.reports.detections import Comparison
 from covidmm.reports.figures.result_figures import _curve, comparison_figures, label_figures
 
 
 def ranking(scores, hits, truths):
-    return Ranking.of([np.array(scores)], [np.array(hits, bool)], [truths], [0], 1)
+    return Ranking.of([np.array(scores)], [np.array(hits, bool)], [truths])
 
 
 @settings(deadline=None)
@@ -39,7 +40,7 @@ def test_a_long_curve_is_thinned():
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_the_operating_point_is_marked_even_where_nothing_was_found(count):
-    found = [(np.tile([0.0, 0, 10, 10], (count, 1)), np.linspace(0.3, 0.9, count))]
+    found = [Detections(np.tile([0.0, 0, 10, 10], (count, 1)), np.linspace(0.3, 0.9, count))]
     truths = [np.array([[0.0, 0, 10, 10]])]
     metrics = {"a": {"threshold": 0.5, "mAP_50": 0.5}}
     one = Comparison("c", None, [{"study_id": "s"}], truths, {"a": found}, metrics, "a")

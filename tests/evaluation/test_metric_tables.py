@@ -1,4 +1,4 @@
-from covidmm.evaluation.comparison_table import format_comparison
+from covidmm.evaluation.metric_tables import format_comparison, format_table
 
 ONE = {
     "mAP_50": 0.409, "f1": 0.547, "recall": 0.503, "precision": 0.603, "threshold": 0.25,
@@ -33,3 +33,13 @@ def test_studies_and_the_competition_follow_where_they_were_scored():
     text = format_comparison(found, 30)
     assert "studies: accuracy 0.669, macro F1 0.482, mAP 0.405 [0.300 0.500]" in text
     assert "competition score 0.500 [0.400 0.600]: negative 0.700, atypical - (without atypical, which" in text
+
+
+def test_table():
+    table = format_table({"frcnn": {**ONE, "mAP": 0.15, "threshold": 0.31}, "a long name": {"mAP_50": 1.0}})
+    head, rule, first, second = table.splitlines()
+    assert len({len(line) for line in (head, rule, first, second)}) == 1
+    assert head.split() == ["mAP@.50", "mAP@.50:.95", "F1", "Precision", "Recall", "Threshold"]
+    assert first.split() == ["frcnn", "0.409", "0.150", "0.547", "0.603", "0.503", "0.310"]
+    assert second.split() == ["a", "long", "name", "1.000", "-", "-", "-", "-", "-"]
+    assert first.index("0.409") + 5 == head.index("mAP@.50") + 7
