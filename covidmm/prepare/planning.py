@@ -78,7 +78,8 @@ class Planner:
             notes: is told of these, and of patient ids that name nobody.
             options: of the preparation.
         """
-        groups = splits.group(self._ties(self._placeholders(notes)), self._same_pictures(options.progress), self._scratch.map())
+        pairs = self._same_pictures(options.progress)
+        groups = splits.group(self._ties(self._placeholders(notes)), pairs, self._scratch.map())
         official = options.split == "auto" and self._listed
         placed = self._leave_out(samples, groups, notes) if official else {}
         if options.split in ("val", "test"):

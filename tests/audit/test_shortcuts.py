@@ -19,7 +19,9 @@ def look(chance, border=0.0, shade=0.0, marked=False):
     blur = chance.integers(80, 120, (64, 64)).reshape(8, 8, 8, 8).mean((1, 3))
     blur[0] += shade
     markers = np.array([[0.9, 0.1, 0.95, 0.15]]) if marked else np.zeros((0, 4))
-    return Look((64, 64), "", np.zeros((48, 48), np.uint8), blur, (chance.normal(size=48) + border).astype(np.float32), markers)
+    return Look(
+        (64, 64), "", np.zeros((48, 48), np.uint8), blur, (chance.normal(size=48) + border).astype(np.float32), markers
+    )
 
 
 @pytest.fixture
