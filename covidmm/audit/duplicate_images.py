@@ -32,9 +32,9 @@ def check_duplicates(entries: Sequence[AnnotatedImage], pairs: Sequence[Pair]) -
     paragraph = (
         "Every image was compared with every other one of all the folders together, by equal pixels and by what the "
         "pictures show, so that copies count that are cut, mirrored, inverted, windowed anew, resized, compressed or "
-        "marked. A picture that a model trained on says nothing when the model is tested on it, also when it was met in another data set "
-        "during pre-training: such a pair is a fault. Pairs on the same side are counted twice in training, or "
-        "twice in a metric: a warning. "
+        "marked. A picture that a model trained on says nothing when the model is tested on it, also when it was met "
+        "in another data set during pre-training: such a pair is a fault. Pairs on the same side are counted twice in "
+        "training, or twice in a metric: a warning. "
     )
     if leaks:
         paragraph += (

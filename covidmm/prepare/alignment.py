@@ -10,11 +10,11 @@ _SIDE = 256
 _REGISTERED_SIDE = 128
 _REGISTERED_SHADING = 7.7
 _FINEST, _COARSEST = 1.0, 4.0  # blurs in pixels: detail is what the first keeps and the second removes
-_ITERATIONS = 20
+_STEPS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-3)
 _SAMPLING = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
-def even_out(picture: NDArray[np.floating], shading: float, floor: float) -> NDArray[np.float32]:
+def even_out(picture: NDArray[np.uint8] | NDArray[np.float32], shading: float, floor: float) -> NDArray[np.float32]:
     """A picture without its shading and with even contrast, so that another window, gamma or a letter changes little.
 
     Args:
@@ -25,6 +25,7 @@ def even_out(picture: NDArray[np.floating], shading: float, floor: float) -> NDA
     Returns:
         (H, W) in -3..3; a negative gives the same with the other sign.
     """
+    picture = picture.astype(np.float32)
     detail = picture - cv2.GaussianBlur(picture, (0, 0), shading)
     power = cv2.GaussianBlur(detail * detail, (0, 0), shading)
     return np.clip(detail / np.sqrt(power + floor), -3, 3)
@@ -34,21 +35,6 @@ def resized(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """The image squeezed to a square."""
     method = cv2.INTER_AREA if min(pixels.shape) >= side else cv2.INTER_LINEAR
     return cv2.resize(pixels, (side, side), interpolation=method)
-
-
-def register(
-    one: NDArray[np.float32], other: NDArray[np.float32], warp: NDArray[np.float32]
-) -> NDArray[np.float32] | None:
-    """The affine map (2, 3) from pixels of ``one`` to pixels of ``other``, from a first guess.
-
-    By the enhanced correlation coefficient (Evangelidis & Psarakis, 2008). None where the pictures have no structure
-    or are too far apart.
-    """
-    steps = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, _ITERATIONS, 1e-3)
-    try:
-        return cv2.findTransformECC(one, other, warp.copy(), cv2.MOTION_AFFINE, steps, None, 1)[1]
-    except cv2.error:
-        return None
 
 
 def agreement(one: NDArray[np.float32], other: NDArray[np.float32], warp: NDArray[np.float32]) -> float:
@@ -64,7 +50,8 @@ def agreement(one: NDArray[np.float32], other: NDArray[np.float32], warp: NDArra
 def detail_agreement(one: NDArray[np.uint8], other: NDArray[np.uint8], warp: NDArray[np.float32]) -> float:
     """Correlation of the fine detail of two images after an affine alignment.
 
-    The alignment is done at 128 x 128 pixels, the correlation at 256 x 256.
+    The alignment maximises the enhanced correlation coefficient (Evangelidis & Psarakis, 2008) of 128 x 128 pixels,
+    starting at ``warp``; the correlation is that of 256 x 256 pixels.
 
     Args:
         one: (H, W).
@@ -79,9 +66,10 @@ def detail_agreement(one: NDArray[np.uint8], other: NDArray[np.uint8], warp: NDA
     pictures = [resized(resized(pixels, common), _SIDE).astype(np.float32) for pixels in (one, other)]
     size = _REGISTERED_SIDE, _REGISTERED_SIDE
     small = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures]
-    warp = in_pixels(warp, _REGISTERED_SIDE)
-    found = register(*(even_out(picture, _REGISTERED_SHADING, 4.0) for picture in small), warp)
-    if found is None:
+    evened = [even_out(picture, _REGISTERED_SHADING, 4.0) for picture in small]
+    try:
+        _, found = cv2.findTransformECC(*evened, in_pixels(warp, _REGISTERED_SIDE), cv2.MOTION_AFFINE, _STEPS, None, 3)
+    except cv2.error:  # no structure, or too far apart
         return -1.0
     details = [even_out(cv2.GaussianBlur(picture, (0, 0), _FINEST), _COARSEST, 1.0) for picture in pictures]
     return agreement(*details, in_pixels(of_unit(found, _REGISTERED_SIDE), _SIDE))

@@ -6,8 +6,8 @@ which reports them. Whether two images are a pair depends on these two alone. Th
 1. Thumbnails without shading and with even contrast are written in cosines, of the whole and of 81 windows that are
    up to 8 % smaller on each side. All wholes are compared with all windows by matrix products. Even and odd cosines
    are multiplied apart: their signs say whether a picture is mirrored or inverted.
-2. The two thumbnails are aligned (affine) and correlated.
-3. So are the images themselves, at up to 256 x 256 pixels.
+2. The detail of the first thumbnail and of that window of the second is correlated.
+3. The images themselves are read and aligned (affine), and their detail is correlated.
 
 How much it finds, and what it costs, is in docs/audit.md.
 """
@@ -20,21 +20,21 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import combinations, product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from covidmm import radiograph
-from covidmm.prepare.alignment import agreement, detail_agreement, even_out, in_pixels, of_unit, register, resized
+from covidmm.prepare.alignment import agreement, detail_agreement, even_out, in_pixels, resized
 
 #: Side of the thumbnails, pixels.
 SIDE = 48
 # Measured on copies of public radiographs and phantoms, and on pairs of different patients: docs/audit.md.
 MIN_SIMILARITY = 0.88
-MIN_COARSE_DETAIL = 0.75
-MIN_DETAIL = 0.78
+MIN_COARSE_DETAIL = 0.65
+MIN_DETAIL = 0.8
 _SHADING, _DETAIL_SHADING, _NOISE = 4.8, 2.0, 4.0  # blurs in pixels of the thumbnail, variance in grey values
 _FREQUENCIES = np.arange(13)  # half waves over the side
 _RADIUS = np.hypot(_FREQUENCIES[:, None], _FREQUENCIES)
@@ -102,24 +102,26 @@ def find_pairs(
         same[digest].append(index)
     members = list(same.values())
     pairs = [Pair(*pair, True) for own in members for pair in combinations(own, 2)]
-    firsts = [own[0] for own in members]
-    near = _near_pairs(thumbnails[firsts], [paths[index] for index in firsts], progress)
-    for one, other in near:
+    firsts = np.array([own[0] for own in members], np.intp)
+    for one, other in _near_pairs(thumbnails[firsts], [paths[index] for index in firsts], progress):
         pairs += [Pair(*sorted(pair), False) for pair in product(members[one], members[other])]
     return sorted(pairs)
 
 
 def _near_pairs(thumbnails: NDArray[np.uint8], paths: Sequence[Path], progress: bool | None) -> set[tuple[int, int]]:
-    read = lru_cache(maxsize=64)(lambda index: radiograph.read(paths[index]).pixels)
+    details = lru_cache(2 * _BLOCK)(lambda index: even_out(thumbnails[index], _DETAIL_SHADING, _NOISE))
+    read = lru_cache(64)(lambda index: radiograph.read(paths[index]).pixels)
     found: set[tuple[int, int]] = set()
     for one in _candidates(thumbnails, progress):
         pair = min(one.first, one.second), max(one.first, one.second)
         if pair in found:
             continue
-        warp = _coarse_warp(thumbnails[one.first], _turned(thumbnails[one.second], one), one)
-        if warp is None:
+        detail = -details(one.second) if one.inverted else details(one.second)
+        warp = _window_map(one)
+        if agreement(details(one.first), _mirrored(detail, one), in_pixels(warp, SIDE)) < MIN_COARSE_DETAIL:
             continue
-        if detail_agreement(read(one.first), _turned(read(one.second), one), warp) >= MIN_DETAIL:
+        other = 255 - read(one.second) if one.inverted else read(one.second)
+        if detail_agreement(read(one.first), _mirrored(other, one), warp) >= MIN_DETAIL:
             found.add(pair)
     return found
 
@@ -142,7 +144,7 @@ def _candidates(thumbnails: NDArray[np.uint8], progress: bool | None) -> Iterato
 
 def _describe(thumbnails: NDArray[np.uint8], windows: Sequence[tuple[_Cut, _Cut]]) -> Iterator[_Cosines]:
     """The cosines of each window of thumbnails (N, 48, 48): all zero where there is no structure."""
-    evened = np.stack([even_out(one.astype(np.float32), _SHADING, _NOISE) for one in thumbnails])
+    evened = np.stack([even_out(one, _SHADING, _NOISE) for one in thumbnails])
     axes = {cut: _cosines(*cut) for window in windows for cut in window}
     across = {cut: evened @ axis.T for cut, axis in axes.items()}
     even, odd = (np.flatnonzero((_WEIGHTS > 0) & ((_FREQUENCIES % 2 == 1) == side)) for side in (False, True))
@@ -178,21 +180,13 @@ def _similar(wholes: _Cosines, windows: Sequence[_Cosines]) -> Iterator[tuple[in
     yield from zip(*(part.tolist() for part in found), strict=True)
 
 
-def _turned(pixels: NDArray[np.uint8], candidate: _Candidate) -> NDArray[np.uint8]:
-    """The second image of a pair as the first one shows it."""
-    mirrored = np.ascontiguousarray(pixels[:, ::-1]) if candidate.mirrored else pixels
-    return 255 - mirrored if candidate.inverted else mirrored
+def _mirrored(picture: NDArray[Any], candidate: _Candidate) -> NDArray[Any]:
+    """The second picture of a pair, with its sides as the first one has them."""
+    return np.ascontiguousarray(picture[:, ::-1]) if candidate.mirrored else picture
 
 
-def _coarse_warp(one: NDArray[np.uint8], other: NDArray[np.uint8], candidate: _Candidate) -> NDArray[np.float32] | None:
-    """The map from the first thumbnail to the second, both of side 1; None where their detail does not agree."""
+def _window_map(candidate: _Candidate) -> NDArray[np.float32]:
+    """The map from the first picture to its window in the second, with sides as the first has them; both of side 1."""
     (left, right), (top, bottom) = _WINDOWS[candidate.window]
     start = right if candidate.mirrored else left
-    guess = np.array([[1 - left - right, 0, start], [0, 1 - top - bottom, top]], np.float32)
-    pictures = [picture.astype(np.float32) for picture in (one, other)]
-    evened = [even_out(picture, _SHADING, _NOISE) for picture in pictures]
-    warp = register(*evened, in_pixels(guess, SIDE))
-    if warp is None:
-        return None
-    details = [even_out(picture, _DETAIL_SHADING, _NOISE) for picture in pictures]
-    return of_unit(warp, SIDE) if agreement(*details, warp) >= MIN_COARSE_DETAIL else None
+    return np.array([[1 - left - right, 0, start], [0, 1 - top - bottom, top]], np.float32)

@@ -49,7 +49,7 @@ def plan(
     kept = [
         image_id for image_id, sample in samples.items() if firsts[image_id] not in tests or sample.official == "test"
     ]
-    for image_id in samples.keys() - set(kept):
+    for image_id in sorted(samples.keys() - set(kept)):
         cause = f"left out of training: shows the same picture or patient as test image {tests[firsts[image_id]]}"
         notes.append(Issue(samples[image_id].file_name, "split", cause))
     if options.split in ("val", "test"):
