@@ -62,7 +62,7 @@ _ARGUMENTS_OF: dict[str, tuple[Callable, ...]] = {
     "test_dataloader": (DataLoader,),
 }
 
-#: Keys of untyped dicts that are read by name in MMEngine, where no signature tells them.
+#: Keys of untyped dicts that MMEngine reads without having them in a signature.
 _NAMED = {
     "train_dataloader": {"dataset", "num_batch_per_epoch", "disable_subprocess_warning"},
     "val_dataloader": {"dataset", "num_batch_per_epoch", "disable_subprocess_warning"},

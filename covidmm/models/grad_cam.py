@@ -1,4 +1,4 @@
-"""Where a classifier looked: Grad-CAM."""
+"""Grad-CAM: which parts of a radiograph a classifier's score came from."""
 
 from __future__ import annotations
 
