@@ -139,15 +139,15 @@ class Checker:
             if accepted is None:
                 return
             allowed |= accepted | _POPPED.get(registry, set())
-        self._refuse_others(value, allowed, path, f" of {_name(kinds[0][1])}")
+        self._refuse_others(value, allowed, path, f" of {getattr(kinds[0][1], '__name__', kinds[0][1])}")
 
     def _check_plain(self, value: Mapping, path: str, role: str) -> None:
         if role not in _NAMED and role not in _ARGUMENTS_OF:
             return
         if role in ("train_cfg", "val_cfg", "test_cfg") and "." in path:
             return  # a model's, not the runner's
-        if role == "paramwise_cfg" and _present_constructor(self.cfg):
-            return
+        if role == "paramwise_cfg" and (self.cfg.get("optim_wrapper") or {}).get("constructor"):
+            return  # the constructor's own keys
         allowed = set(_NAMED.get(role, ()))
         for kind in _ARGUMENTS_OF.get(role, ()):
             allowed |= arguments(kind) or set()
@@ -308,11 +308,3 @@ def _dicts(value: Any) -> Iterable[Mapping]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _dicts(item)
-
-
-def _present_constructor(cfg: Config) -> bool:
-    return bool((cfg.get("optim_wrapper") or {}).get("constructor"))
-
-
-def _name(kind: Any) -> str:
-    return getattr(kind, "__name__", str(kind))
