@@ -185,8 +185,7 @@ class Checker:
     def _resolve(self, name: Any, path: str, role: str) -> list[tuple[str, Any]]:
         found = self._lookup(name)
         if not found and role in ("nms", "roi_layer"):
-            # mmcv looks these two up by name among its ops
-            import mmcv.ops
+            import mmcv.ops  # where mmcv looks these two up; slow to import, and an ensemble's config has neither
 
             if hasattr(mmcv.ops, name):
                 return [("op", getattr(mmcv.ops, name))]
