@@ -1,6 +1,6 @@
-"""The errors that covidmm raises on purpose.
+"""The errors that covidmm raises for faults that a user can fix.
 
-Each message names the file (or field) at fault and the cause in one line, so that a tool can print it as it stands.
+Each message names the file (or field) at fault and the cause in one line, which tools print unchanged.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 class CovidmmError(Exception):
-    """Base of every error that a user can mend: bad input, a bad config, a full disk."""
+    """Base of every error that a user can fix: bad input, a bad config, a full disk."""
 
 
 class RadiographError(CovidmmError):
@@ -30,11 +30,11 @@ class CheckpointError(CovidmmError):
 
 
 class TrainingError(CovidmmError):
-    """A training that cannot go on."""
+    """A training that cannot continue."""
 
 
 class ClusterError(CovidmmError):
-    """Other processes of a run, or a cluster, that cannot be used or that went away."""
+    """Other processes of a run, or a cluster, that cannot be used or that ended."""
 
 
 class PluginError(CovidmmError):

@@ -31,14 +31,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     arguments = parser().parse_args()
-    from covidmm.models import checkpoint_conversion as conversion
+    from covidmm.models.checkpoint_conversion import convert_plain, convert_resnet, convert_yolov5
 
     if arguments.kind == "yolov5":
-        lines = conversion.convert_yolov5(arguments.source, arguments.out, arguments.num_classes)
+        lines = convert_yolov5(arguments.source, arguments.out, arguments.num_classes)
     elif arguments.kind == "plain":
-        lines = conversion.convert_plain(arguments.source, arguments.out, arguments.trust_checkpoint)
+        lines = convert_plain(arguments.source, arguments.out, arguments.trust_checkpoint)
     else:
-        lines = conversion.convert_resnet(arguments.source, arguments.out, arguments.kind)
+        lines = convert_resnet(arguments.source, arguments.out, arguments.kind)
     print("\n".join(lines))
 
 

@@ -12,10 +12,10 @@ from covidmm.utils.command_line import run_tool
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
-        description=__doc__, epilog="The store is COVIDMM_CHECKPOINTS, or checkpoints/ in the present folder."
+        description=__doc__, epilog="The store is COVIDMM_CHECKPOINTS, or checkpoints/ in the current folder."
     )
     top.add_argument("checkpoint", type=Path, help="a checkpoint, or a work dir, whose best one is taken")
-    top.add_argument("name", help="configs then say covidmm://NAME")
+    top.add_argument("name", help="its name in configs: covidmm://NAME")
     top.add_argument("--part", choices=("backbone", "model"), default="backbone", help="default: %(default)s")
     top.add_argument("--replace", action="store_true", help="overwrite other weights of that name")
     return top

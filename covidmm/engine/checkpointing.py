@@ -159,7 +159,7 @@ def _naming_checkpoint(filename: str, verb: str) -> Iterator[None]:
         yield
     except (CovidmmError, OSError):
         raise
-    except Exception as error:  # whoever made the file wrote its content
+    except Exception as error:  # the file may hold anything
         cause = (str(error).splitlines() or [""])[0]
         raise CheckpointError(f"{filename}: cannot be {verb} ({type(error).__name__}: {cause})") from error
 
@@ -200,7 +200,7 @@ def load_trained(cfg: Config, checkpoint: Path) -> tuple[nn.Module, dict[str, An
     """Build the model of a config with the weights of a checkpoint, in evaluation mode, on the CPU.
 
     Returns:
-        The model, and what the checkpoint's ``meta`` says.
+        The model, and the checkpoint's ``meta``.
 
     Raises:
         CheckpointError: the checkpoint is missing, unsafe to read, or of another model.

@@ -62,7 +62,7 @@ _ARGUMENTS_OF: dict[str, tuple[Callable, ...]] = {
     "test_dataloader": (DataLoader,),
 }
 
-#: Keys of untyped dicts that are read by name in MMEngine, where no signature tells them.
+#: Keys of untyped dicts that MMEngine reads without having them in a signature.
 _NAMED = {
     "train_dataloader": {"dataset", "num_batch_per_epoch", "disable_subprocess_warning"},
     "val_dataloader": {"dataset", "num_batch_per_epoch", "disable_subprocess_warning"},
@@ -139,15 +139,15 @@ class Checker:
             if accepted is None:
                 return
             allowed |= accepted | _POPPED.get(registry, set())
-        self._refuse_others(value, allowed, path, f" of {_name(kinds[0][1])}")
+        self._refuse_others(value, allowed, path, f" of {getattr(kinds[0][1], '__name__', kinds[0][1])}")
 
     def _check_plain(self, value: Mapping, path: str, role: str) -> None:
         if role not in _NAMED and role not in _ARGUMENTS_OF:
             return
         if role in ("train_cfg", "val_cfg", "test_cfg") and "." in path:
             return  # a model's, not the runner's
-        if role == "paramwise_cfg" and _present_constructor(self.cfg):
-            return
+        if role == "paramwise_cfg" and (self.cfg.get("optim_wrapper") or {}).get("constructor"):
+            return  # the constructor's own keys
         allowed = set(_NAMED.get(role, ()))
         for kind in _ARGUMENTS_OF.get(role, ()):
             allowed |= arguments(kind) or set()
@@ -185,8 +185,7 @@ class Checker:
     def _resolve(self, name: Any, path: str, role: str) -> list[tuple[str, Any]]:
         found = self._lookup(name)
         if not found and role in ("nms", "roi_layer"):
-            # mmcv looks these two up by name among its ops
-            import mmcv.ops
+            import mmcv.ops  # where mmcv looks these two up; slow to import, and an ensemble's config has neither
 
             if hasattr(mmcv.ops, name):
                 return [("op", getattr(mmcv.ops, name))]
@@ -308,11 +307,3 @@ def _dicts(value: Any) -> Iterable[Mapping]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _dicts(item)
-
-
-def _present_constructor(cfg: Config) -> bool:
-    return bool((cfg.get("optim_wrapper") or {}).get("constructor"))
-
-
-def _name(kind: Any) -> str:
-    return getattr(kind, "__name__", str(kind))

@@ -1,4 +1,4 @@
-"""Conversion of checkpoint files: what ``tools/convert_checkpoint.py`` does."""
+"""Convert other projects' checkpoints into ones that covidmm loads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from mmdet.models.backbones import ResNet, ResNeXt
 from mmdet.models.backbones.resnet import Bottleneck
@@ -53,7 +54,7 @@ def convert_yolov5(source: Path, out: Path, num_classes: int | None = None) -> l
     state = converted.state
     if num_classes not in (None, converted.num_classes):
         state = without_head(converted)
-        lines.append(f"head left out, for {num_classes} instead of {converted.num_classes} classes: it starts anew")
+        lines.append(f"head left out, for {num_classes} instead of {converted.num_classes} classes: it starts random")
     return [*lines, _write(out, state, source, str(converted))]
 
 
@@ -153,19 +154,16 @@ def _plain(value: Tensor) -> Tensor:
 
 
 def _safetensors(source: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     if not source.is_file():
         raise CheckpointError(f"{source}: no such checkpoint")
     try:
-        return load_file(source)
-    except SafetensorError as error:
+        return safetensors.torch.load_file(source)
+    except safetensors.SafetensorError as error:
         raise CheckpointError(f"{source}: damaged checkpoint ({error})") from error
 
 
 def _check_out(source: Path, out: Path) -> None:
-    """Refuse, before the work, a place that no file can be written to."""
+    """Refuse, before the work, a path that no file can be written to."""
     if out.exists() and not out.is_file():
         raise CheckpointError(f"{out}: is a {'folder' if out.is_dir() else 'device'}; name the file to write")
     if out.exists() and source.exists() and out.samefile(source):

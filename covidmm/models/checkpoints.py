@@ -1,4 +1,4 @@
-"""Checkpoints: where they are found, how they are read safely, and how much of a model they filled.
+"""Find checkpoints, read them safely, and check how much of a model they fill.
 
 Importing this module replaces three of MMEngine's parts, for every config: files and downloads are read with
 ``weights_only=True`` and never unpickled otherwise, and the ``Pretrained`` initializer refuses a checkpoint
@@ -103,7 +103,7 @@ def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Loader of web addresses, through torch.hub's cache and with weights only."""
     try:
         content = torch.hub.load_state_dict_from_url(filename, map_location=map_location, weights_only=True)
-    except Exception as error:  # as above, and whatever a server may answer
+    except Exception as error:  # as above, and any answer of a server
         raise CheckpointError(f"{filename}: {_first_line(error)}") from error
     return _with_state(_inert(content, filename))
 

@@ -53,7 +53,7 @@ class RadiographClassifier(BaseModel):
         self.loss = MODELS.build(loss)
 
     def init_weights(self) -> None:
-        """Xavier-uniform weights and zero biases in the head (the report); the backbone as its config says."""
+        """Xavier-uniform weights and zero biases in the head (report, section on the study model)."""
         for layer in self.head:
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)

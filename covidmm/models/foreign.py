@@ -216,6 +216,6 @@ def _layers_of(model: Any) -> Iterator[tuple[str, _Layer]]:
 
 
 def _plain(value: Tensor) -> Tensor:
-    """A copy without what the file may have hung on the tensor."""
+    """A copy without attributes that the file may have set."""
     kind = torch.float32 if value.is_floating_point() else value.dtype
     return value.detach().to("cpu", kind, copy=True, memory_format=torch.contiguous_format)

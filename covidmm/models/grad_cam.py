@@ -1,4 +1,4 @@
-"""Where a classifier looked: Grad-CAM."""
+"""Grad-CAM: which parts of a radiograph a classifier's score came from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class GradCam:
     """
 
     def __init__(self, model: RadiographClassifier, temperature: float = 1.0) -> None:
-        from captum.attr import LayerGradCam
+        from captum.attr import LayerGradCam  # slow to import, and no training needs it
 
         model.requires_grad_(True)
         self.model = model

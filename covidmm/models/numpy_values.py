@@ -1,7 +1,7 @@
-"""NumPy's values in checkpoints, made without NumPy's own unpickling.
+"""Read NumPy's values in checkpoints without NumPy's own unpickling.
 
-``numpy.dtype`` and ``numpy.ndarray`` believe the state that a pickle gives them: flags that make numbers of an array
-pointers end the process, or worse. These stand-ins take numbers alone, as many as fit.
+``numpy.dtype`` and ``numpy.ndarray`` trust the state in a pickle: flags that turn an array's numbers into pointers
+crash the process, or worse. These stand-ins accept plain numbers that fit their shape.
 """
 
 from __future__ import annotations

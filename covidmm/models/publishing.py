@@ -1,4 +1,4 @@
-"""From a training checkpoint to one that others start from by name: ``covidmm://NAME``."""
+"""Publish a training checkpoint to the checkpoint store, where configs find it as ``covidmm://NAME``."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def publish(checkpoint: Path, name: str, part: str = "backbone", replace: bool =
         raise CheckpointError(f"{path}: holds other weights; choose another name or replace it with --replace")
     card = _card(meta, checkpoint, part, data)
     try:
-        told = json_bytes({"name": name, **card}, indent=2)
-    except (TypeError, ValueError) as error:  # whoever made the file wrote its meta
-        raise CheckpointError(f"{checkpoint}: its meta cannot be told in JSON ({error})") from error
+        card_bytes = json_bytes({"name": name, **card}, indent=2)
+    except (TypeError, ValueError) as error:  # the file's meta may hold anything
+        raise CheckpointError(f"{checkpoint}: its meta cannot be written as JSON ({error})") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, data)
-    write_bytes(path.with_suffix(".json"), told)
+    write_bytes(path.with_suffix(".json"), card_bytes)
     count = sum(value.numel() for value in state.values())
     return [f"covidmm://{name}: {part} of {checkpoint}, {count:,} values", f"{path}: sha256 {card['sha256']}"]
 

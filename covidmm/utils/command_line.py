@@ -1,4 +1,4 @@
-"""How a command-line tool ends: exit codes, and one line on stderr for what a user can mend."""
+"""How command-line tools end: exit codes, and one line on stderr for an error that a user can fix."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from covidmm.errors import CovidmmError
 from covidmm.utils.distributed import is_first, leave, rank
 from covidmm.utils.signals import Terminated, stoppable
 
-# What an operating system refuses that a user can mend: a full, broken, read-only or foreign disk, too many open files,
-# a file where a folder belongs, or a folder where a file does.
+# Errors of the operating system that a user can fix: a full, broken, read-only or foreign disk, too many open files, a
+# file where a folder belongs, or a folder where a file does.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MISPLACED = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _REFUSALS = (*_FULL, *_MISPLACED, errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE)
 
-# Seconds that the other processes of a run wait for the first one's words; chosen here, starts differ by less.
-_LET_SPEAK = 5.0
+# Seconds by which the other processes of a run delay their errors; chosen here, starts differ by less.
+_FIRST_PROCESS_HEAD_START = 5.0
 
 
-def run_tool(main: Callable[[], int | None], go_on: str = "the same command begins anew") -> int:
+def run_tool(main: Callable[[], int | None], go_on: str = "run the same command again") -> int:
     """Run a tool's ``main`` and turn expected failures into one line on stderr.
 
     Args:
         main: the tool.
-        go_on: what to do after it was stopped; an argument of the KeyboardInterrupt takes its place.
+        go_on: what to do after it was stopped; an argument of the KeyboardInterrupt replaces it.
 
     Returns:
         The exit code: what ``main`` returned (None counts as 0), 1 after a :class:`CovidmmError` or an
@@ -46,15 +46,15 @@ def run_tool(main: Callable[[], int | None], go_on: str = "the same command begi
 
 def _exit_code(main: Callable[[], int | None], go_on: str) -> int:
     try:
-        with stoppable(), _threads_say_refusals():
+        with stoppable(), _threads_report_refusals():
             return main() or 0
     except CovidmmError as error:
-        _say_error(_one_line(error))
+        _print_error(_one_line(error))
         return 1
     except OSError as error:
         if error.errno not in _REFUSALS:
             raise
-        _say_error(_refusal(error))
+        _print_error(_refusal(error))
         return 1
     except KeyboardInterrupt as stop:
         if is_first():
@@ -62,27 +62,27 @@ def _exit_code(main: Callable[[], int | None], go_on: str) -> int:
         return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
 
 
-def _say_error(text: str) -> None:
-    """Print the one line. What fails in the first of several processes fails in all: the others let it speak, and
-    torchrun ends them before they would."""
+def _print_error(text: str) -> None:
+    """Print the line. What fails in the first of several processes fails in all: the others wait, and torchrun ends
+    them before they print it too."""
     if not is_first():
-        time.sleep(_LET_SPEAK)
+        time.sleep(_FIRST_PROCESS_HEAD_START)
         text = f"process {rank()}: {text}"
     print(f"error: {text}", file=sys.stderr)
 
 
 @contextmanager
-def _threads_say_refusals() -> Iterator[None]:
-    """Let a thread that may not write, such as TensorBoard's, say so in one line; whoever waits for it fails, too."""
+def _threads_report_refusals() -> Iterator[None]:
+    """Report a thread that cannot write, such as TensorBoard's, in one line; the thread that waits for it fails too."""
     usual = threading.excepthook
 
-    def say(args: threading.ExceptHookArgs) -> None:
+    def report(args: threading.ExceptHookArgs) -> None:
         if isinstance(args.exc_value, OSError) and args.exc_value.errno in _REFUSALS:
             print(f"warning: {_refusal(args.exc_value)}", file=sys.stderr)
         else:
             usual(args)
 
-    threading.excepthook = say
+    threading.excepthook = report
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Tables that people open in a spreadsheet."""
+"""CSV tables that are safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import chain
 from numbers import Number
 from typing import Any
 
-#: What a spreadsheet takes for the beginning of a formula, in text; numbers are none. The last are = + - @ full-width.
+#: What begins a formula in a spreadsheet; the last four are = + - @ in full width. Numbers are no formulas.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 

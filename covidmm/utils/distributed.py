@@ -1,4 +1,4 @@
-"""Which of the processes of one run this is, as torchrun tells them."""
+"""The number of this process in a run of several, and its end."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def is_first() -> bool:
 
 
 def leave(code: int) -> None:
-    """End a process of torchrun with an exit code, without taking Python down; outside of torchrun do nothing.
+    """End a process of torchrun with an exit code, without finalising Python; outside of torchrun do nothing.
 
-    PyTorch's threads of communication may still be giving tensors back. One that does so while Python goes down ends
-    the process by SIGABRT, though its work is done. Destroying the group joins these threads only where nobody holds
-    it, and parts of PyTorch that are imported after the processes have joined do, as a default argument.
+    PyTorch's communication threads may still be freeing tensors. One that does so while Python is finalised aborts the
+    process by SIGABRT, though its work is done. Destroying the group joins these threads only if nothing refers to it,
+    and parts of PyTorch that are imported after the processes have joined do, as a default argument.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # whoever read it has gone
+        with suppress(OSError):  # its reader has closed it
             stream.flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the JSON in them."""
+"""Write files whole or not at all, and read and write JSON."""
 
 from __future__ import annotations
 
@@ -56,14 +56,13 @@ def _in_place_of(path: Path, keep_equal: bool = False) -> Iterator[Path]:
             else:
                 temporary.replace(path)
     except BaseException:
-        with suppress(OSError):  # the first error tells more
+        with suppress(OSError):  # the first error is the cause
             temporary.unlink(missing_ok=True)
         raise
 
 
 def append(file: BinaryIO, path: Path, data: bytes) -> None:
-    """Append ``data`` to an unbuffered file, all of it: on a disk that fills up, ``write`` alone ends in silence
-    after a part.
+    """Append all of ``data`` to an unbuffered file; on a full disk ``write`` alone writes a part and raises nothing.
 
     Raises:
         OSError: no space, ...; a part may be in the file.
@@ -76,7 +75,7 @@ def append(file: BinaryIO, path: Path, data: bytes) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Put a file's name into an error of the operating system, which on a full disk does not say it."""
+    """Put a file's name into an error of the operating system, which lacks it on a full disk."""
     try:
         yield
     except OSError as error:
@@ -93,14 +92,14 @@ def json_bytes(value: Any, indent: int | None = None) -> bytes:
     """
     separators = (",", ":") if indent is None else None
     text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False)
-    return (text + "\n").encode(errors="backslashreplace")  # \udcff is how JSON spells half a character
+    return (text + "\n").encode(errors="backslashreplace")  # \udcff is how JSON writes a lone surrogate
 
 
 def json_value(text: str | bytes) -> Any:
-    """What a JSON text says, of whoever wrote it.
+    """Parse JSON from an untrusted file.
 
     Raises:
-        ValueError: it is none, or nested so deeply that Python gives up.
+        ValueError: no JSON, or nested too deeply for Python.
     """
     try:
         return json.loads(text)

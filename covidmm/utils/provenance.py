@@ -1,4 +1,4 @@
-"""What an output came from: hashes of data and config, and versions."""
+"""Provenance of outputs: hashes of data and config, versions, the commit."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _DISTRIBUTIONS = {
     "pycocotools": ("pycocotools",),
     "faster-coco-eval": ("faster-coco-eval",),
 }
-#: What a config says of a run's place and way, not of its result.
+#: Keys of a config that do not change a run's result.
 _PLACES = ("work_dir", "launcher", "resume", "log_level", "visualizer", "vis_backends", "env_cfg")
-#: Keys of files that have a hash of their own, or are told in full elsewhere: their folder does not count.
+#: Keys of files that are hashed or recorded elsewhere: their folder does not count.
 _FILES = ("load_from", "checkpoint", "config", "file", "parameters")
 
 
@@ -66,20 +66,20 @@ def sha256(path: str | Path) -> str:
 
 
 def resolved_sha256(config: Mapping[str, Any]) -> str:
-    """The SHA-256 of all that a config, its bases and its overrides say, whatever the order of its keys.
+    """The SHA-256 of a config with its bases and overrides, whatever the order of its keys.
 
-    Where it runs, where its data lie, and from what checkpoint it is resumed, is left out: data have a hash of their
-    own. Checkpoints and other files that it names count by their name alone.
+    Left out are where it runs, the folder of its data, which have a hash of their own, and the checkpoint that it is
+    resumed from. Checkpoints and other files that it names count by their name alone.
     """
-    told = {name: value for name, value in config.items() if name not in _PLACES}
+    content = {name: value for name, value in config.items() if name not in _PLACES}
     if config.get("resume"):
-        told["load_from"] = None
-    told = _placeless(told, tuple(sorted(_data_roots(told), key=len, reverse=True)))
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()
+        content["load_from"] = None
+    content = _placeless(content, tuple(sorted(_data_roots(content), key=len, reverse=True)))
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=repr).encode()).hexdigest()
 
 
 def _data_roots(value: Any) -> set[str]:
-    """Every folder that a part of a config calls its ``data_root``, without a slash at the end."""
+    """Every ``data_root`` in a config, without a slash at the end."""
     if isinstance(value, Mapping):
         own = {str(value["data_root"]).rstrip("/")} if value.get("data_root") else set()
         return own.union(*map(_data_roots, value.values()))
@@ -87,7 +87,7 @@ def _data_roots(value: Any) -> set[str]:
 
 
 def _placeless(value: Any, roots: tuple[str, ...]) -> Any:
-    """A config's value with the folders of its data cut off its paths."""
+    """A config's value without the folders of its data in its paths."""
     if isinstance(value, Mapping):
         return {
             str(name): Path(own).name if name in _FILES and isinstance(own, str) else _placeless(own, roots)
@@ -113,9 +113,9 @@ def hash_lines(origin: Mapping[str, Any]) -> list[str]:
 
 
 def git_revision() -> str | None:
-    """The commit of the checkout that this code runs from, with ``+changes`` where it was edited.
+    """The commit of the checkout that this code runs from, with ``+changes`` if it was edited.
 
-    None for an installed package, or where git is not there.
+    None for an installed package, or without git.
     """
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():

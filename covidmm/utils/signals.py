@@ -1,4 +1,4 @@
-"""How a tool is stopped: ctrl-C and SIGTERM reach its main thread, and none of its worker processes."""
+"""Stop a tool by ctrl-C or SIGTERM: its main thread gets them, its worker processes do not."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from types import FrameType
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: what ends a tool as ctrl-C does, sent by a scheduler or a container."""
+    """SIGTERM, sent by a scheduler or a container; it ends a tool as ctrl-C does."""
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Let SIGTERM raise :class:`Terminated` in the block, and leave both signals to this process alone.
+    """Let SIGTERM raise :class:`Terminated` in the block, and keep both signals from worker processes.
 
     A terminal sends ctrl-C to every process of the tool, ``timeout`` and some schedulers SIGTERM too. A data loader's
-    worker that ends by it fails the main process with an error of its own, before that has seen the signal; so workers
-    that are forked in the block ignore ctrl-C, and end quietly by SIGTERM. Where something else than the default is
-    set for SIGTERM already, and outside the main thread, nothing is changed.
+    worker that it ends makes the main process fail with another error before that has seen the signal; so workers that
+    are forked in the block ignore ctrl-C, and exit with code 0 on SIGTERM. Where SIGTERM has a handler already, and
+    outside the main thread, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
@@ -37,11 +37,11 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _leave_stops_to_the_parent() -> None:
+def _leave_signals_to_the_parent() -> None:
     if signal.getsignal(signal.SIGTERM) is _terminate:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         # exit code 0: any other one is an error to the data loader
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
-os.register_at_fork(after_in_child=_leave_stops_to_the_parent)
+os.register_at_fork(after_in_child=_leave_signals_to_the_parent)

@@ -108,7 +108,7 @@ def sample(boxes=None, labels=None):
     [
         ([[sample(boxes=0)] * 2, [sample(boxes=0)]], "in epoch 5 (3 images)"),
         ([[sample(boxes=0)], [sample(boxes=1)]], None),
-        ([[sample(labels=[0.0, 0.0])]], "in epoch 5: no box and no finding in 1 images"),
+        ([[sample(labels=[0.0, 0.0])]], "in epoch 5 (1 images)"),
         ([[sample(labels=[0.0, 1.0])]], None),
         ([], None),
     ],

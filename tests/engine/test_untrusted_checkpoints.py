@@ -1,4 +1,4 @@
-"""A checkpoint that would run something when it is unpickled, at every door that takes one: nothing runs."""
+"""A checkpoint that would run something when it is unpickled, by every entry point that reads one: nothing runs."""
 
 import io
 import os
@@ -58,7 +58,7 @@ def saved(zipped):
 
 
 FORMATS = {"zip": saved(True), "legacy": saved(False), "pickle": pickle.dumps, "tar": tarred}
-# these read files in their own way; all others read them as one of these does
+# each has a reader of its own; all others use one of these
 READERS = ("load_from", "Pretrained", "publish", "convert yolov5", "convert torchvision", "convert plain")
 
 
@@ -69,7 +69,7 @@ def surroundings(random_ensemble, tmp_path, monkeypatch, request):
     monkeypatch.setenv("SIIM_ROOT", str(random_ensemble.prepared))
 
 
-def doors(random_ensemble, tmp_path):
+def entry_points(random_ensemble, tmp_path):
     """Every call of covidmm's that reads a checkpoint ``evil.pth``, which lies in the store and is an epoch's, too."""
     evil, run, out = tmp_path / "store/evil.pth", tmp_path / "run", tmp_path / "out.pth"
     member = random_ensemble.members["yolo"]
@@ -105,17 +105,17 @@ def doors(random_ensemble, tmp_path):
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.filterwarnings("ignore")
-def test_nothing_runs_at_any_door(random_ensemble, tmp_path, form):
+def test_nothing_runs_at_any_entry_point(random_ensemble, tmp_path, form):
     victim = tmp_path / "victim"
     data = FORMATS[form]({"state_dict": {"a": torch.ones(1)}, "meta": {"epoch": 1}, "extra": Evil(victim)})
     for path in (tmp_path / "store/evil.pth", tmp_path / "resumed/epoch_1.pth"):
         path.parent.mkdir()
         path.write_bytes(data)
     (tmp_path / "resumed/last_checkpoint").write_text(str(tmp_path / "resumed/epoch_1.pth"))
-    every = doors(random_ensemble, tmp_path)
-    for name, door in every.items() if form == "zip" else ((name, every[name]) for name in READERS):
+    every = entry_points(random_ensemble, tmp_path)
+    for name, read in every.items() if form == "zip" else ((name, every[name]) for name in READERS):
         with pytest.raises(CheckpointError) as caught:
-            door()
+            read()
         assert "\n" not in str(caught.value), name
         assert not victim.exists(), name
     assert not (tmp_path / "out.pth").exists()

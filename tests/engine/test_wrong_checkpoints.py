@@ -1,4 +1,4 @@
-"""A classifier's checkpoint with other classes or another backbone, at every door that takes one."""
+"""A classifier's checkpoint with other classes or another backbone, by every entry point that reads one."""
 
 import pytest
 import torch
@@ -63,12 +63,12 @@ def wrong(folder, request):
 def test_a_model_that_predicts_must_be_filled_whole(wrong, kind, tmp_path):
     content, message = wrong[kind]
     path = save(tmp_path / "a.pth", content)
-    for door in (
+    for read in (
         lambda: evaluate(CONFIG, path, tmp_path / "run", options=QUICK),
         lambda: NetworkClassifier(CONFIG, str(path)),
     ):
         with pytest.raises(CheckpointError, match=rf"a\.pth: does not fit the model: .*{message}") as raised:
-            door()
+            read()
         assert "\n" not in str(raised.value)
 
 

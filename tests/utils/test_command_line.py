@@ -33,9 +33,9 @@ def raising(error):
         (FileExistsError(errno.EEXIST, "File exists", "out"), 1, "error: out: File exists\n"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "x/y"), 1, "error: x/y: Not a directory\n"),
         (IsADirectoryError(errno.EISDIR, "Is a directory", "a.json"), 1, "error: a.json: Is a directory\n"),
-        (KeyboardInterrupt(), 130, "stopped; the same command begins anew\n"),
+        (KeyboardInterrupt(), 130, "stopped; run the same command again\n"),
         (KeyboardInterrupt("go on with --resume"), 130, "stopped; go on with --resume\n"),
-        (Terminated(), 143, "stopped; the same command begins anew\n"),
+        (Terminated(), 143, "stopped; run the same command again\n"),
     ],
 )
 def test_expected_failures_end_in_one_line(error, code, line, capsys):
