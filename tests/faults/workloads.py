@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.faults.runs import ROOT, Command, Ended, Nursery
+from tests.helpers.tool_runs import ROOT, Command, Ended, ForkServer
 
 EPOCHS = 3
 SIDE = 64
@@ -86,7 +86,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         from covidmm.phantom import write_phantoms
 
-        self.nursery = Nursery(folder / "logs", SIIM_ROOT=str(folder / "prepare"))
+        self.server = ForkServer(folder / "logs", SIIM_ROOT=str(folder / "prepare"))
         self.workloads: dict[str, Workload] = {}
         self.undisturbed: dict[str, Undisturbed] = {}
         self.folder = folder
@@ -98,8 +98,8 @@ class Bench:
         self._add(_report([trained, tested, fused / "predictions"], prepared))
 
     def close(self) -> None:
-        """End the nursery."""
-        self.nursery.close()
+        """End the fork server."""
+        self.server.close()
 
     def _add(self, job: Workload) -> Path:
         out = self.folder / job.name
@@ -120,7 +120,7 @@ class Bench:
         return out
 
     def _whole(self, command: Command, **watch: Any) -> Ended:
-        ended = self.nursery.run(command, **watch)
+        ended = self.server.run(command, **watch)
         assert ended.code == 0, ended.output[-4000:]
         return ended
 
