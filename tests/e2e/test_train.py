@@ -202,7 +202,7 @@ def test_a_missing_image_is_named_before_training(phantoms, tmp_path):
 
 def test_ctrl_c_says_how_to_go_on(phantoms, tmp_path):
     process = tool("train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *SMALL, root=phantoms)
-    process.wait_for("preflight:")
+    process.wait_for(r"Epoch\(train\)")
     process.send(signal.SIGINT)
     output = finish(process, code=130)
     # with --resume after an epoch, without before

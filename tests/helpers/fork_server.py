@@ -128,6 +128,7 @@ def become(request: dict[str, Any]) -> None:
     empty = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((empty, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
+    os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -118,7 +118,7 @@ class ForkServer:
             "tool": command.tool,
             "arguments": command.arguments,
             "cwd": str(ROOT),
-            "env": self.env | more.pop("env", {}),
+            "env": {**os.environ, "OMP_NUM_THREADS": "1", **self.env, **more.pop("env", {})},
             "log": str(log),
             "events": str(events),
             "over": str(over),
