@@ -29,7 +29,7 @@ settings.register_profile("tests", deadline=None, print_blob=True, suppress_heal
 settings.load_profile("tests")
 #: Marks of whole folders, and of all tests that use a fixture. `make check` leaves these out, and the single tests that
 #: are marked `e2e` by themselves.
-MARKED_FOLDERS = {"faults": "kills", "e2e": "e2e"}
+MARKED_FOLDERS = {"faults": "kills", "e2e": "e2e", "tools": "e2e"}
 MARKED_FIXTURES = {"browser": "browser", "browse": "browser", "dask_cluster": "e2e"}
 FIRST = ("kills", "e2e", "browser")
 

@@ -14,6 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from mmdet.registry import MODELS
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+
+import covidmm.registration  # noqa: F401
+from covidmm.engine.config import load_config
+from covidmm.phantom import write_phantoms
 from tests.helpers.tool_runs import ROOT, Command, Ended, ForkServer
 
 EPOCHS = 3
@@ -84,8 +92,6 @@ class Bench:
     """
 
     def __init__(self, folder: Path) -> None:
-        from covidmm.phantom import write_phantoms
-
         self.server = ForkServer(folder / "logs", SIIM_ROOT=str(folder / "prepare"))
         self.workloads: dict[str, Workload] = {}
         self.undisturbed: dict[str, Undisturbed] = {}
@@ -175,14 +181,6 @@ def _ensemble(folder: Path, trained: Path, prepared: Path) -> Workload:
 
 def _ensemble_config(folder: Path, trained: Path) -> str:
     """An ensemble of the trained detector with a Faster R-CNN and a study classifier of random weights."""
-    import torch
-    from mmdet.registry import MODELS
-    from mmengine.logging import MMLogger
-    from mmengine.registry import init_default_scope
-
-    import covidmm.registration  # noqa: F401
-    from covidmm.engine.config import load_config
-
     init_default_scope("mmdet")
     MMLogger.get_instance("covidmm", log_level="WARNING")  # else MMEngine tells how it fills every weight
     for name in ("frcnn_r18", "study_r18"):
@@ -240,8 +238,6 @@ def checkpoint_results(out: Path) -> dict[str, str]:
 
 def checkpoint_digest(data: bytes) -> str:
     """The digest of a checkpoint's content; dates and seconds, which its log history holds, aside."""
-    import torch
-
     content = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     kept = {key: value for key, value in content.items() if key not in ("message_hub", "meta")}
     kept["val_metrics"] = content["meta"]["val_metrics"]
@@ -251,8 +247,6 @@ def checkpoint_digest(data: bytes) -> str:
 
 
 def _feed(digest: Any, value: Any) -> None:
-    import torch
-
     if isinstance(value, dict):
         for key in sorted(value, key=str):
             digest.update(f"{key}:".encode())
