@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,12 +19,34 @@ from hypothesis import HealthCheck, settings
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from tests.helpers.tool_runs import close_shared_server
+
 REALDATA = Path(os.environ.get("COVIDMM_REALDATA", Path(__file__).parents[1] / "../shared/data")).resolve()
 ONE_HOT = {"negative": "1,0,0,0", "typical": "0,1,0,0", "indeterminate": "0,0,1,0", "atypical": "0,0,0,1"}
 pytest_plugins = ["tests.helpers.processor_time"]
 # On a busy machine the clock says nothing about an example, nor about how long it takes to draw one.
 settings.register_profile("tests", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+#: Marks of whole folders, and of all tests that use a fixture. `make check` leaves these out, and the single tests that
+#: are marked `e2e` by themselves.
+MARKED_FOLDERS = {"faults": "kills", "e2e": "e2e", "tools": "e2e"}
+MARKED_FIXTURES = {"browser": "browser", "browse": "browser", "dask_cluster": "e2e"}
+FIRST = ("kills", "e2e", "browser")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests, and put the files that take longest first, so that none of them is begun last."""
+    for item in items:
+        folders = [MARKED_FOLDERS[name] for name in item.path.parts if name in MARKED_FOLDERS]
+        for mark in {*folders, *(MARKED_FIXTURES[name] for name in MARKED_FIXTURES if name in item.fixturenames)}:
+            item.add_marker(mark)
+    place = {}
+    for item in items:
+        marks = [number for number, name in enumerate(FIRST) if item.get_closest_marker(name)]
+        place[item.path] = min([len(FIRST), *marks, place.get(item.path, len(FIRST))])
+    items.sort(key=lambda item: place[item.path])
+
+
 # A shell that starts the tests in the background has every process under them ignore ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 STUDY_HEADER = [
@@ -159,6 +181,13 @@ def make() -> SimpleNamespace:
         nih_header=NIH_HEADER,
         provenance=read_provenance,
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tools() -> Iterator[None]:
+    """Ends the server that starts tools."""
+    yield
+    close_shared_server()
 
 
 @pytest.fixture(scope="session")

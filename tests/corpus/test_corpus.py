@@ -20,6 +20,7 @@ from covidmm.inference import Predictor
 from tests.corpus.entries import entries, write_corpus
 from tests.corpus.entry import MANIFEST
 from tests.corpus.valid import valid_files
+from tests.helpers.tool_runs import run_tool
 
 ROOT = Path(__file__).parents[2]
 #: Of processor time, chosen here: the slowest entry unpacks half a gigabyte to refuse it.
@@ -81,17 +82,6 @@ def agrees(found, expected, path):
     if expected is None or found is None:
         return found is expected
     return found.startswith(f"{path}: ") and expected in found and "\n" not in found and len(found) < 600
-
-
-def run(tool, *arguments):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "tools" / tool), *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 def test_the_manifest_tells_of_every_entry_and_of_no_other():
@@ -178,9 +168,9 @@ def raw(tmp_path_factory, make):
 
 def test_prepare_goes_on_and_lists_what_it_skipped(raw, tmp_path):
     folder, names = raw
-    first = run("prepare.py", "siim", folder, tmp_path / "out", "--workers", 2, "--max-size", 128)
-    assert first.returncode == 1
-    assert "Traceback" not in first.stderr
+    first = run_tool("prepare.py", "siim", folder, tmp_path / "out", "--workers", 2, "--max-size", 128)
+    assert first.code == 1
+    assert "Traceback" not in first.output
     with (tmp_path / "out/skipped.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     skipped = {Path(row["file"]).stem: row["cause"] for row in rows if row["field"] == "pixels"}
@@ -208,8 +198,8 @@ def test_prepare_goes_on_and_lists_what_it_skipped(raw, tmp_path):
     assert sorted(images) == sorted(written)
 
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.suffix in {".csv", ".json", ".png"}}
-    second = run("prepare.py", "siim", folder, tmp_path / "out", "--workers", 1, "--max-size", 128)
-    assert second.returncode == 1
+    second = run_tool("prepare.py", "siim", folder, tmp_path / "out", "--workers", 1, "--max-size", 128)
+    assert second.code == 1
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -239,9 +229,9 @@ def test_the_ensemble_writes_a_row_for_every_entry_of_a_folder(random_ensemble, 
     for path in telling(corpus):
         corpus[path].write(folder / path.name)
     for name in ("first", "again"):
-        ended = run("ensemble.py", random_ensemble.config, "--data", folder, "--predictions", tmp_path / name)
-        assert ended.returncode == 0, ended.stderr
-        assert "Traceback" not in ended.stderr
+        ended = run_tool("ensemble.py", random_ensemble.config, "--data", folder, "--predictions", tmp_path / name)
+        assert ended.code == 0, ended.output
+        assert "Traceback" not in ended.output
     files = [path for path in telling(corpus) if not path.is_dir()]
     with (tmp_path / "first/images/submission.csv").open(newline="") as file:
         images = [row["id"] for row in csv.DictReader(file) if row["id"].endswith("_image")]
@@ -275,9 +265,9 @@ def test_the_audit_lists_every_entry_that_cannot_be_used(corpus, tmp_path):
     content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "opacity"}]}
     (prepared / "annotations").mkdir()
     (prepared / "annotations/train.json").write_text(json.dumps(content))
-    ended = run("audit.py", prepared, "--out", tmp_path / "audit", "--workers", 2)
-    assert ended.returncode == 2, ended.stderr
-    assert "Traceback" not in ended.stderr
+    ended = run_tool("audit.py", prepared, "--out", tmp_path / "audit", "--workers", 2)
+    assert ended.code == 2, ended.output
+    assert "Traceback" not in ended.output
     (table,) = (tmp_path / "audit").glob("*images*.csv")
     with table.open(newline="") as file:
         found = {row["file"]: row["cause"] for row in csv.DictReader(file)}

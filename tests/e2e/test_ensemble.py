@@ -8,21 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.tool_runs import ROOT, run_tool, shared_server, start_tool
+
 pytestmark = pytest.mark.e2e
-ROOT = Path(__file__).parents[2]
 
 
-def command(random_ensemble, folder, *options):
-    tool = [sys.executable, str(ROOT / "tools/ensemble.py"), str(random_ensemble.config)]
-    return [*tool, "--data", str(random_ensemble.raw), "--predictions", str(folder), *options]
+def arguments(random_ensemble, folder, *options):
+    return [random_ensemble.config, "--data", random_ensemble.raw, "--predictions", folder, *options]
 
 
 def run(random_ensemble, folder, *options, code=0):
-    ended = subprocess.run(
-        command(random_ensemble, folder, *options), cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert ended.returncode == code, ended.stdout + ended.stderr
-    return ended
+    ended = run_tool("ensemble.py", *arguments(random_ensemble, folder, *options))
+    assert ended.code == code, ended.output
+    return ended.output
 
 
 def contents(folder):
@@ -31,8 +29,12 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def undisturbed(random_ensemble, tmp_path_factory):
+    """As a person starts it; the others here are forked from a process that has imported everything."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    return folder, run(random_ensemble, folder).stdout
+    command = [sys.executable, "tools/ensemble.py", *map(str, arguments(random_ensemble, folder))]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return folder, ended.stdout
 
 
 def test_a_raw_folder_becomes_a_submission_and_the_time_is_told(undisturbed):
@@ -45,18 +47,15 @@ def test_a_raw_folder_becomes_a_submission_and_the_time_is_told(undisturbed):
 
 
 def test_stopped_in_the_middle_it_goes_on_to_the_same_bytes(random_ensemble, undisturbed, tmp_path):
-    process = subprocess.Popen(
-        command(random_ensemble, tmp_path), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    process = start_tool("ensemble.py", *arguments(random_ensemble, tmp_path))
     part = tmp_path / "train/yolo.part"
-    deadline = time.monotonic() + 200
     while not (part.is_file() and part.read_bytes().count(b"\n") > 3):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
+        assert Path(f"/proc/{process.pid}").exists(), process.log.read_text()
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 130, errors
+    process.send(signal.SIGINT)
+    ended = shared_server().wait(process)
+    errors = ended.output
+    assert ended.code == 130, errors
     assert "of 25 images predicted\nstopped; the same command goes on\n" in errors
     assert not list(tmp_path.rglob("*.header.json"))
     run(random_ensemble, tmp_path)
@@ -74,11 +73,8 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bytes(random_ensemble, und
     ],
 )
 def test_a_bad_call_ends_in_one_line(random_ensemble, tmp_path, options, message):
-    errors = [
-        line
-        for line in run(random_ensemble, tmp_path, *options, code=1).stderr.splitlines()
-        if line.startswith("error")
-    ]
+    output = run(random_ensemble, tmp_path, *options, code=1)
+    errors = [line for line in output.splitlines() if line.startswith("error")]
     assert len(errors) == 1
     assert message in errors[0]
     assert not list(tmp_path.rglob("*.csv"))

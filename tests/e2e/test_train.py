@@ -13,8 +13,9 @@ import cv2
 import pytest
 import torch
 
+from tests.helpers.tool_runs import ROOT, shared_server, start_tool
+
 pytestmark = pytest.mark.e2e
-ROOT = Path(__file__).parents[2]
 CONFIG = "configs/small/frcnn_r18_siim.py"
 # a minute's worth of the small experiment: 128 px, two epochs
 SMALL = [
@@ -24,38 +25,18 @@ SMALL = [
     "test_dataloader.dataset.pipeline.2.scale=(128,128)",
     "train_dataloader.batch_size=4",
     "model.test_cfg.rcnn.score_thr=0.0",
+    "default_hooks.logger.interval=1",
 ]
 
 
 def tool(name, *arguments, root=None):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if root:
-        environment["SIIM_ROOT"] = str(root)
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "tools" / name), *map(str, arguments)],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    return start_tool(name, *arguments, env={"SIIM_ROOT": str(root)} if root else {})
 
 
-def wait_for_line(process, pattern):
-    """Read what a tool prints up to a line."""
-    read = []
-    for line in process.stdout:
-        read.append(line)
-        if re.search(pattern, line):
-            return
-    pytest.fail(f"no line matches {pattern}: {''.join(read)[-4000:]}")
-
-
-def finish(process, code=0):
-    output, _ = process.communicate(timeout=400)
-    assert process.returncode == code, output[-4000:]
-    return output
+def finish(running, code=0):
+    ended = shared_server().wait(running)
+    assert ended.code == code, ended.output[-4000:]
+    return ended.output
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +49,14 @@ def phantoms(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(phantoms, tmp_path_factory):
+    """A training as a person starts it; the others here are forked from a process that has imported everything."""
     work_dir = tmp_path_factory.mktemp("runs") / "undisturbed"
-    output = finish(tool("train.py", CONFIG, "--work-dir", work_dir, "--cfg-options", *SMALL, root=phantoms))
-    return work_dir, output
+    command = [sys.executable, "tools/train.py", CONFIG, "--work-dir", str(work_dir), "--cfg-options", *SMALL]
+    environment = os.environ | {"SIIM_ROOT": str(phantoms), "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, check=False, **pipes)
+    assert ended.returncode == 0, ended.stdout[-4000:]
+    return work_dir, ended.stdout
 
 
 def test_training_says_what_it_keeps_how_long_it_takes_and_how_well_it_validates(undisturbed):
@@ -87,9 +73,9 @@ def test_training_says_what_it_keeps_how_long_it_takes_and_how_well_it_validates
 
 def test_a_killed_run_resumes_to_the_same_weights_and_metrics(phantoms, undisturbed, tmp_path):
     process = tool("train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *SMALL, root=phantoms)
-    wait_for_line(process, r"Saving checkpoint at 1 epochs")
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait_for(r"Epoch\(train\) +\[2\]")
+    process.send(signal.SIGKILL, group=True)
+    shared_server().wait(process)
     assert not (tmp_path / "epoch_2.pth").exists()
 
     output = finish(
@@ -135,11 +121,7 @@ def test_the_study_classifier_is_trained_tested_explained_and_published(phantoms
     study = json.loads((tmp_path / "metrics.json").read_text())["study"]
     assert {"accuracy", "f1", "precision", "recall", "mAP", "auroc", "ece", "confusion"} <= set(study)
     assert (pictures / "confusion.png").exists()
-    os.environ["COVIDMM_CHECKPOINTS"] = str(tmp_path / "store")
-    try:
-        output = finish(tool("publish.py", work_dir, "mine"))
-    finally:
-        del os.environ["COVIDMM_CHECKPOINTS"]
+    output = finish(start_tool("publish.py", work_dir, "mine", env={"COVIDMM_CHECKPOINTS": str(tmp_path / "store")}))
     assert "covidmm://mine: backbone of" in output
     assert json.loads((tmp_path / "store/mine.json").read_text())["validation"]
 
@@ -155,7 +137,7 @@ def test_a_run_in_mixed_precision_on_another_box_loss_works(phantoms, tmp_path):
 def test_the_test_tool_prints_the_table_and_leaves_metrics_predictions_and_pictures(phantoms, undisturbed, tmp_path):
     out, pictures = tmp_path / "predictions.json", tmp_path / "pictures"
     arguments = [CONFIG, undisturbed[0], "--work-dir", tmp_path, "--out", out, "--show-dir", pictures]
-    output = finish(tool("test.py", *arguments, "--cfg-options", *SMALL[3:4], *SMALL[5:], root=phantoms))
+    output = finish(tool("test.py", *arguments, "--cfg-options", SMALL[3], SMALL[5], root=phantoms))
     assert "mAP@.50" in output
     assert "threshold from" in output
 
@@ -220,10 +202,9 @@ def test_a_missing_image_is_named_before_training(phantoms, tmp_path):
 
 def test_ctrl_c_says_how_to_go_on(phantoms, tmp_path):
     process = tool("train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *SMALL, root=phantoms)
-    wait_for_line(process, "preflight:")
-    os.kill(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 130
+    process.wait_for(r"Epoch\(train\)")
+    process.send(signal.SIGINT)
+    output = finish(process, code=130)
     # with --resume after an epoch, without before
     assert re.search(r"^stopped; .*the same command", output, re.MULTILINE)
     assert not [p for p in tmp_path.iterdir() if p.name.endswith(".tmp")]

@@ -1,14 +1,10 @@
-"""Every tool's tiny job, run once in peace."""
+"""Every tool's tiny job, run once without a fault."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # so that the modules of this folder import each other
 
 from tests.faults.trials import small_disk
 from tests.faults.workloads import Bench

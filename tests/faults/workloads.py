@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.faults.runs import ROOT, Command, Ended, Nursery
+import torch
+from mmdet.registry import MODELS
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+
+import covidmm.registration  # noqa: F401
+from covidmm.engine.config import load_config
+from covidmm.phantom import write_phantoms
+from tests.helpers.tool_runs import ROOT, Command, Ended, ForkServer
 
 EPOCHS = 3
 SIDE = 64
@@ -84,9 +92,7 @@ class Bench:
     """
 
     def __init__(self, folder: Path) -> None:
-        from covidmm.phantom import write_phantoms
-
-        self.nursery = Nursery(folder / "logs", SIIM_ROOT=str(folder / "prepare"))
+        self.server = ForkServer(folder / "logs", SIIM_ROOT=str(folder / "prepare"))
         self.workloads: dict[str, Workload] = {}
         self.undisturbed: dict[str, Undisturbed] = {}
         self.folder = folder
@@ -98,8 +104,8 @@ class Bench:
         self._add(_report([trained, tested, fused / "predictions"], prepared))
 
     def close(self) -> None:
-        """End the nursery."""
-        self.nursery.close()
+        """End the fork server."""
+        self.server.close()
 
     def _add(self, job: Workload) -> Path:
         out = self.folder / job.name
@@ -120,7 +126,7 @@ class Bench:
         return out
 
     def _whole(self, command: Command, **watch: Any) -> Ended:
-        ended = self.nursery.run(command, **watch)
+        ended = self.server.run(command, **watch)
         assert ended.code == 0, ended.output[-4000:]
         return ended
 
@@ -175,14 +181,6 @@ def _ensemble(folder: Path, trained: Path, prepared: Path) -> Workload:
 
 def _ensemble_config(folder: Path, trained: Path) -> str:
     """An ensemble of the trained detector with a Faster R-CNN and a study classifier of random weights."""
-    import torch
-    from mmdet.registry import MODELS
-    from mmengine.logging import MMLogger
-    from mmengine.registry import init_default_scope
-
-    import covidmm.registration  # noqa: F401
-    from covidmm.engine.config import load_config
-
     init_default_scope("mmdet")
     MMLogger.get_instance("covidmm", log_level="WARNING")  # else MMEngine tells how it fills every weight
     for name in ("frcnn_r18", "study_r18"):
@@ -240,8 +238,6 @@ def checkpoint_results(out: Path) -> dict[str, str]:
 
 def checkpoint_digest(data: bytes) -> str:
     """The digest of a checkpoint's content; dates and seconds, which its log history holds, aside."""
-    import torch
-
     content = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     kept = {key: value for key, value in content.items() if key not in ("message_hub", "meta")}
     kept["val_metrics"] = content["meta"]["val_metrics"]
@@ -251,8 +247,6 @@ def checkpoint_digest(data: bytes) -> str:
 
 
 def _feed(digest: Any, value: Any) -> None:
-    import torch
-
     if isinstance(value, dict):
         for key in sorted(value, key=str):
             digest.update(f"{key}:".encode())

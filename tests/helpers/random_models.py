@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+
+import covidmm.registration  # noqa: F401
+from covidmm.engine.config import load_config
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -13,13 +20,6 @@ def write_ensemble(folder: Path) -> Path:
     Returns:
         The config.
     """
-    import torch
-    from mmdet.registry import MODELS
-    from mmengine.registry import init_default_scope
-
-    import covidmm.registration  # noqa: F401
-    from covidmm.engine.config import load_config
-
     lines = [f'_base_ = "{ROOT}/configs/small/ensemble_wbf_siim.py"', "max_size = 128", "batch_size = 3"]
     for name, config in (
         ("frcnn", "phantom/frcnn_r18_phantom.py"),

@@ -1,7 +1,5 @@
 """Exporting: what is in the file, when it is refused, and the tool."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from covidmm.inference import export as module
 from covidmm.inference.backends import read_metadata
 from covidmm.inference.detector import fingerprint
 from covidmm.inference.export import Agreement, agreement_of, export, phantoms, to_onnx
+from tests.helpers.tool_runs import run_tool
 
 onnx = pytest.importorskip("onnx", reason="the extra 'export' is not installed")
 pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
@@ -103,10 +102,11 @@ def test_phantoms_are_the_same_every_time():
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.e2e
 def test_the_tool_exports_a_classifier(random_ensemble, tmp_path):
     config, checkpoint = ROOT / "configs/phantom/study_r18_phantom.py", random_ensemble.config.with_name("study.pth")
-    command = [sys.executable, ROOT / "tools/export.py", config, checkpoint, tmp_path / "study.onnx"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "study.onnx: classifier, input 112x112, batch dynamic" in done.stdout
-    assert "against PyTorch on 20 phantoms: worst difference of scores" in done.stdout
+    done = run_tool("export.py", config, checkpoint, tmp_path / "study.onnx")
+    assert done.code == 0, done.output
+    assert "study.onnx: classifier, input 112x112, batch dynamic" in done.output
+    assert "against PyTorch on 20 phantoms: worst difference of scores" in done.output
     assert read_metadata(tmp_path / "study.onnx")["classes"] == ["negative", "typical", "indeterminate", "atypical"]

@@ -121,6 +121,7 @@ def test_a_launcher_and_a_scheduler_are_one_too_many():
         pass
 
 
+@pytest.mark.e2e
 def test_two_processes_share_jobs_and_keep_their_order(tmp_path):
     pid = "__import__('os').getpid()"
     ended, answer = in_two(tmp_path, [str(n) for n in range(7)], [], [pid] * 5, ["None"])
@@ -133,12 +134,14 @@ def test_two_processes_share_jobs_and_keep_their_order(tmp_path):
     assert ended.stdout == "hello\n"  # of the first process alone
 
 
+@pytest.mark.e2e
 def test_what_fails_in_the_other_process_is_said_once(tmp_path):
     ended, _ = in_two(tmp_path, ["1", "1 / 0", "3"])
     assert ended.returncode == 1
     assert errors(ended) == ["error: a job failed: division by zero"]
 
 
+@pytest.mark.e2e
 def test_the_death_of_the_other_process_ends_all_with_one_line(tmp_path):
     ended, _ = in_two(tmp_path, ["1", "__import__('os').kill(__import__('os').getpid(), 9)", "3", "4"])
     assert ended.returncode == 1

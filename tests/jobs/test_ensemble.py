@@ -12,6 +12,8 @@ from covidmm.inference import core
 from covidmm.jobs.ensemble import Request, ensemble
 from covidmm.outputs.kaggle import read_submission
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture(scope="module")
 def scored(random_ensemble, tmp_path_factory):

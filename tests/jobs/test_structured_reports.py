@@ -1,24 +1,21 @@
 """A folder's Structured Reports, from real files and the real tool."""
 
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pydicom
 import pytest
 
 from covidmm.jobs.structured_reports import _file_name
 from covidmm.phantom import write_phantoms
+from tests.helpers.tool_runs import run_tool
 
 pytest.importorskip("highdicom", reason="the extra 'dicom' is not installed")
-TOOL = Path(__file__).parents[2] / "tools/ensemble.py"
+pytestmark = pytest.mark.e2e
 
 
 def run(random_ensemble, data, folder, *more):
-    command = [sys.executable, TOOL, random_ensemble.config, "--data", data, "--predictions", folder / "predictions"]
-    command += ["--out", folder / "submission.csv", "--sr", folder / "sr", *more]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    options = ["--predictions", folder / "predictions", "--out", folder / "submission.csv", "--sr", folder / "sr"]
+    return run_tool("ensemble.py", random_ensemble.config, "--data", data, *options, *more)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +31,8 @@ def folder(random_ensemble, tmp_path_factory):
     shutil.copy(picture, data / "picture.png")
     (data / "broken.dcm").write_bytes(bytes(128) + b"DICM and no more")
     done = run(random_ensemble, data, folder, "--sr-threshold", "0.005")
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    assert done.code == 0, done.output
+    return folder, done.output
 
 
 def test_every_dicom_study_gets_a_report_and_the_others_are_listed(folder):
@@ -54,14 +51,14 @@ def test_every_dicom_study_gets_a_report_and_the_others_are_listed(folder):
 def test_a_second_run_writes_the_same_instances(folder, random_ensemble):
     folder, _ = folder
     before = {file.name: pydicom.dcmread(file).SOPInstanceUID for file in (folder / "sr").iterdir()}
-    assert run(random_ensemble, folder / "data", folder, "--sr-threshold", "0.005").returncode == 0
+    assert run(random_ensemble, folder / "data", folder, "--sr-threshold", "0.005").code == 0
     assert {file.name: pydicom.dcmread(file).SOPInstanceUID for file in (folder / "sr").iterdir()} == before
 
 
 def test_a_folder_without_dicom_is_one_line(random_ensemble, tmp_path):
     done = run(random_ensemble, random_ensemble.prepared, tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"error: {random_ensemble.prepared}: no study can have a Structured")
+    assert done.code == 1
+    assert done.last_line.startswith(f"error: {random_ensemble.prepared}: no study can have a Structured")
     assert list((tmp_path / "sr").iterdir()) == []
 
 

@@ -1,13 +1,12 @@
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from covidmm.errors import DataError
 from covidmm.reports.card import make_card, write_card
+from tests.helpers.tool_runs import run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -121,10 +120,10 @@ def test_an_unknown_or_damaged_one_is_refused(store, content):
 
 @pytest.mark.e2e
 def test_the_tool_writes_the_card_and_names_it(store, tmp_path):
-    command = [sys.executable, ROOT / "tools" / "report.py", "--card", "frcnn_small", "--out", tmp_path / "card"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines() == [f"card: {tmp_path}/card/frcnn_small.{kind}" for kind in ("md", "html")]
+    environment = {"COVIDMM_CHECKPOINTS": str(store)}
+    run = run_tool("report.py", "--card", "frcnn_small", "--out", tmp_path / "card", env=environment)
+    assert run.code == 0, run.output
+    assert run.output.splitlines() == [f"card: {tmp_path}/card/frcnn_small.{kind}" for kind in ("md", "html")]
 
 
 def test_a_card_of_odd_content_is_one_line(tmp_path, monkeypatch):

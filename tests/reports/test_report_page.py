@@ -11,6 +11,7 @@ import pytest
 from covidmm.errors import DataError
 from covidmm.reports.report_page import report
 from tests.helpers.processor_time import used
+from tests.helpers.tool_runs import run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -138,11 +139,10 @@ def test_the_tool_makes_a_report_of_859_images_and_50_epochs_in_time(world_of, t
 
 @pytest.mark.e2e
 def test_the_tool_ends_in_one_line_where_nothing_was_recognised(tmp_path):
-    command = [sys.executable, ROOT / "tools" / "report.py", tmp_path, "--out", tmp_path / "report"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 1
-    assert run.stderr.startswith(f"error: {tmp_path}: nothing of")
-    assert len(run.stderr.splitlines()) == 1
+    run = run_tool("report.py", tmp_path, "--out", tmp_path / "report")
+    assert run.code == 1
+    assert run.output.startswith(f"error: {tmp_path}: nothing of")
+    assert len(run.output.splitlines()) == 1
 
 
 @pytest.mark.parametrize("change", [{"detectors": 5}, {"provenance": 5}, {"detectors": {"frcnn": {"mAP_50": "x"}}}])

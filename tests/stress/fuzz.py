@@ -39,8 +39,9 @@ class Forbidden(BaseException):
     """Not an Exception, so that nobody takes it for a damaged file."""
 
 
+# What is fuzzed is imported in functions, so that atheris sees the imports.
 def radiograph_target(data: bytes) -> None:
-    """A file, read as any door reads it."""
+    """A file, read as every way in reads it."""
     from covidmm import radiograph
     from covidmm.errors import RadiographError
 

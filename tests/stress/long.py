@@ -14,22 +14,26 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from fastapi.testclient import TestClient
+
+from covidmm import radiograph
+from covidmm.errors import RadiographError
+from covidmm.inference import Predictor
+from covidmm.radiograph.sandbox import IsolatedReader
+from covidmm.web.app import create_app
+from covidmm.web.service import Service
 from tests.corpus.entries import entries, write_corpus
 from tests.corpus.mutants import mutants, read_mutants
-
-if TYPE_CHECKING:
-    from fastapi.testclient import TestClient
+from tests.helpers.random_models import write_ensemble
+from tests.stress import reproduce
+from tests.stress.kills import run_long
 
 Row = tuple[str, str, bool]
 
 
 def corpus_row() -> Row:
     """Every entry of the corpus, by ``radiograph.read`` and ``read_header``."""
-    from covidmm import radiograph
-    from covidmm.errors import RadiographError
-
     tried = good = 0
     with tempfile.TemporaryDirectory() as folder:
         for path, entry in write_corpus(Path(folder)).items():
@@ -86,8 +90,6 @@ def requests_row(count: int, seed: int) -> Row:
 
 def kills_rows(count: int, seed: int) -> list[Row]:
     """Every tool killed, and the next run compared with an undisturbed one."""
-    from tests.stress.kills import run_long
-
     rows, problems = run_long(count, others=1, seed=seed)
     for problem in problems:
         print(f"kills: {problem}", file=sys.stderr)
@@ -103,9 +105,7 @@ def kills_rows(count: int, seed: int) -> list[Row]:
 
 def reproduced_row() -> Row:
     """Every small config trained twice, and resumed."""
-    from tests.stress.reproduce import run
-
-    compared, differing = run()
+    compared, differing = reproduce.run()
     for one in differing:
         print(f"reproduced: {one}: ends otherwise", file=sys.stderr)
     good = compared - len(differing)
@@ -115,14 +115,6 @@ def reproduced_row() -> Row:
 @contextmanager
 def _client() -> Iterator[TestClient]:
     """The application on the smallest models with random weights, in this process."""
-    from fastapi.testclient import TestClient
-
-    from covidmm.inference import Predictor
-    from covidmm.radiograph.sandbox import IsolatedReader
-    from covidmm.web.app import create_app
-    from covidmm.web.service import Service
-    from tests.helpers.random_models import write_ensemble
-
     with tempfile.TemporaryDirectory() as folder, IsolatedReader(20, 4 * 2**30) as reader:
         service = Service(Predictor.from_config(write_ensemble(Path(folder)), device="cpu"), reader)
         yield TestClient(create_app(service), raise_server_exceptions=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.phantoms import ROOTS, prepare_phantoms
 
 ROOT = Path(__file__).parents[2]
 #: The configs that train a model, those first whose weights others start from, and what they need to run by themselves.
@@ -53,8 +54,6 @@ def _store(folder: Path) -> Path:
 
 
 def _train(name: str, run: Path, prepared: Path, folder: Path, *more: str) -> None:
-    from benchmarks.phantoms import ROOTS
-
     options = [f"train_cfg.max_epochs={EPOCHS}", *CONFIGS[name]]
     command = [sys.executable, "tools/train.py", f"configs/small/{name}.py", "--work-dir", str(run), *more]
     environment = os.environ | dict.fromkeys(ROOTS, str(prepared)) | {"COVIDMM_CHECKPOINTS": str(_store(folder))}
@@ -81,8 +80,6 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def run() -> tuple[int, list[str]]:
     """Reproduce every config; how many trainings were compared, and those that differed."""
-    from benchmarks.phantoms import prepare_phantoms
-
     differing, compared = [], 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,39 +1,36 @@
 """Starting and stopping, as a person does it."""
 
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.tool_runs import ROOT, run_tool
+
 TOOL = [sys.executable, str(ROOT / "tools/serve.py")]
 
 
 @pytest.mark.e2e
 def test_the_tool_without_models_ends_with_one_line(tmp_path):
-    env = os.environ | {"COVIDMM_CHECKPOINTS": str(tmp_path)}
-    ended = subprocess.run([*TOOL, "--port", "0"], env=env, capture_output=True, text=True, check=False, timeout=120)
-    assert ended.returncode == 1
-    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    ended = run_tool("serve.py", "--port", "0", env={"COVIDMM_CHECKPOINTS": str(tmp_path)})
+    assert ended.code == 1
+    (line,) = [line for line in ended.output.splitlines() if line.startswith("error: ")]
     assert "_r18_siim: no " in line
     assert line.endswith("run `make demo`, which trains them in a few minutes")
-    assert "Traceback" not in ended.stderr
+    assert "Traceback" not in ended.output
 
 
 @pytest.mark.e2e
 def test_an_address_that_is_taken(random_ensemble):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        command = [*TOOL, str(random_ensemble.config), "--port", port]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert ended.returncode == 1
-    assert f"error: 127.0.0.1:{port}: " in ended.stderr
+        ended = run_tool("serve.py", random_ensemble.config, "--port", port)
+    assert ended.code == 1
+    assert f"error: 127.0.0.1:{port}: " in ended.output
 
 
 @pytest.mark.e2e
@@ -47,11 +44,11 @@ def test_it_serves_until_it_is_stopped(random_ensemble, tmp_path, stop, code):
         try:
             assert "http://" in line, process.stderr.read()
             address = re.search(r"http://[\d.:]+", line)[0]
-            with urllib.request.urlopen(f"{address}/healthz", timeout=10) as answer:
+            with urllib.request.urlopen(f"{address}/healthz", timeout=120) as answer:
                 assert answer.read() == b'{"status":"ok"}'
         finally:
             process.send_signal(stop)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=300)
     assert process.returncode == code, errors
     assert errors.endswith("stopped; nothing is lost, the same command serves again\n")
     assert "Traceback" not in errors

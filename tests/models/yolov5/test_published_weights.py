@@ -1,7 +1,6 @@
 """Names and shapes of published weights, and whole files. That the numbers agree too is test_parity's."""
 
 import argparse
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -24,6 +23,7 @@ from covidmm.models.yolov5.published_weights import (
     matching_state,
     without_head,
 )
+from tests.helpers.tool_runs import run_tool
 
 TOOL = Path(__file__).parents[3] / "tools/convert_checkpoint.py"
 OURS_TO_PUBLISHED = {"main_conv": "cv1", "short_conv": "cv2", "final_conv": "cv3", "blocks": "m"}
@@ -164,15 +164,15 @@ def test_a_published_file_fills_the_model(build, tmp_path, monkeypatch, arch, re
     )
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(("arguments", "left_out"), [([], False), (["--num-classes", "1"], True)])
 def test_the_tool_in_a_process_of_its_own(published, tmp_path, monkeypatch, arguments, left_out):
     write_published(tmp_path / "in.pt", published[1], monkeypatch)
-    command = [sys.executable, TOOL, "yolov5", tmp_path / "in.pt", tmp_path / "store/out.pth", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert result.returncode == 0, result.stderr
-    assert "YOLOv5-n (6x6 stem, v6.0 or later), 4 classes" in result.stdout
-    assert "a matching model: 100.0% of " in result.stdout
-    assert ("head left out, for 1 instead of 4 classes" in result.stdout) is left_out
+    result = run_tool("convert_checkpoint.py", "yolov5", tmp_path / "in.pt", tmp_path / "store/out.pth", *arguments)
+    assert result.code == 0, result.output
+    assert "YOLOv5-n (6x6 stem, v6.0 or later), 4 classes" in result.output
+    assert "a matching model: 100.0% of " in result.output
+    assert ("head left out, for 1 instead of 4 classes" in result.output) is left_out
     written = read_checkpoint(tmp_path / "store/out.pth")
     assert any(name.startswith("bbox_head") for name in written["state_dict"]) is not left_out
     assert written["meta"]["converted_from"] == "in.pt"

@@ -1,11 +1,12 @@
-"""Ten kills of every tool at drawn moments; ``tests/stress/kills.py`` tries fifty."""
+"""Every tool killed ten times, on a full and a broken disk, stopped; ``tests/stress/kills.py`` tries more of each."""
+
+import itertools
 
 import pytest
 
-from tests.faults.trials import KILLS, KILLS_OF_PREPARE, draw, kill_and_recover
+from tests.faults.trials import KILLS, KILLS_OF_PREPARE, STOPS, Fault, draw, kill_and_recover
 from tests.faults.workloads import UNFINISHED
 
-pytestmark = pytest.mark.e2e
 TOOLS = ("prepare", "train", "test", "ensemble", "report")
 
 
@@ -35,3 +36,30 @@ def test_the_comparison_sees_a_half_written_result(bench, tmp_path):
     for ending in UNFINISHED:
         (tmp_path / f"x.json{ending}").write_bytes(b"{")
     assert bench.workloads["test"].results(tmp_path) == {}
+
+
+@pytest.mark.usefixtures("_mounts")
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_full_disk_is_one_line_and_nothing_is_lost(bench, tmp_path, tool):
+    (outcome,) = kill_and_recover(bench, tool, [Fault("full disk", 0.6)], tmp_path)
+    assert not outcome.problem, outcome
+    assert outcome.hit
+    assert outcome.said.startswith(f"error: {tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("number", "tool", "kind"),
+    list(zip(itertools.count(), TOOLS, itertools.cycle(("broken disk", "file too large")), strict=False)),
+)
+def test_a_write_error_is_one_line_and_nothing_is_lost(bench, tmp_path, number, tool, kind):
+    (outcome,) = kill_and_recover(bench, tool, draw([kind], seed=number), tmp_path)
+    assert not outcome.problem, outcome
+    assert outcome.hit
+    assert outcome.said.startswith(f"error: {tmp_path}")
+
+
+@pytest.mark.parametrize(("tool", "stop"), list(zip(TOOLS, itertools.cycle(STOPS), strict=False)))
+def test_a_stopped_tool_says_how_to_go_on(bench, tmp_path, tool, stop):
+    (outcome,) = kill_and_recover(bench, tool, [Fault(stop, 0.25)], tmp_path)
+    assert not outcome.problem, outcome
+    assert outcome.hit

@@ -1,10 +1,11 @@
-"""Runs tools as processes of their own, hundreds of times, with a fault in each: a program, called with a pipe.
+"""Runs tools as processes of their own, hundreds of times, with a fault in some: a program, called with a pipe.
 
-Importing torch and MMDetection costs a tool seven seconds, its work on tiny phantoms one. This process imports them
-once. For every request it forks a child that is from then on ``python tools/NAME.py ARGUMENTS``: a session, a log and
+Importing torch and MMDetection costs a tool seconds, its work on tiny phantoms one. This process imports them once.
+For every request it forks a child that is from then on ``python tools/NAME.py ARGUMENTS``: a session, a log and
 signal handlers of its own, its end the interpreter's. Nothing of covidmm knows about it.
 
-Requests and answers are lines of JSON, see :class:`tests.faults.runs.Nursery`.
+Requests and answers are lines of JSON, see :class:`tests.helpers.tool_runs.ForkServer`: a request is answered with the
+child's id at once, and with how it ended.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import resource
 import runpy
+import select
 import signal
 import sys
 import time
@@ -44,7 +46,8 @@ PRELOADED = (
 )
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _NAMED = ("os.rename", "os.remove", "os.mkdir", "os.truncate")
-_POLL_SECONDS = 0.0005
+#: Between two looks at the children, the first where one is due for a signal.
+_QUICK, _SLOW = 0.0005, 0.01
 
 
 def serve() -> None:
@@ -57,16 +60,27 @@ def serve() -> None:
     _leave_out_what_nobody_compares()
     gc.freeze()  # a collection in a child would look through, and copy, all that was imported
     print(json.dumps("ready"), file=answers, flush=True)
-    while line := sys.stdin.readline():
-        request = json.loads(line)
-        started = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            become(request)
-            return
-        status = _wait(child, started, request)
-        answer = {"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - started, "pid": child}
-        print(json.dumps(answer), file=answers, flush=True)
+    children: dict[int, tuple[float, dict[str, Any]]] = {}
+    while True:
+        due = any("after" in request for _, request in children.values())
+        if select.select([sys.stdin], [], [], (_QUICK if due else _SLOW) if children else None)[0]:
+            line = sys.stdin.readline()
+            if not line:
+                return
+            request, started = json.loads(line), time.monotonic()
+            child = os.fork()
+            if child == 0:
+                become(request)
+                return
+            children[child] = started, request
+            print(json.dumps({"started": child}), file=answers, flush=True)
+        for child, (started, request) in list(children.items()):
+            status = _ended(child, started, request)
+            if status is not None:
+                del children[child]
+                seconds = time.monotonic() - started
+                answer = {"ended": child, "code": os.waitstatus_to_exitcode(status), "seconds": seconds}
+                print(json.dumps(answer), file=answers, flush=True)
 
 
 def _leave_out_what_nobody_compares() -> None:
@@ -83,20 +97,18 @@ def _leave_out_what_nobody_compares() -> None:
     registry.get_object_from_string = functools.cache(registry.get_object_from_string)
 
 
-def _wait(child: int, started: float, request: dict[str, Any]) -> int:
-    """Wait for the child, and send it a signal at the moment that the request names; SIGKILL after its time."""
-    after, end = request.get("after"), started + request["timeout"]
-    while True:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        now = time.monotonic()
-        if pid:
-            return status
-        if after is not None and now - started >= after:
-            _send(child, request["signal"], request.get("group", False))
-            after = None
-        if now >= end:
-            os.killpg(child, signal.SIGKILL)
-        time.sleep(_POLL_SECONDS)
+def _ended(child: int, started: float, request: dict[str, Any]) -> int | None:
+    """The child's status, None while it runs: then it gets the signal that is due, and SIGKILL after its time."""
+    pid, status = os.waitpid(child, os.WNOHANG)
+    if pid:
+        return status
+    passed = time.monotonic() - started
+    if passed >= request.get("after", float("inf")):
+        _send(child, request["signal"], request.get("group", False))
+        del request["after"]
+    if passed >= request["timeout"]:
+        _send(child, signal.SIGKILL, group=True)
+    return None
 
 
 def _send(child: int, number: int, group: bool) -> None:
@@ -116,6 +128,7 @@ def become(request: dict[str, Any]) -> None:
     empty = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((empty, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
+    os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
