@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covidmm.prepare import near_duplicates, splits
 from covidmm.prepare.options import Options
@@ -22,17 +23,28 @@ class Plan(NamedTuple):
     """Pairs of images that show the same picture."""
 
 
-def plan(samples: Mapping[str, Sample], records: Mapping[str, Record], notes: list[Issue], options: Options) -> Plan:
+def plan(
+    samples: Mapping[str, Sample],
+    records: Mapping[str, Record],
+    thumbnails: NDArray[np.uint8],
+    notes: list[Issue],
+    options: Options,
+) -> Plan:
     """Give every image its fold.
 
     Args:
         samples: the usable images, by image id, in sorted order.
         records: of their PNGs, by file name.
+        thumbnails: (N, 32, 32) of their PNGs.
         notes: is told of patient ids that name nobody, and of training images that are left out of the plan because
             they show what an official test image shows.
         options: of the preparation.
     """
-    pairs = list(_same_pictures(samples, records))
+    ids = list(samples)
+    pairs = [
+        (ids[one], ids[other])
+        for one, other in near_duplicates.near_pairs(near_duplicates.hashes(thumbnails), thumbnails)
+    ]
     groups = splits.group(_shared(samples, records, notes), pairs)
     firsts = {image_id: groups.first(image_id) for image_id in samples}
     official = options.split == "auto" and all(sample.official for sample in samples.values())
@@ -86,10 +98,3 @@ def _shared(
         patient = patients.get(image_id)
         if patient and (sample.patient or patient not in nobody):
             yield ("patient", patient), image_id
-
-
-def _same_pictures(samples: Mapping[str, Sample], records: Mapping[str, Record]) -> Iterator[tuple[str, str]]:
-    ids = list(samples)
-    thumbnails = np.stack([records[sample.file_name].pixels() for sample in samples.values()])
-    for one, other in near_duplicates.near_pairs(near_duplicates.hashes(thumbnails), thumbnails):
-        yield ids[one], ids[other]
