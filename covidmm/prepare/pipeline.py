@@ -11,11 +11,14 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from covidmm.errors import DataError, RadiographError
 from covidmm.prepare.coco_files import Image, check_boxes, document, write_table
 from covidmm.prepare.layouts import layout_module
+from covidmm.prepare.near_duplicates import SIDE
 from covidmm.prepare.options import Options
 from covidmm.prepare.pixels import Job, Record, convert, fingerprint
 from covidmm.prepare.planning import plan
@@ -65,14 +68,15 @@ def prepare(layout: str, raw: Path, out: Path, options: Options) -> Summary:
 
 
 def _prepare(layout: str, raw: Path, out: Path, labels: LabelledFolder, journal: Journal, options: Options) -> Summary:
-    records = {record.file_name: record for record in map(Record.from_json, journal.items())}
+    records = {item["file_name"]: Record.from_json({**item, "thumbnail": ""}) for item in journal.items()}
     written = _convert_all(labels, raw, out, journal, records, options)
     notes: list[Issue] = []
     samples = _check(labels, records, notes)
     write_table(out / "skipped.csv", labels.skipped, "cause")
     if not samples:
         raise DataError(f"{raw}: no usable image, see {out / 'skipped.csv'}")
-    planned = plan(samples, records, out / "images", notes, options)
+    thumbnails = _thumbnails(samples, journal)
+    planned = plan(samples, records, thumbnails, out / "images", notes, options)
     write_table(out / "notes.csv", notes, "note")
     images = [
         Image(number, samples[image_id], records[samples[image_id].file_name], fold)
@@ -80,7 +84,7 @@ def _prepare(layout: str, raw: Path, out: Path, labels: LabelledFolder, journal:
     ]
     counts = _write_annotations(layout, out, images, labels, planned.near_duplicates, options)
     if journal.done > len(records):
-        journal.rewrite([[record.to_json()] for record in records.values()])
+        _drop_stale_lines(journal, records)
     return Summary(
         out=out,
         written=written,
@@ -109,7 +113,7 @@ def _convert_all(
             for job, outcome in results:
                 if isinstance(outcome, Record):
                     journal.append([outcome.to_json()])
-                    records[job.file_name] = outcome
+                    records[job.file_name] = dataclasses.replace(outcome, thumbnail="")
                     written += 1
                 elif isinstance(outcome, OSError):
                     raise outcome
@@ -161,6 +165,23 @@ def _check(labels: LabelledFolder, records: Mapping[str, Record], notes: list[Is
         if boxes is not None:
             samples[image_id] = sample if boxes == sample.boxes else dataclasses.replace(sample, boxes=boxes)
     return samples
+
+
+def _thumbnails(samples: Mapping[str, Sample], journal: Journal) -> NDArray[np.uint8]:
+    """Thumbnails (N, 32, 32) of the samples' PNGs, in their order: from the journal, which has room for them."""
+    rows = {sample.file_name: row for row, sample in enumerate(samples.values())}
+    thumbnails = np.empty((len(rows), SIDE, SIDE), np.uint8)
+    for item in journal.items():
+        row = rows.get(item["file_name"])
+        if row is not None:  # of several lines of an image the last counts
+            thumbnails[row] = Record.from_json(item).pixels()
+    return thumbnails
+
+
+def _drop_stale_lines(journal: Journal, records: Mapping[str, Record]) -> None:
+    last = {item["file_name"]: number for number, item in enumerate(journal.items())}
+    numbers = {last[file_name] for file_name in records}
+    journal.rewrite([item] for number, item in enumerate(journal.items()) if number in numbers)
 
 
 def _write_annotations(

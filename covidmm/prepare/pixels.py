@@ -44,10 +44,10 @@ class Record:
     width: int
     height: int
     header: Header
-    """Of the source, whose path it does not hold."""
+    """Of the source, without its path and UIDs."""
     notes: tuple[str, ...]
     thumbnail: str
-    """Base64 of the (48, 48) thumbnail that near-duplicates are found with."""
+    """Base64 of the (48, 48) thumbnail that near-duplicates are found with; '' where only the journal holds it."""
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""
@@ -104,7 +104,7 @@ def convert(job: Job) -> Record:
         pixels_sha256=hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest(),
         width=pixels.shape[1],
         height=pixels.shape[0],
-        header=replace(image.header, path=Path()),
+        header=replace(image.header, path=Path(), study=None, series=None, image=None),
         notes=notes,
         thumbnail=base64.b64encode(near_duplicates.thumbnail(pixels).tobytes()).decode(),
     )

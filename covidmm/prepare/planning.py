@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covidmm.prepare import splits
 from covidmm.prepare.near_duplicates import find_pairs
@@ -27,6 +28,7 @@ class Plan(NamedTuple):
 def plan(
     samples: Mapping[str, Sample],
     records: Mapping[str, Record],
+    thumbnails: NDArray[np.uint8],
     images: Path,
     notes: list[Issue],
     options: Options,
@@ -36,12 +38,16 @@ def plan(
     Args:
         samples: the usable images, by image id, in sorted order.
         records: of their PNGs, by file name.
+        thumbnails: (N, 48, 48) of their PNGs.
         images: folder of the PNGs.
         notes: is told of patient ids that name nobody, and of training images that are left out of the plan because
             they show what an official test image shows.
         options: of the preparation.
     """
-    pairs = list(_same_pictures(samples, records, images, options.progress))
+    ids, names = list(samples), [sample.file_name for sample in samples.values()]
+    digests = [records[name].pixels_sha256 for name in names]
+    found = find_pairs(thumbnails, digests, [images / name for name in names], options.progress)
+    pairs = [(ids[pair.first], ids[pair.second]) for pair in found]
     groups = splits.group(_shared(samples, records, notes), pairs)
     firsts = {image_id: groups.first(image_id) for image_id in samples}
     official = options.split == "auto" and all(sample.official for sample in samples.values())
@@ -95,13 +101,3 @@ def _shared(
         patient = patients.get(image_id)
         if patient and (sample.patient or patient not in nobody):
             yield ("patient", patient), image_id
-
-
-def _same_pictures(
-    samples: Mapping[str, Sample], records: Mapping[str, Record], images: Path, progress: bool | None
-) -> Iterator[tuple[str, str]]:
-    ids, names = list(samples), [sample.file_name for sample in samples.values()]
-    thumbnails = np.stack([records[name].pixels() for name in names])
-    digests = [records[name].pixels_sha256 for name in names]
-    for pair in find_pairs(thumbnails, digests, [images / name for name in names], progress):
-        yield ids[pair.first], ids[pair.second]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -115,8 +116,10 @@ class Header:
 
     @classmethod
     def from_json(cls, path: Path, content: Mapping[str, Any]) -> Header:
-        """What :meth:`to_json` gave."""
-        return cls(path, **content)
+        """What :meth:`to_json` gave; thousands of headers share their equal values."""
+        return cls(
+            path, **{name: sys.intern(value) if isinstance(value, str) else value for name, value in content.items()}
+        )
 
 
 _ELEMENTS: dict[str, Mapping[str, Any]] = {one.name: one.metadata for one in fields(Header) if one.metadata}

@@ -34,8 +34,9 @@ def plan(*images, options=AUTO):
     """The plan and the notes."""
     samples = {sample.image_id: sample for sample, _ in images}
     records = {sample.file_name: record for sample, record in images}
+    thumbnails = np.stack([record.pixels() for _, record in images])
     notes = []
-    return plan_folds(samples, records, Path("images"), notes, options), notes
+    return plan_folds(samples, records, thumbnails, Path("images"), notes, options), notes
 
 
 def test_study_patient_and_picture_tie():
