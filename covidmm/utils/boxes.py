@@ -51,7 +51,7 @@ def areas(boxes: ArrayLike) -> NDArray[np.float64]:
 
 def iou(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     """Intersection over union of (N, 4) and (M, 4) corner boxes: (N, M)."""
-    first, second = (np.asarray(one, np.float64).reshape(-1, 4) for one in (first, second))
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=-1)
