@@ -62,9 +62,7 @@ def test_tools_are_imported_by_nobody_and_packages_by_their_own_names(path):
 
 
 def test_a_module_is_found_by_its_file_name():
-    # a data set has one module for its raw layout and one for what is registered
-    shared = {"__init__.py", "siim.py", "rsna.py", "nih.py"}
-    counts = Counter(path.name for path in MODULES if path.name not in shared)
+    counts = Counter(path.name for path in MODULES if path.name != "__init__.py")
     assert {name: count for name, count in counts.items() if count > 1} == {}
 
 

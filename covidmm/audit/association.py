@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
+from scipy.stats import rankdata
+from sklearn.linear_model import Ridge
 
 from covidmm.audit.checks import Level
 
@@ -114,8 +117,6 @@ def associate(
 
 def aurocs(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(K,) areas under the ROC curves of (N, K) scores, ties counted half (Mann-Whitney)."""
-    from scipy.stats import rankdata
-
     positive = targets.sum(0)
     ranks = (rankdata(scores, axis=0) * targets).sum(0)
     return (ranks - positive * (positive + 1) / 2) / (positive * (len(targets) - positive))
@@ -123,9 +124,6 @@ def aurocs(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> NDArray[
 
 def auroc_interval(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> tuple[float, float, float]:
     """AUROC with its 95 % interval by DeLong et al. (1988) on the logit scale."""
-    from scipy.special import expit, logit
-    from scipy.stats import rankdata
-
     ranks = rankdata(scores)
     above, below = (ranks[side] - rankdata(scores[side]) for side in (truth, ~truth))
     # the share of the other class that each image stands above
@@ -158,9 +156,6 @@ def _held_out_ranks(
     features: NDArray[np.float64], targets: NDArray[np.float64], folds: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """(N, K) rank in 0..1, within its fold, of each image's score by the fit on the other folds."""
-    from scipy.stats import rankdata
-    from sklearn.linear_model import Ridge
-
     ranks = np.empty_like(targets)
     for fold in range(_FOLDS):
         held = folds == fold

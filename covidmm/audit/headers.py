@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
 
 from covidmm.audit.association import associate
 from covidmm.audit.audited_images import leakage_groups
@@ -41,8 +42,6 @@ def header_values(entries: Sequence[AnnotatedImage]) -> dict[str, list[str]]:
 
 
 def _check(name: str, entries: Sequence[AnnotatedImage]) -> Check:
-    from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
-
     values = header_values(entries)
     classes = ["|".join(entry.classes) if entry.findings is None else str(entry.positive) for entry in entries]
     found = associate(_one_hot(values, len(entries)), [entry.classes for entry in entries], leakage_groups(entries))

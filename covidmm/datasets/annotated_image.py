@@ -49,7 +49,7 @@ class AnnotatedImage:
     coco: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not len(self.labels):
+        if len(self.boxes) and not len(self.labels):
             object.__setattr__(self, "labels", np.zeros(len(self.boxes), np.int64))
 
     @property

@@ -136,15 +136,15 @@ def read_split(path: Path, dataset: str | None = None, empty: bool = False) -> P
     for annotation in content["annotations"]:
         grouped[annotation["image_id"]].append(annotation)
     ids = {category["id"]: index for index, category in enumerate(content["categories"])}
-    folder = path.parent.parent
-    name = dataset or folder.resolve().name
+    folder, split = path.parent.parent, path.stem
+    name, pictures = dataset or folder.resolve().name, folder / "images"
     images = []
     for image in sorted(content["images"], key=lambda image: image["id"]):
         _require_prepared(path, image)
         own = grouped[image["id"]]
         images.append(
             AnnotatedImage(
-                path=folder / "images" / image["file_name"],
+                path=pictures / image["file_name"],
                 image_id=image["image_id"],
                 study_id=image["study_id"],
                 boxes=corners([annotation["bbox"] for annotation in own]),
@@ -154,7 +154,7 @@ def read_split(path: Path, dataset: str | None = None, empty: bool = False) -> P
                 study_class=image["study_class"],
                 findings=tuple(image["labels"]) if "labels" in image else None,
                 patient=image["patient"] or None,
-                split=path.stem,
+                split=split,
                 dataset=name,
                 coco=image,
             )
@@ -276,10 +276,8 @@ def _is_box(value: Any) -> bool:
 
 
 def _require_prepared(path: Path, image: Mapping[str, Any]) -> None:
-    if missing := [key for key in _REQUIRED if key not in image]:
-        raise DataError(f"{path}: image {image['id']} has no {missing[0]}; prepare the data set again")
-    for key in ("image_id", "study_id"):
-        if not image[key]:
+    for key in _REQUIRED:
+        if key not in image or (key in ("image_id", "study_id") and not image[key]):
             raise DataError(f"{path}: image {image['id']} has no {key}; prepare the data set again")
     if image["study_class"] not in (None, *STUDY_CLASSES):
         raise DataError(f"{path}: image {image['id']}: unknown study class '{image['study_class']}'")

@@ -30,4 +30,4 @@ def test_areas_and_overlaps():
 def test_no_box_stays_no_box(convert):
     assert convert([]).shape == (0, 4)
     assert boxes.areas([]).shape == (0,)
-    assert boxes.iou([], CORNERS).shape == (0, 2)
+    assert boxes.iou(np.zeros((0, 4)), CORNERS).shape == (0, 2)

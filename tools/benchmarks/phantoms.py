@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from covidmm.datasets.prepared_folder import read_annotations
 from covidmm.phantom import write_phantoms
 from covidmm.prepare.options import Options
 from covidmm.prepare.pipeline import prepare
@@ -32,7 +32,7 @@ def prepare_phantoms(folder: Path, studies: int, side: int) -> Path:
     prepared = folder / "prepared"
     prepare("siim", folder / "raw", prepared, Options(max_size=side, progress=False))
     for file in (prepared / "annotations").glob("*.json"):
-        content = json.loads(file.read_text())
+        content = read_annotations(file, empty=True)
         for image in content["images"]:
             image["labels"] = ["No Finding"]
         write_bytes(file, json_bytes(content))
