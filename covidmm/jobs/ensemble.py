@@ -78,7 +78,7 @@ def _ensemble(request: Request, mapping: Mapper) -> Outcome:
     unscored = [option for option in ("metrics", "show_dir") if getattr(request, option) and not request.score]
     if unscored:
         raise ConfigError(f"--{unscored[0].replace('_', '-')}: only --score writes there; ask for it, too")
-    # without it MMEngine tells which variables each config read, many times over
+    # at its default level MMEngine logs the variables that each config read, many times
     MMLogger.get_instance("covidmm", log_level="WARNING")
     swap = (f"strategy.type={request.strategy}",) if request.strategy else ()
     config = load_ensemble(request.config, (*request.cfg_options, *swap))
