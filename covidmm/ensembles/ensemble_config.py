@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -206,24 +206,22 @@ def _member(path: Path, name: str, value: Mapping[str, Any]) -> Member:
     where = f"{path}: member '{name}'"
     if not name.isidentifier():
         raise ConfigError(f"{where}: the name becomes a file name, use letters, digits and '_'")
-    known = [field.name for field in fields(Member)]
-    for key in value:
-        if key not in known:
-            raise ConfigError(f"{where}: unknown key '{key}'{did_you_mean(key, known)}")
-    for key in ("config", "checkpoint"):
-        if key not in value:
-            raise ConfigError(f"{where}: has no '{key}'")
     try:
-        return Member(**{**value, "backend": _backend(value.get("backend", {}))})
+        backend = value.get("backend", {})
+        if not isinstance(backend, Mapping):
+            raise ConfigError(f"backend must be a dict with a type, not {backend!r}")
+        return _made(Member, {**value, "backend": _made(Backend, backend, " in backend")})
     except (ConfigError, TypeError) as error:
         raise ConfigError(f"{where}: {error}") from error
 
 
-def _backend(value: Any) -> Backend:
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"backend must be a dict with a type, not {value!r}")
-    known = [field.name for field in fields(Backend)]
-    for key in value:
+def _made(kind: Callable[..., Any], values: Mapping[str, Any], where: str = "") -> Any:
+    """A dataclass of a config's dict, which has its fields and no others."""
+    known = {field.name: field for field in fields(kind)}
+    for key in values:
         if key not in known:
-            raise ConfigError(f"unknown key '{key}' in backend{did_you_mean(key, known)}")
-    return Backend(**value)
+            raise ConfigError(f"unknown key '{key}'{where}{did_you_mean(key, known)}")
+    for name, field in known.items():
+        if field.default is MISSING and name not in values:
+            raise ConfigError(f"has no '{name}'")
+    return kind(**values)

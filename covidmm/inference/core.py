@@ -47,11 +47,11 @@ class Image(Protocol):
 
 
 class Decoded(NamedTuple):
-    """One image as it was read: no radiograph where it cannot be; and how long that took."""
+    """One image: no radiograph where it cannot be read; and how long that took."""
 
     entry: ImageEntry
     radiograph: Radiograph | None
-    seconds: float = 0.0
+    seconds: float
 
 
 class Batch(NamedTuple):
@@ -90,11 +90,17 @@ class Work(ABC):
 
     def __call__(self, job: Any) -> Any:
         """Read a job's images and ask the networks."""
-        return self.ask(job, [self.read(job, index) for index in range(len(job.images))])
+        return self.ask(job, [self.decode(job, index) for index in range(len(job.images))])
+
+    def decode(self, job: Any, index: int) -> Decoded:
+        """Read one image of a job, and take the time."""
+        start = time.perf_counter()
+        entry, radiograph = self.read(job, index)
+        return Decoded(entry, radiograph, time.perf_counter() - start)
 
     @abstractmethod
-    def read(self, job: Any, index: int) -> Decoded:
-        """Read one image of a job."""
+    def read(self, job: Any, index: int) -> tuple[ImageEntry, Radiograph | None]:
+        """Read one image of a job; None where it cannot be."""
 
     @abstractmethod
     def ask(self, job: Any, decoded: Sequence[Decoded]) -> Any:
@@ -127,9 +133,14 @@ class Detecting(Work):
             self._detectors = {name: Detector(member, name, self.device) for name, member in self.members.items()}
         return self._detectors
 
-    def read(self, job: Batch, index: int) -> Decoded:
+    def read(self, job: Batch, index: int) -> tuple[ImageEntry, Radiograph | None]:
         """Read one image; one that cannot be read gets an entry that says why."""
-        return read_image(job.images[index], self.max_size)
+        image = job.images[index]
+        try:
+            one = image.read().shrunk(self.max_size)
+        except RadiographError as error:
+            return ImageEntry(image.image_id, image.study_id, 0, 0, str(error)), None
+        return ImageEntry(image.image_id, image.study_id, one.header.height, one.header.width), one
 
     def ask(self, job: Batch, decoded: Sequence[Decoded]) -> Predicted:
         """Ask each of the batch's members.
@@ -167,19 +178,18 @@ class Classifying(Work):
     max_size: int
     classifier: StudyClassifier | None = None
 
-    def read(self, job: StudyJob, index: int) -> Decoded:
+    def read(self, job: StudyJob, index: int) -> tuple[ImageEntry, Radiograph | None]:
         """Read one image, or only its size where the classifier looks at boxes alone.
 
         Raises:
             CovidmmError: a classifier that cannot be loaded; an image that could be read before.
         """
         image, (entry, _) = job.images[index], job.found[index]
-        start = time.perf_counter()
         if entry.error is not None:
-            return Decoded(entry, None)
+            return entry, None
         if getattr(self._loaded(), "uses_pixels", True):
-            return Decoded(entry, image.read().shrunk(self.max_size), time.perf_counter() - start)
-        return Decoded(entry, Radiograph(Header(image.path, entry.height, entry.width), NO_PIXELS))
+            return entry, image.read().shrunk(self.max_size)
+        return entry, Radiograph(Header(image.path, entry.height, entry.width), NO_PIXELS)
 
     def ask(self, job: StudyJob, decoded: Sequence[Decoded]) -> Classified:
         """Ask the classifier about a study.
@@ -212,18 +222,6 @@ def plugins() -> PluginManager:
         PluginError: one that is broken.
     """
     return PluginManager([covidmm.ensembles, covidmm.studies])
-
-
-def read_image(image: Image, max_size: int) -> Decoded:
-    """Read one image and shrink its longer side to at most ``max_size`` pixels; an error becomes part of the entry."""
-    start = time.perf_counter()
-    try:
-        one = image.read().shrunk(max_size)
-    except RadiographError as error:
-        entry = ImageEntry(image.image_id, image.study_id, 0, 0, str(error))
-        return Decoded(entry, None, time.perf_counter() - start)
-    entry = ImageEntry(image.image_id, image.study_id, one.header.height, one.header.width)
-    return Decoded(entry, one, time.perf_counter() - start)
 
 
 def fuse(

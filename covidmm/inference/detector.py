@@ -1,4 +1,4 @@
-"""One trained detector, asked about radiographs in memory."""
+"""Run one trained detector on radiographs in memory."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Detector:
         self.name = name
         # channels last: convolutions take 0.6 to 0.7 of the time on a CPU (ResNet-18, 256 px), and tensor cores want it
         self.model = model.to(device, memory_format=torch.channels_last).eval()
-        # the file is read already, and there is no truth
+        # images come decoded, and there are no annotations
         self.pipeline = Compose([step for step in pipeline[1:] if step.type != "LoadAnnotations"])
 
     def __call__(self, radiographs: Sequence[Radiograph]) -> list[Detections]:
@@ -105,7 +105,7 @@ def _default_device() -> str:
 
 
 def _chosen_precision(precision: str, device: str) -> str:
-    """What ``auto`` means on a device: without units for it, bfloat16 is slower than float32."""
+    """Resolve ``auto`` on a device: without units for it, bfloat16 is slower than float32."""
     if precision != "auto":
         return precision
     if torch.device(device).type == "cuda":
@@ -115,7 +115,7 @@ def _chosen_precision(precision: str, device: str) -> str:
 
 
 def _reduce_precision(model: nn.Module, device: str, precision: str) -> None:
-    """Let a detector's backbone and neck compute in fewer bits; its heads keep float32.
+    """Let a detector's backbone and neck compute in lower precision; its heads keep float32.
 
     With bfloat16's 8 bits of mantissa in the heads, a proposal at 192 pixels would move by half of one.
     """
@@ -129,7 +129,7 @@ def _reduce_precision(model: nn.Module, device: str, precision: str) -> None:
 
 
 def fingerprint(member: Member) -> dict[str, Any]:
-    """What decides a detector's predictions, beside the images: hashes of its model, pipeline and checkpoint.
+    """Hashes of all that decides a detector's predictions, the images aside: its model, pipeline and checkpoint.
 
     Raises:
         ConfigError: the config is missing or broken.
@@ -167,7 +167,7 @@ def select(found: Detections, member: Member) -> Detections:
 
 
 def _exported(cfg: Config, member: Member, name: str, backend: Backend, content: bytes | None) -> nn.Module:
-    """The detector with its network in an exported file, if that file is of this config and checkpoint."""
+    """The detector on an exported network, if that is of this config and checkpoint."""
     if _augmented(cfg, member):
         raise ConfigError(f"member '{name}': test-time augmentation needs the backend 'torch'")
     source = backend.file if content is None else content

@@ -1,4 +1,4 @@
-"""Trained models as ONNX files, each compared with PyTorch before it is written."""
+"""Export trained models as ONNX files, each compared with PyTorch before it is written."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def decoded_ahead(work: Work, jobs: Iterable[Any]) -> Iterator[tuple[Any, list[D
     """
     jobs = iter(jobs)
     for first in islice(jobs, 1):
-        images = ((job, work.read(job, index)) for job in chain([first], jobs) for index in range(len(job.images)))
+        images = ((job, work.decode(job, index)) for job in chain([first], jobs) for index in range(len(job.images)))
         ahead = read_ahead(images, len(first.images))
         for job, decoded in ahead:
             yield job, [decoded, *(one for _, one in islice(ahead, len(job.images) - 1))]

@@ -10,10 +10,10 @@ from pathlib import Path
 from mmengine.logging import MMLogger
 
 from covidmm.datasets.image_folders import read_image_folder
-from covidmm.ensembles.ensemble_config import EnsembleConfig, load_ensemble
+from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import ConfigError
 from covidmm.inference.core import plugins
-from covidmm.inference.mapping import map_here, sharing
+from covidmm.inference.mapping import sharing
 from covidmm.jobs.folder_run import ENSEMBLE, FolderRun, Outcome, predict_members, run_folder
 from covidmm.jobs.folder_truth import read_truth
 from covidmm.jobs.scoring import score_outcome
@@ -78,7 +78,7 @@ def _ensemble(request: Request, mapping: Mapper) -> Outcome:
     unscored = [option for option in ("metrics", "show_dir") if getattr(request, option) and not request.score]
     if unscored:
         raise ConfigError(f"--{unscored[0].replace('_', '-')}: only --score writes there; ask for it, too")
-    # without it MMEngine tells which variables each config read, many times over
+    # at its default level MMEngine logs the variables that each config read, many times
     MMLogger.get_instance("covidmm", log_level="WARNING")
     swap = (f"strategy.type={request.strategy}",) if request.strategy else ()
     config = load_ensemble(request.config, (*request.cfg_options, *swap))
@@ -88,7 +88,9 @@ def _ensemble(request: Request, mapping: Mapper) -> Outcome:
     folder = Path(request.predictions or Path("work_dirs") / Path(request.config).stem)
     manager = plugins()
     if request.sweep:
-        tune_on_validation(config, request.data, folder, mapping)
+        validation = read_image_folder(request.data, "val")
+        run = FolderRun(config, validation, folder / "val", mapping=mapping)
+        tune(config, predict_members(run), read_truth(validation), folder)
     started = time.monotonic()
     cases = read_image_folder(request.data, request.split)
     run = FolderRun(config, cases, folder / (cases.split or "images"), mapping=mapping)
@@ -107,13 +109,6 @@ def _ensemble(request: Request, mapping: Mapper) -> Outcome:
         metrics = Path(request.metrics) if request.metrics else outcome.run.folder / "metrics.json"
         score_outcome(outcome, manager, out, metrics, request.show_dir)
     return outcome
-
-
-def tune_on_validation(config: EnsembleConfig, data: str, folder: Path, mapping: Mapper = map_here) -> None:
-    """Choose the fusion's numbers on the validation split of a prepared folder."""
-    cases = read_image_folder(data, "val")
-    run = FolderRun(config, cases, folder / "val", mapping=mapping)
-    tune(config, predict_members(run), read_truth(cases), folder)
 
 
 def submit(outcome: Outcome, path: Path, none: NoneRule, rerank: Rerank) -> None:

@@ -196,8 +196,8 @@ def fuse_folder(run: FolderRun, strategy: EnsembleStrategy, members: Mapping[str
         DataError: members that cover other images, or a file of predictions that is damaged.
         PluginError: a strategy that fails, or whose answer is no set of boxes.
     """
-    made_from = {name: {**asdict(run.config.members[name]), **found.fingerprint} for name, found in members.items()}
-    cache_key = {"strategy": dict(run.config.strategy), "members": made_from}
+    parts = {name: {**asdict(run.config.members[name]), **found.fingerprint} for name, found in members.items()}
+    cache_key = {"strategy": dict(run.config.strategy), "members": parts}
     with PredictionsWriter(run.folder, ENSEMBLE, cache_key, resume=False) as writer:
         pairs = _fused(run, strategy, members)
         while batch := list(islice(pairs, _FUSED_AT_ONCE)):

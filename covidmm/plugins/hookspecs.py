@@ -1,4 +1,4 @@
-"""The two questions that covidmm asks its plugins, and the values that go in and out.
+"""The two hooks that a plugin may implement, and the protocols of what it provides.
 
 A plugin is a module or object with functions of these names, marked by :data:`hookimpl`. An installed package
 is found by its entry point in the group ``covidmm``::

@@ -1,4 +1,4 @@
-"""Finds plugins and builds what a config names, with errors that list what exists."""
+"""Find plugins and build what a config names, with errors that list what exists."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PluginManager:
             for entry in importlib.metadata.entry_points(group=PROJECT):
                 self._register(_load(entry), entry.name)
         try:
-            # With a misspelt hook pluggy would say nothing and the plugin would be silently absent.
+            # pluggy itself ignores a misspelt hook, and the plugin would be missing without a word
             self._manager.check_pending()
         except pluggy.PluginValidationError as error:
             raise PluginError(" ".join(str(error).split())) from error

@@ -12,7 +12,7 @@ from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import ConfigError
 from covidmm.inference import mapping as module
-from covidmm.inference.core import Decoded, Work
+from covidmm.inference.core import Work
 from covidmm.inference.mapping import map_here, read_ahead, sharing
 from covidmm.jobs.ensemble import Request, ensemble
 from covidmm.jobs.folder_run import FolderRun, predict_members
@@ -82,7 +82,7 @@ class Naming(Work):
 
     def read(self, job, index):
         self.done.append(job.images[index])
-        return Decoded(job.images[index], None)
+        return job.images[index], None
 
     def ask(self, job, decoded):
         assert threading.current_thread() is threading.main_thread()
