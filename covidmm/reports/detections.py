@@ -1,4 +1,4 @@
-"""Boxes of one or several detectors on the images of one split, beside the truth: curves, tables and cases."""
+"""Detectors compared with the truth on the images of one split: metrics, curves and cases."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from covidmm.reports.runs import ENSEMBLE, Fused, Run
 from covidmm.utils.boxes import corners
 from covidmm.utils.fileio import json_value
 
-#: What a case is shown for.
+#: Why a case is shown.
 KINDS = ("best", "median", "worst", "missed", "false alarm")
 #: Where no validation chose a threshold; what ``tools/test.py`` writes then begins alike.
 OPTIMISTIC = "this split, maximising F1 (optimistic)"
@@ -60,7 +60,7 @@ class Comparison:
         return {name: ranking(self.images, self.truths, boxes) for name, boxes in self.found.items()}
 
     def cases(self, each: int) -> list[tuple[str, DrawnImage]]:
-        """Images worth a look, and what for; none twice.
+        """Images worth a look, each once, and why.
 
         Args:
             each: how many of every kind at most.

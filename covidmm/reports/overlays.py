@@ -37,7 +37,7 @@ class Row:
     """A case with its views: truth, each member, the final detector.
 
     Attributes:
-        kind: what it is shown for.
+        kind: why it is shown.
         image: the radiograph with all its boxes.
         picture: SVG definition of the radiograph.
         tiles: the views.
