@@ -115,22 +115,6 @@ def draw(
         return Drawn(name, title, caption, _svg(figure), columns, rows)
 
 
-def adopt(
-    name: str,
-    title: str,
-    caption: str,
-    make: Callable[[], Figure],
-    columns: Sequence[str],
-    rows: Sequence[Sequence[Any]],
-    height: float,
-) -> Drawn:
-    """As :func:`draw`, of a figure that another module makes."""
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
-        figure = make()
-        figure.set_size_inches(_WIDTH, height)
-        return Drawn(name, title, caption, _svg(figure), columns, rows)
-
-
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
