@@ -15,7 +15,7 @@ from covidmm.engine.checkpointing import load_trained
 from covidmm.models.grad_cam import GradCam
 from covidmm.reports import NOTICE
 from covidmm.reports.drawing import font, with_heat
-from covidmm.reports.figures.png_figures import confusion_figure, reliability_figure
+from covidmm.reports.figures.png_figures import draw_confusion, draw_reliability
 
 _SIDE = 448
 
@@ -31,8 +31,8 @@ def draw_labels(folder: Path, details: Mapping[str, Any], cfg: Any, weights: Pat
     """
     folder.mkdir(parents=True, exist_ok=True)
     if "confusion" in details:
-        confusion_figure(details["classes"], details["confusion"]).savefig(folder / "confusion.png")
-        reliability_figure(details["calibration"]).savefig(folder / "reliability.png")
+        draw_confusion(folder / "confusion.png", details["classes"], details["confusion"])
+        draw_reliability(folder / "reliability.png", details["calibration"])
     for name, picture in attention_pictures(cfg, weights, details.get("temperature", 1.0)):
         picture.save(folder / f"{name}.png")
 

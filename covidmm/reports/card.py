@@ -1,4 +1,4 @@
-"""The card of one model: what it is for, what it was made from, how well it does, and what nobody knows of it."""
+"""The card of one model: intended use, origin, data, metrics, known limits and checklists."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from covidmm.utils.fileio import write_bytes
 
 LIMITS = (
     "Never evaluated for clinical use, nor on any data but those named here.",
-    "The public data sets come from few sources, often one per class: a model can learn the source instead of the "
-    "disease. tools/audit.py looks for that.",
-    "Children, views other than frontal, and devices that the data do not have were not looked at.",
+    "The public data sets come from few sources, often one per class, so a model can learn the source instead of the "
+    "disease. tools/audit.py checks for that.",
+    "Not evaluated on children, on views other than frontal, or on devices that are not in the data.",
 )
-PHANTOM = "Trained on phantoms, synthetic pictures: its numbers say nothing about patients."
+PHANTOM = "Trained on phantoms, which are synthetic: its numbers say nothing about patients."
 _PHANTOM_MAKER = "covidmm phantom"
 
 
@@ -118,12 +118,12 @@ _HASHES = {"config with its bases and overrides, sha256": "config_resolved_sha25
 
 
 def _origin(published: Mapping[str, Any], run: Run | None) -> Mapping[str, Any]:
-    """What the training says that it came from, or, where its checkpoint is older than that, its test."""
+    """The provenance of the training or, where its checkpoint has none, of its test."""
     return published.get("provenance") or (next(iter(run.provenance.values()), {}) if run else {})
 
 
 def run_place(run: Run | None) -> Path:
-    """Where to begin the search for what a run recorded."""
+    """Where the search for recorded files begins."""
     return run.folder if run else checkpoint_store()
 
 
@@ -168,16 +168,16 @@ def _of_folder(folder: Path) -> tuple[dict[str, Any], Run | None]:
 
 def _measure(card: Card, published: Mapping[str, Any], run: Run | None, folders: Sequence[Path]) -> None:
     """Tables of validation, of the test, and of the ensembles that it is a member of."""
-    told = published.get("validation") or {}
+    values = published.get("validation") or {}
     # numbers of images and boxes are whole
     validation = {
         key: f"{value:.0f}" if value > 1 and float(value).is_integer() else f"{value:.3f}"
-        for key, value in told.items()
+        for key, value in values.items()
         if "/" in key
     }
     if validation:
         names = [key.split("/", 1)[1] for key in validation]
-        card.tables.append(("Validation, by which it was chosen", Table(names, [list(validation.values())])))
+        card.tables.append(("Validation, on which it was chosen", Table(names, [list(validation.values())])))
     if run and run.results:
         name, metrics = next(iter(run.results.items()))
         if run.provenance[name].get("checkpoint", "").rsplit("/", 1)[-1] != str(published["source"]).rsplit("/", 1)[-1]:
@@ -257,15 +257,15 @@ def _known_data(data: Sequence[PreparedFolder]) -> dict[str, str]:
     people = []
     for one in data:
         for name, split in one.splits.items():
-            sexes = Counter(image.coco.get("sex") or "not told" for image in split.images)
+            sexes = Counter(image.coco.get("sex") or "not stated" for image in split.images)
             ages = [age for image in split.images if (age := image.coco.get("age")) is not None]
-            age = f"median age {np.median(ages):.0f} of {len(ages)}" if ages else "age not told"
+            age = f"median age {np.median(ages):.0f} of {len(ages)}" if ages else "age not stated"
             people.append(f"{one.name} {name}: {', '.join(f'{sex} {n}' for sex, n in sexes.most_common())}, {age}")
     return {
         "sources": ", ".join(f"{one.name}, layout {one.manifest.get('layout', 'unknown')}" for one in data) + ".",
         "preprocessing": f"8-bit grey PNG by tools/prepare.py, longer side of {sizes}.",
-        "labels": "As published with the data set; docs/data.md tells what is refused and what is clipped.",
+        "labels": "As published with the data set; docs/data.md says what is refused and what is clipped.",
         "splits": f"Images: {counts}.",
-        "disjoint": "Study, patient where the data tell, and near-duplicates that were found: on one side.",
+        "disjoint": "Studies, patients where the data name them, and found near-duplicates stay in one partition.",
         "demographics": "; ".join(people) + ".",
     }

@@ -1,12 +1,12 @@
-"""What a model card must tell, item by item; items that facts do not answer stay open, and say so."""
+"""Checklists of a model card: items that the known facts answer, and items that stay open."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-#: The 42 items of CLAIM (Mongan, Moy and Kahn, Radiology: Artificial Intelligence 2020), in our words: item, and the
-#: fact that answers it, if facts can.
+#: The 42 items of CLAIM (Mongan, Moy and Kahn, Radiology: Artificial Intelligence 2020), paraphrased: item, and the
+#: fact that answers it, if any can.
 CLAIM = (
     ("Title names the kind of AI", "model"),
     ("Structured summary", None),
@@ -51,16 +51,16 @@ CLAIM = (
     ("Where the full protocol is", "protocol"),
     ("Funding", None),
 )
-#: What Roberts et al. (Nature Machine Intelligence 2021) found missing in models for COVID-19 imaging, in our words.
+#: What Roberts et al. (Nature Machine Intelligence 2021) found missing in models for COVID-19 imaging, paraphrased.
 ROBERTS = (
     ("Origin of the data known; no set is a mixture that contains another one", None),
     ("Patients of one partition only; duplicates kept on one side", "disjoint"),
     ("Classes do not come from different sources, ages or views", None),
-    ("Enough data, and demographics of every partition told", "demographics"),
-    ("Preprocessing, hyperparameters and training told well enough to repeat them", "training"),
+    ("Enough data, and demographics of every partition stated", "demographics"),
+    ("Preprocessing, hyperparameters and training described well enough to repeat them", "training"),
     ("Choice of model and threshold on validation data, not on the test", "selection"),
     ("Performance with confidence intervals", "performance"),
-    ("Calibration told", "calibration"),
+    ("Calibration reported", "calibration"),
     ("External validation", None),
     ("Code and seed available", "protocol"),
     ("Assessed for risk of bias (PROBAST) and by clinicians", None),

@@ -1,4 +1,4 @@
-"""Boxes of one or several detectors on the images of one split, beside the truth: curves, tables and cases."""
+"""Detectors compared with the truth on the images of one split: metrics, curves and cases."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from covidmm.outputs.predictions import read_predictions
 from covidmm.reports.drawn_images import DrawnImage, choose
 from covidmm.reports.runs import ENSEMBLE, Fused, Run
 
-#: What a case is shown for.
+#: Why a case is shown.
 KINDS = ("best", "median", "worst", "missed", "false alarm")
 #: Where no validation chose a threshold; what ``tools/test.py`` writes then begins alike.
 OPTIMISTIC = "this split, maximising F1 (optimistic)"
@@ -55,7 +55,7 @@ class Comparison:
         return {name: rank(found, self.truths) for name, found in pairs.items()}
 
     def cases(self, each: int) -> list[tuple[str, DrawnImage]]:
-        """Images worth a look, and what for; none twice.
+        """Images worth a look, each once, and why.
 
         Args:
             each: how many of every kind at most.

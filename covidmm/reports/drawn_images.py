@@ -106,7 +106,7 @@ def drawn_images(images: Path, annotations: Path, predictions: Path, threshold: 
     return drawn
 
 
-def choose(images: Sequence[DrawnImage], count: int, order: Order = "spread", seed: int = 0) -> list[DrawnImage]:
+def choose(images: Sequence[DrawnImage], count: int, order: Order = "spread") -> list[DrawnImage]:
     """Some images, the same ones whatever order they come in.
 
     Args:
@@ -114,7 +114,6 @@ def choose(images: Sequence[DrawnImage], count: int, order: Order = "spread", se
         count: how many at most.
         order: ``spread`` draws from the study classes in turn and lists them class by class; ``worst`` begins
             with the lowest F1 and most errors, ``best`` with the highest F1 and most boxes found.
-        seed: which ones ``spread`` draws.
     """
     images = sorted(images, key=lambda image: (image.name, str(image.path)))
     if order == "worst":
@@ -124,7 +123,7 @@ def choose(images: Sequence[DrawnImage], count: int, order: Order = "spread", se
     if order != "spread":
         raise ValueError(f"order must be 'spread', 'worst' or 'best', not {order!r}")
     queues = defaultdict(list)
-    for index in np.random.default_rng(seed).permutation(len(images)):
+    for index in np.random.default_rng(0).permutation(len(images)):
         queues[_rank(images[index])].append(images[index])
     turns = [(turn, rank, image) for rank, queue in queues.items() for turn, image in enumerate(queue)]
     chosen = sorted(turns, key=lambda entry: entry[:2])[:count]

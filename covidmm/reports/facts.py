@@ -1,4 +1,4 @@
-"""What a run was made of: config against its base, hashes, versions, machine, times."""
+"""Facts of a run: its config compared with its base, hashes, versions, machine, times."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from covidmm.reports.runs import Run
+from covidmm.utils.provenance import sha256
 
 _STAMP = re.compile(r"^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ", re.MULTILINE)
 _LEFT = re.compile(r"\[(\d+)\]\[.*eta: ((?:\d+ days?, )?[\d:]+)")
 _ENVIRONMENT = {"Python": r"^\s+Python: ([\d.]+)", "PyTorch": r"^\s+PyTorch: (\S+)", "GPU": r"^\s+GPU [\d,]+: (.+)$"}
-# They say where and how the job was started, not what it computed.
+# Where and how the job was started; no part of what it computed.
 _CIRCUMSTANCES = frozenset({"work_dir", "launcher", "resume"})
-#: Configs of this checkout, which are part of covidmm.
+#: Configs of this checkout, which are trusted as covidmm itself is.
 _SHIPPED = Path(__file__).resolve().parents[2] / "configs"
 _LONGEST = 160
 _MISSING = object()
@@ -26,7 +29,7 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class Difference:
-    """One value of a config that is another one than in its base; ``None`` stands for 'not there'."""
+    """One value of a config that differs from its base; ``None`` where a config does not have it."""
 
     key: str
     base: str | None
@@ -49,20 +52,16 @@ def run_facts(run: Run) -> list[tuple[str, str]]:
     seed = _dumped(run).get("randomness", {}).get("seed")
     facts += [("seed", str(seed))] if seed is not None else []
     for name, origin in run.provenance.items():
-        facts += [(f"{label} ({name})" if len(run.provenance) > 1 else label, text) for label, text in _origin(origin)]
+        own = origin_facts(origin)
+        facts += [(f"{label} ({name})" if len(run.provenance) > 1 else label, text) for label, text in own]
     if not run.provenance:
         facts += [("checkpoint", text) for text in _checkpoints(run)]
         facts += [("tested", "not yet: no metrics.json of tools/test.py for this folder")]
     return facts
 
 
-def origin_facts(origin: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Label and value of a provenance, as ``metrics.json`` has it."""
-    return _origin(origin)
-
-
 def config_difference(run: Run) -> list[Difference] | str:
-    """What a run's config says differently from the base that its file names; a sentence where that is unknown."""
+    """Where a run's config differs from the base that its file names; a sentence where that is unknown."""
     source = next((str(one["config"]) for one in run.provenance.values() if "config" in one), None)
     name = Path(source).name if source else run.config.name if run.config else None
     if run.config is None or name is None:
@@ -76,7 +75,7 @@ def config_difference(run: Run) -> list[Difference] | str:
         if not bases:
             return f"{path} inherits no other config."
         return differences(_merged([_config_of(base) for base in bases]), _dumped(run))
-    except Exception as error:  # a config is a program: anything can come out of it
+    except Exception as error:  # a config is a program and can raise anything
         return f"{path} cannot be compared with its base: {type(error).__name__}: {error}"
 
 
@@ -90,7 +89,7 @@ def differences(base: Mapping[str, Any], own: Mapping[str, Any]) -> list[Differe
 
 
 def _compare(key: str, base: Any, own: Any) -> Iterator[Difference]:
-    # a part that is not there at all is told value by value
+    # a part that one of them lacks is listed value by value
     if isinstance(own, Mapping) and base is _MISSING:
         base = {}
     elif isinstance(base, Mapping) and own is _MISSING:
@@ -134,7 +133,8 @@ def _times(run: Run) -> list[tuple[str, str]]:
     return facts
 
 
-def _origin(origin: Mapping[str, Any]) -> list[tuple[str, str]]:
+def origin_facts(origin: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Label and value of a provenance, as ``metrics.json`` has it."""
     facts = []
     for label, key in (("config", "config"), ("checkpoint", "checkpoint"), ("data", "data")):
         if key in origin:
@@ -160,8 +160,6 @@ def _origin(origin: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _checkpoints(run: Run) -> list[str]:
-    from covidmm.utils.provenance import sha256
-
     best = sorted(run.folder.glob("best_*.pth")) or sorted(run.folder.glob("epoch_*.pth"))[-1:]
     return [f"{path.name}, sha256 {sha256(path)}" for path in best]
 
@@ -189,18 +187,16 @@ def _dumped(run: Run) -> dict[str, Any]:
 
 
 def parse_config(text: str) -> dict[str, Any]:
-    """A dumped config as a dict, {} where it is none; never executed, for it may have come with a checkpoint."""
+    """A dumped config as a dict, {} where it is not one; never executed, for it may have come with a checkpoint."""
     try:
         return _literals(text)
-    except Exception:  # whoever made the file wrote it
+    except Exception:  # it may hold anything
         return {}
 
 
 def _config_of(path: Path) -> dict[str, Any]:
-    """What a config says. One of covidmm's own is a program that may run; any other must say it in plain values."""
+    """The values of a config. One of covidmm's own may be executed; any other is only read, as plain values."""
     if _SHIPPED in path.resolve().parents:
-        from mmengine.config import Config
-
         return Config.fromfile(str(path), import_custom_modules=False).to_dict()
     try:
         own = _literals(path.read_text())
@@ -211,9 +207,7 @@ def _config_of(path: Path) -> dict[str, Any]:
 
 
 def _merged(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Configs laid over one another, the last uppermost, as MMEngine does it."""
-    from mmengine.config import Config
-
+    """Configs merged in order, as MMEngine does it."""
     merged = Config({})
     for one in configs:
         merged.merge_from_dict(one, allow_list_keys=False)

@@ -37,18 +37,16 @@ class Row:
     """A case with its views: truth, each member, the final detector.
 
     Attributes:
-        kind: what it is shown for.
+        kind: why it is shown.
         image: the radiograph with all its boxes.
         picture: SVG definition of the radiograph.
         tiles: the views.
-        size: (width, height) of the picture.
     """
 
     kind: str
     image: DrawnImage
     picture: str
     tiles: Sequence[Tile]
-    size: tuple[int, int]
 
     @property
     def caption(self) -> str:
@@ -75,7 +73,7 @@ def case_rows(found: Comparison, each: int = _EACH) -> list[Row]:
             views.append((detector, replace(alone, found=own, hits=match(own.boxes, own.scores, image.truth))))
         views.append((found.final, alone))
         tiles = [Tile(label, _tile(name, view, size)) for label, view in views]
-        rows.append(Row(kind, image, picture, tiles, size))
+        rows.append(Row(kind, image, picture, tiles))
     return rows
 
 

@@ -44,8 +44,8 @@ def detector_table(detectors: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def label_table(details: Mapping[str, Any]) -> Table:
     """One row with the metrics of a classifier and, where they were computed, their intervals."""
-    told = {label: with_interval(details, key) for key, label in _STUDY.items() if details.get(key) is not None}
-    return Table(("cases", *told), [(str(details.get("cases", "-")), *told.values())])
+    known = {label: with_interval(details, key) for key, label in _STUDY.items() if details.get(key) is not None}
+    return Table(("cases", *known), [(str(details.get("cases", "-")), *known.values())])
 
 
 def with_interval(metrics: Mapping[str, Any], key: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def draw_image(image: DrawnImage, out: Path, size: int = 900) -> None:
 def picture_of(
     image: DrawnImage, pixels: NDArray[np.uint8], size: int = 900, member_scores: bool = False
 ) -> Image.Image:
-    """One radiograph with its boxes, and below it name, study class, counts, legend and what the software is not.
+    """One radiograph with its boxes, and below it name, study class, counts, legend and the notice.
 
     Args:
         image: what is drawn.
@@ -178,7 +179,7 @@ def _legend(image: DrawnImage, width: int, unit: float = 1.0) -> Image.Image:
     pen = ImageDraw.Draw(strip)
     for x, y, text, look in entries:
         box = (x + 3 * unit, y - 8 * unit, x + 28 * unit, y + 8 * unit)
-        outline(pen, box, look, 1.5 * unit)
+        outline(pen, box, replace(look, width=max(1.3, look.width)), 1.5 * unit)
         pen.text((x + 40 * unit, y), text, INK, letters, anchor="lm")
     return strip
 

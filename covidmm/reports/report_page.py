@@ -1,4 +1,4 @@
-"""One page of everything: what ``tools/report.py`` writes."""
+"""The report of runs, ensembles and data sets as one page: ``tools/report.py``."""
 
 from __future__ import annotations
 
@@ -68,15 +68,15 @@ def report(folders: Sequence[Path], data: Sequence[Path], out: Path) -> Path:
 
     Args:
         folders: of trainings, tests and ensembles.
-        data: prepared folders; those that the runs name are found without, if they are there.
+        data: prepared folders to show besides those that the runs were tested on.
         out: the folder to write; made if missing.
 
     Returns:
         The page.
 
     Raises:
-        DataError: none of the folders is one of a run, or ``out`` cannot be written. Whatever else is missing or
-            damaged leaves a sentence on the page.
+        DataError: none of the folders holds a run, or ``out`` cannot be written. Anything else that is missing or
+            damaged becomes a remark on the page.
     """
     found = find_runs(folders)
     if not found:
@@ -119,7 +119,7 @@ def _collect(found: Found, data: Sequence[Path]) -> Page:
 
 
 def _add(chapter: list[Section], name: str, page: Page, make: Callable[[], Section]) -> None:
-    """A section more; a sentence where what a run left is not as covidmm writes it."""
+    """Add a section, or a remark where the files of a run are not as covidmm writes them."""
     remarks: list[str] = []
     if section := _try(make, remarks):
         chapter.append(section)
@@ -131,7 +131,7 @@ def _facts_section(run: Run) -> Section:
 
 
 def _prepared(found: Found, data: Sequence[Path], remarks: list[str]) -> list[PreparedFolder]:
-    """Those named, then those that the runs name and that are still there."""
+    """The given folders, then those that the runs were tested on, as far as they still exist."""
     folders = {folder.resolve(): folder for folder in data}
     for one in (*found.runs, *found.fused):
         origins = one.provenance.values() if isinstance(one, Run) else [one.provenance]
@@ -189,7 +189,7 @@ def _label(section: Section, name: str, details: Mapping[str, Any]) -> None:
 
 
 def _studies(fused: Fused, compared: Comparison | None) -> Mapping[str, Any] | None:
-    """Study metrics that nobody has written yet, where the truth is at hand."""
+    """Study metrics that no tool has written, where the truth is known."""
     truth = {one["study_id"]: one.get("study_class") for one in compared.images} if compared else {}
     known = {study: str(name) for study, name in truth.items() if name}
     return score_studies(known, fused.studies) if known and fused.studies else None
@@ -219,12 +219,12 @@ def _most(values: Mapping[str, int]) -> dict[str, int]:
 
 
 def _try(make: Callable[[], Made], remarks: list[str]) -> Made | None:
-    """What can be made; else a remark, for one bad folder must not cost the page."""
+    """The result, or None and a remark: one bad folder must not spoil the page."""
     try:
         return make()
     except (CovidmmError, OSError, *DAMAGES) as error:
-        told = isinstance(error, CovidmmError | OSError)
-        remarks.append(str(error) if told else f"cannot be read: {type(error).__name__}: {error}")
+        known = isinstance(error, CovidmmError | OSError)
+        remarks.append(str(error) if known else f"cannot be read: {type(error).__name__}: {error}")
         return None
 
 

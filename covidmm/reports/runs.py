@@ -1,4 +1,4 @@
-"""What training, testing and fusing left in their folders, read while they may still be at work."""
+"""Folders of trainings, tests and ensembles, read even while a job still writes into them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from covidmm.utils.fileio import json_value
 
 ENSEMBLE = "ensemble"
 _OPERATING = "operating.json"
-#: What values of another kind than covidmm writes lead to, in files that somebody else may have written.
+#: Raised where a file holds other values than covidmm writes; anybody may have edited it.
 DAMAGES = (KeyError, ValueError, TypeError, AttributeError, IndexError)
 
 
@@ -25,7 +25,7 @@ class Run:
         train: the logged steps, each a mapping with ``step``, ``epoch``, ``lr`` and losses.
         val: the validations, each a mapping with ``step`` (the epoch) and metrics.
         results: metrics on a test split by model name; empty where it was not tested.
-        provenance: where those came from, by the same names.
+        provenance: of those, by the same names.
         predictions: the file of the test's predictions, if it is there.
         config: the whole config as the run dumped it.
         log: the last training's log.
@@ -65,7 +65,7 @@ class Fused:
 
 @dataclass
 class Found:
-    """Everything that was recognised, and one line for everything else."""
+    """Everything that was recognised, and a remark for everything else."""
 
     runs: list[Run] = field(default_factory=list)
     fused: list[Fused] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Found:
 
 
 def find_runs(folders: Sequence[Path]) -> Found:
-    """Recognise each folder by its files; a folder that is nothing itself is searched one level down."""
+    """Recognise each folder by its files; one that is not recognised is searched one level down."""
     found = Found()
     for folder in folders:
         if not folder.is_dir():
@@ -112,7 +112,7 @@ def _found(folder: Path, found: Found) -> bool:
 def _add(folder: Path, found: Found) -> bool:
     splits = [path.parent for path in (folder, *_folders(folder)) for path in path.glob(f"{ENSEMBLE}.header.json")]
     for split in splits:
-        # the members choose on it: its own numbers are not results, unless nothing else is there
+        # numbers are chosen on validation, so its own are no results, unless there is nothing else
         if split.name != "val" or len(splits) == 1:
             found.fused.append(_fused(split, found.remarks))
     if splits:
@@ -133,7 +133,7 @@ def _run(folder: Path, scalars: Sequence[Path], tests: Sequence[tuple[str, Path,
     for path in scalars:
         lines = list(_lines(path))
         steps, epochs = [one for one in lines if "lr" in one], [one for one in lines if "lr" not in one]
-        # a resumed training goes on where its checkpoint was, a new one begins anew
+        # a resumed training continues from its checkpoint, a new one starts at 0
         start = min((one.get("step", 0) for one in steps), default=0)
         epoch = min((one.get("epoch", 1) for one in steps), default=0)
         train = [one for one in train if one.get("step", 0) < start] + steps
@@ -188,7 +188,7 @@ def _fused(folder: Path, remarks: list[str]) -> Fused:
 
 
 def _lines(path: Path) -> Iterable[dict[str, Any]]:
-    """The whole lines; a run that is going on may have written half of the last one."""
+    """The whole lines; a running job may have written half of the last one."""
     for line in path.read_text(errors="replace").splitlines():
         try:
             content = json_value(line)

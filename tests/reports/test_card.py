@@ -45,7 +45,7 @@ def answer(items, text):
 def test_a_published_checkpoint_has_its_facts_and_the_rest_is_open(store):
     card = make_card("covidmm://frcnn_small")
     assert dict(card.facts)["seed"] == "3"
-    assert [title for title, _ in card.tables] == ["Validation, by which it was chosen", "Test"]
+    assert [title for title, _ in card.tables] == ["Validation, on which it was chosen", "Test"]
     assert "[" in card.tables[1][1].rows[0][1]  # an interval
     assert card.remarks == []
     assert answer(card.claim, "Model: inputs") == "FasterRCNN with ResNet; classes opacity."

@@ -97,11 +97,8 @@ def test_spread_takes_every_class_in_turn(images):
 
 
 @pytest.mark.parametrize("order", ["spread", "worst", "best"])
-def test_choice_depends_on_the_seed_and_not_on_the_file(images, order):
-    names = [image.name for image in choose(images, 8, order, seed=3)]
-    assert [image.name for image in choose(images[::-1], 8, order, seed=3)] == names
-    others = [[image.name for image in choose(images, 8, order, seed=seed)] for seed in range(5)]
-    assert (len({tuple(other) for other in others}) > 1) == (order == "spread")
+def test_choice_does_not_depend_on_the_order_of_the_file(images, order):
+    assert choose(images[::-1], 8, order) == choose(images, 8, order)
 
 
 def test_fewer_images_than_asked_for(images):

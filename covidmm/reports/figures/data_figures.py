@@ -1,4 +1,4 @@
-"""Figures of a data set: classes, boxes, and what the files' headers say."""
+"""Figures of a data set: classes, boxes, sizes, and fields of the files' headers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from covidmm.datasets.prepared_folder import PreparedFolder
 from covidmm.prepare.splits import SPLITS
 from covidmm.reports.figures.style import PALETTE, VERMILLION, Drawn, draw
 
-#: A field of every image that no header has by itself.
+#: Stands for width and height together.
 SIZE = "size"
-#: As the report's own histogram.
+#: As in the histogram of the report (docs/references.md).
 _BINS = 100
 _COLOURS = dict(zip(SPLITS, PALETTE, strict=False))
 _HATCHES = dict(zip(SPLITS, ("", "///", "xx"), strict=True))
@@ -129,9 +129,9 @@ def data_figures(data: PreparedFolder) -> list[Drawn]:
 
 
 def header_table(data: PreparedFolder, field: str) -> Mapping[str, int]:
-    """How often each value of a header field occurs, the most frequent first; ``not told`` where it is missing.
+    """How often each value of a header field occurs, the most frequent first; ``not stated`` where it is missing.
 
-    :data:`SIZE` stands for width and height of the originals. Transfer syntaxes are told by name.
+    :data:`SIZE` stands for width and height of the originals. Transfer syntaxes have their names.
     """
     values = Counter(_value(image.coco, field) for image in data.images)
     return dict(values.most_common())
@@ -141,7 +141,7 @@ def _value(image: Mapping[str, Any], field: str) -> str:
     if field == SIZE:
         return f"{image['original_width']} x {image['original_height']}"
     if image.get(field) is None:
-        return "not told"
+        return "not stated"
     return UID(str(image[field])).name if field == "transfer_syntax" else str(image[field])
 
 

@@ -17,9 +17,24 @@ from covidmm.utils.fileio import write_bytes
 _TITLES = {"iou_thr": "IoU threshold", "skip_box_thr": "skip threshold", "weights": "weights"}
 
 
-def confusion_figure(classes: list[str], confusion: Mapping[str, list], titled: bool = True) -> Figure:
-    """Counts, coloured by the share of their row, a dash where it is empty; without title and note for a page."""
+def draw_confusion(out: Path, classes: list[str], confusion: Mapping[str, list]) -> None:
+    """Write the confusion matrix as PNG."""
     figure = Figure(figsize=(6, 5.4), layout="constrained")
+    paint_confusion(figure, classes, confusion)
+    figure.axes[0].set_title("Confusion matrix")
+    _save(figure, out, NOTICE)
+
+
+def draw_reliability(out: Path, calibration: Mapping[str, Any]) -> None:
+    """Write the reliability diagram as PNG."""
+    figure = Figure(figsize=(5, 6), layout="constrained")
+    paint_reliability(figure, calibration)
+    figure.axes[0].set_title(f"Reliability, expected calibration error {calibration['ece']:.3f}", pad=12)
+    _save(figure, out, NOTICE)
+
+
+def paint_confusion(figure: Figure, classes: list[str], confusion: Mapping[str, list]) -> None:
+    """Counts, coloured by the share of their row, a dash where it is empty."""
     axes = figure.add_subplot()
     # a class without a case has no shares: its row stays without colour
     image = axes.imshow(np.array(confusion["shares"], np.float64), vmin=0, vmax=1, cmap="Blues")
@@ -33,18 +48,10 @@ def confusion_figure(classes: list[str], confusion: Mapping[str, list], titled: 
     axes.set(xlabel="predicted", ylabel="true")
     axes.grid(visible=False)
     figure.colorbar(image, label="share of the true class", shrink=0.82)
-    if titled:
-        axes.set_title("Confusion matrix")
-        figure.supxlabel(NOTICE, x=0.01, ha="left", fontsize=7)
-    return figure
 
 
-def reliability_figure(calibration: Mapping[str, Any], titled: bool = True) -> Figure:
-    """Accuracy against confidence, a point per bin, and below it how many cases each bin holds.
-
-    Without title and note for a page that has both.
-    """
-    figure = Figure(figsize=(5, 6), layout="constrained")
+def paint_reliability(figure: Figure, calibration: Mapping[str, Any]) -> None:
+    """Accuracy against confidence, a point per bin, and below it how many cases each bin holds."""
     above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
     confidence, accuracy, count = (
         [row[name] for row in calibration["bins"]] for name in ("confidence", "accuracy", "count")
@@ -54,15 +61,11 @@ def reliability_figure(calibration: Mapping[str, Any], titled: bool = True) -> F
     above.vlines(confidence, confidence, accuracy, color=BLUE, alpha=0.4)
     above.scatter(confidence, accuracy, color=BLUE, label="model, per bin", clip_on=False, zorder=3)
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-    if titled:
-        above.set_title(f"Reliability, expected calibration error {calibration['ece']:.3f}", pad=12)
-        figure.supxlabel(NOTICE, x=0.01, ha="left", fontsize=7)
     figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)  # over no point
     bars = below.bar(confidence, count, width=0.04, color=BLUE)
     below.bar_label(bars, fontsize=8)
     below.set(xlabel="confidence", ylabel="cases")
     below.margins(y=0.25)
-    return figure
 
 
 def draw_sweep(rows: Sequence[Mapping[str, Any]], out: str | Path) -> None:
@@ -90,11 +93,15 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], out: str | Path) -> None:
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylim(-0.6, len(best) - 0.4)
-    figure.supxlabel(f"On the validation split. {NOTICE}", fontsize=8, color="#666666")
+    _save(figure, Path(out), f"On the validation split. {NOTICE}")
+
+
+def _save(figure: Figure, out: Path, note: str) -> None:
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=7, color="#666666")
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=130)
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(Path(out), data.getvalue())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(out, data.getvalue())
 
 
 def _order(value: Any) -> tuple[float, ...]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from covidmm.evaluation.detection import IOU_THRESHOLD
 from covidmm.evaluation.ranking import Ranking
 from covidmm.reports.detections import Comparison
-from covidmm.reports.figures.png_figures import confusion_figure, reliability_figure
-from covidmm.reports.figures.style import DASHES, PALETTE, Drawn, adopt, draw
+from covidmm.reports.figures.png_figures import paint_confusion, paint_reliability
+from covidmm.reports.figures.style import DASHES, PALETTE, Drawn, draw
 
 # FROC is shown from one false positive an image, or four times the operating point, up to eight, where LUNA16 (Setio
 # et al., 2017) ends; the numbers have all of it.
@@ -88,21 +88,21 @@ def label_figures(name: str, details: Mapping[str, Any]) -> list[Drawn]:
     bins = details["calibration"]["bins"]
     columns = ("count", "confidence", "accuracy")
     return [
-        adopt(
+        draw(
             f"confusion_{name}",
             "Confusion of the classes",
             "Each row is a true class: the number of cases, and their share of the row.",
-            lambda: confusion_figure(classes, details["confusion"], titled=False),
+            lambda figure: paint_confusion(figure, classes, details["confusion"]),
             ("true", *classes),
             [(true, *row) for true, row in zip(classes, counts, strict=True)],
             height=4.0,
         ),
-        adopt(
+        draw(
             f"reliability_{name}",
             "Reliability",
             f"Expected calibration error {details['calibration']['ece']:.3f}. A model is calibrated where the dots lie "
             "on the dashed line; below, how many cases each bin holds.",
-            lambda: reliability_figure(details["calibration"], titled=False),
+            lambda figure: paint_reliability(figure, details["calibration"]),
             columns,
             [[row[key] for key in columns] for row in bins],
             height=4.6,

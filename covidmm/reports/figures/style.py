@@ -1,7 +1,7 @@
-"""How every figure of the report looks, and what a finished one is: an SVG and the numbers in it.
+"""The style of the report's figures; a finished one is an SVG and its numbers.
 
 Text, axes and grid are drawn in one ink that the page replaces by its own text colour, so that a figure fits a light
-and a dark page alike.
+and a dark page.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from covidmm.utils.csv_tables import csv_bytes
 
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
-#: Okabe and Ito (2008), told apart with every kind of colour vision; its black and yellow vanish on one of the pages.
+#: Okabe and Ito (2008), distinguishable with every kind of colour vision; without its black and yellow, which vanish
+#: on a dark or a light page.
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 #: So that lines differ without colour too.
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1.5, 2)), (0, (3, 1.5)), (0, (8, 2)))
@@ -111,22 +112,6 @@ def draw(
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         paint(figure)
-        return Drawn(name, title, caption, _svg(figure), columns, rows)
-
-
-def adopt(
-    name: str,
-    title: str,
-    caption: str,
-    make: Callable[[], Figure],
-    columns: Sequence[str],
-    rows: Sequence[Sequence[Any]],
-    height: float,
-) -> Drawn:
-    """As :func:`draw`, of a figure that another module makes."""
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
-        figure = make()
-        figure.set_size_inches(_WIDTH, height)
         return Drawn(name, title, caption, _svg(figure), columns, rows)
 
 

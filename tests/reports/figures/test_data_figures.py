@@ -46,7 +46,7 @@ def test_sizes_are_drawn_only_where_they_differ():
 def test_header_values_are_counted_by_name():
     data = prepared(image(transfer_syntax="1.2.840.10008.1.2.4.90"), image(transfer_syntax=None), image())
     assert header_table(data, "transfer_syntax") == {
-        "not told": 2,
+        "not stated": 2,
         "JPEG 2000 Image Compression (Lossless Only)": 1,
     }
     assert header_table(data, SIZE) == {"200 x 100": 3}
