@@ -17,7 +17,7 @@ def main() -> None:
         type=Path,
         nargs="*",
         metavar="WORK_DIR",
-        help="of tools/train.py, tools/test.py or tools/ensemble.py, finished or going on; or a folder of those",
+        help="folder of tools/train.py, tools/test.py or tools/ensemble.py, finished or not; or a folder of those",
     )
     parser.add_argument(
         "--data",
@@ -25,12 +25,12 @@ def main() -> None:
         nargs="+",
         default=[],
         metavar="PREPARED",
-        help="folders of tools/prepare.py to show, too (those that the runs were tested on are found by themselves)",
+        help="folders of tools/prepare.py to show besides those that the runs were tested on",
     )
     parser.add_argument(
         "--card",
         metavar="MODEL",
-        help="the card of a published checkpoint or a work dir; WORK_DIRs then are ensembles scored with it",
+        help="write the card of a published checkpoint or a work dir; WORK_DIRs are then ensembles scored with it",
     )
     parser.add_argument("--out", type=Path, default=Path("report"), help="the folder to write (default report/)")
     args = parser.parse_args()

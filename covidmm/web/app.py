@@ -54,7 +54,7 @@ _FILES = {
 _BAD_FILES = problems.responses(400, 408, 413, 415, 422, 503)
 _Detector = Annotated[str, Query(description="A detector, or 'ensemble'.")]
 _Strategy = Annotated[str | None, Query(description="How boxes are fused; the config's where it is left out.")]
-_Attention = Annotated[bool, Query(description="Whether to make Grad-CAM maps.")]
+_Attention = Annotated[bool, Query(description="Whether to compute Grad-CAM maps.")]
 _Threshold = Annotated[float, Query(ge=0, le=1, description="Boxes of lower scores are left out.")]
 _Fused = Annotated[bool, Query(description="Whether the boxes of the detector or ensemble are drawn.")]
 _Members = Annotated[list[str], Query(description="Members of the ensemble whose own boxes are drawn, too.")]
@@ -65,7 +65,7 @@ _Invert = Annotated[bool, Query(description="Whether black and white are exchang
 
 @dataclass(frozen=True)
 class Settings:
-    """What an operator may choose.
+    """Settings of the operator.
 
     Attributes:
         limits: of uploads.
@@ -152,7 +152,7 @@ def create_app(service: Service, settings: Settings | None = None) -> FastAPI:
         title="covidmm",
         version=covidmm.__version__,
         description=f"Opacities and study classes on chest radiographs. {NOTICE}",
-        docs_url=None,  # the page that FastAPI has loads its scripts from another host
+        docs_url=None,  # FastAPI's page loads scripts from another host
         redoc_url=None,
         lifespan=lifespan,
     )
@@ -168,7 +168,7 @@ def create_app(service: Service, settings: Settings | None = None) -> FastAPI:
 def _add_information(app: FastAPI, dispatcher: Dispatcher, settings: Settings) -> None:
     service = dispatcher.service
 
-    @app.get("/api/v1/models", summary="What can be asked", tags=["models"])
+    @app.get("/api/v1/models", summary="What the server offers", tags=["models"])
     async def models() -> schemas.Models:
         return schemas.Models(
             version=covidmm.__version__,
@@ -199,7 +199,7 @@ def _add_information(app: FastAPI, dispatcher: Dispatcher, settings: Settings) -
 
 
 def _add_page(app: FastAPI) -> None:
-    """A route for each file and for no other: an address never becomes a path."""
+    """A route for each static file: an address never becomes a path."""
     addresses = {f"/{path.name}": path for path in STATIC.iterdir() if path.is_file()}
     addresses |= {"/": STATIC / "index.html", "/docs": STATIC / "api.html"}
     for address, path in addresses.items():
@@ -329,5 +329,5 @@ def _question(service: Service, detector: str, strategy: str | None, attention: 
         raise ProblemError(422, f"There is no such strategy; there are {', '.join(service.strategies)}.")
     if strategy is not None and detector != ENSEMBLE:
         raise ProblemError(422, "A strategy fuses the boxes of the ensemble; a single detector has none.")
-    # by its name the config's own strategy has the config's numbers
+    # the config's own strategy keeps the config's parameters
     return Question(detector, None if strategy == service.strategies[0] else strategy, attention)

@@ -76,13 +76,13 @@ class Peer:
         host, _, rest = text.partition(":")
         port, _, title = rest.partition(":")
         if not (host and title and len(title) <= 16 and port.isdigit() and 0 < int(port) < 2**16):
-            raise ConfigError(f"'{text}' is no peer: host:port:TITLE expected, a title of at most 16 characters")
+            raise ConfigError(f"'{text}' is no peer: expected host:port:TITLE, with a title of at most 16 characters")
         return cls(host, int(port), title)
 
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """What an operator may choose. Numbers are chosen here.
+    """Settings of the operator; the default numbers are chosen here.
 
     Attributes:
         port: to listen at.
@@ -93,7 +93,7 @@ class NodeSettings:
         threshold: boxes of lower confidence are left out of reports.
         object_bytes: one image.
         total_bytes: all images that wait.
-        seconds: of silence after which an association is given up.
+        seconds: of silence after which an association is aborted.
 
     Raises:
         ConfigError: reports would go nowhere.
@@ -178,7 +178,7 @@ class DicomNode:
             raise ConfigError(f"{address}: {error.strerror}; choose another with --dicom-port") from None
 
     def _count(self, event: Event) -> None:
-        """Give up an association whose object grows too large; it is in memory by then."""
+        """Abort an association whose object grows too large, for it is held in memory."""
         with self._lock:
             received = self._open.setdefault(event.assoc, _Received())
             received.incoming += len(event.data)

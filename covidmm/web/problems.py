@@ -1,4 +1,4 @@
-"""Errors of the API: one clear sentence each, as application/problem+json (RFC 9457)."""
+"""Errors of the API, one sentence each, as application/problem+json (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from starlette.exceptions import HTTPException
 
 LOG = logging.getLogger("covidmm.web")
 MEDIA_TYPE = "application/problem+json"
-#: nginx's code for a client that closed the connection; nobody reads that answer.
+#: nginx's code for a client that closed the connection; it is only logged.
 CLIENT_LEFT = 499
 
 
 class ProblemError(Exception):
-    """An answer that is no success.
+    """An error to answer with.
 
     Args:
         status: HTTP status.
@@ -84,6 +84,6 @@ async def _of_validation(_: Request, error: RequestValidationError) -> JSONRespo
 
 
 def log_fault(error: BaseException) -> None:
-    """Log the kind of an unforeseen error and where it came from, never its message: that may quote a header."""
+    """Log type and place of an unexpected exception, never its message, which may quote a header."""
     places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
     LOG.error("%s at %s", type(error).__name__, " < ".join(reversed(places[-6:])))

@@ -1,4 +1,4 @@
-"""A bounded queue before one worker thread."""
+"""A bounded queue of jobs with one worker thread."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _Result = TypeVar("_Result")
 
 
 class QueueFullError(Exception):
-    """The queue takes no more.
+    """The queue is full.
 
     Attributes:
-        retry_after: seconds, at least 1, in which the queue should have emptied.
+        retry_after: seconds, at least 1, after which the queue should be empty.
     """
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(f"the queue is full, again in {retry_after} s")
+        super().__init__(f"the queue is full, retry in {retry_after} s")
         self.retry_after = retry_after
 
 
@@ -29,7 +29,7 @@ class JobQueue:
 
     Args:
         name: of the thread.
-        size: jobs that wait or run; one more is refused.
+        size: how many jobs may wait or run.
     """
 
     def __init__(self, name: str, size: int) -> None:
@@ -45,10 +45,10 @@ class JobQueue:
         return self._pending
 
     def submit(self, job: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
-        """Queue a job; cancelling its future before it begins takes it out again.
+        """Queue a job; cancelling its future before it starts removes it.
 
         Raises:
-            Full: too many wait already.
+            QueueFullError: too many wait already.
         """
         with self._lock:
             if self._pending >= self.size:
@@ -59,7 +59,7 @@ class JobQueue:
         return future
 
     def close(self) -> None:
-        """Drop what waits and wait for what runs."""
+        """Drop waiting jobs and wait for the running one."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _timed(self, job: Callable[..., _Result], *arguments: Any) -> _Result:

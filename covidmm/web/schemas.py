@@ -1,4 +1,4 @@
-"""What the API says, as types: the OpenAPI document is made of them."""
+"""The types of the API's answers, of which the OpenAPI document is made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Box(BaseModel):
 class AttentionMap(BaseModel):
     """Grad-CAM of one image."""
 
-    study_class: str = Field(description="The likeliest class of this image alone, of which the map speaks.")
+    study_class: str = Field(description="The likeliest class of this image alone, which the map explains.")
     region: list[float] = Field(description="x1 y1 x2 y2 of what the map covers, as shares of width and height.")
     rows: list[list[float]] = Field(description="0..1, 1 where the network looked most.")
 
@@ -33,7 +33,7 @@ class Image(BaseModel):
     height: int
     fused: list[Box] = Field(description="The boxes of the choice, best first.")
     members: dict[str, list[Box]] = Field(description="The boxes of each detector that take part, best first.")
-    notes: list[str] = Field(description="What a reader should know of the file.")
+    notes: list[str] = Field(description="Remarks on how the file was read.")
     attention: AttentionMap | None = None
 
 
@@ -52,7 +52,7 @@ class Row(BaseModel):
 
 
 class Provenance(BaseModel):
-    """What the answers come from; the same for the same config, checkpoints and versions."""
+    """Hashes and versions; the same for the same config, checkpoints and software."""
 
     config_resolved_sha256: str = Field(description="Of the config with its bases and overrides.")
     members: dict[str, dict[str, str | bool]] = Field(description="Hashes of each detector's config and checkpoint.")
@@ -90,7 +90,7 @@ class BoxColours(BaseModel):
 
 
 class Models(BaseModel):
-    """What this server can be asked."""
+    """What this server offers."""
 
     notice: str = NOTICE
     version: str

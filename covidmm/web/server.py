@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 #: What ``make demo`` trains and publishes.
 DEMO_CONFIG = ROOT / "configs" / "phantom" / "ensemble_wbf_phantom.py"
-#: For one file, since others wait for it. Chosen here.
+#: For one file. Chosen here.
 DECODE_SECONDS = 20.0
 
 
@@ -34,8 +34,8 @@ def make_service(config: str | Path | None, device: str | None = None) -> Servic
     """Load the models of an ensemble, by default of the demo's.
 
     Raises:
-        CovidmmError: a config or checkpoint that cannot be used; without a config it names the command that makes
-            the demo's models.
+        CovidmmError: a config or checkpoint cannot be used; without a config the message names the command that
+            trains the demo's models.
     """
     try:
         predictor = Predictor.from_config(config or DEMO_CONFIG, device=device)
@@ -83,13 +83,13 @@ def serve(
         listener.listen()  # from now on clients wait and are not refused
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{listener.getsockname()[1]} (ctrl-C stops it)", flush=True)
-        # no access log of uvicorn's: it would write down what clients put into the address
+        # uvicorn's access log would contain whatever clients put into the address
         server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_config=None, server_header=False))
         server.run(sockets=[listener])
 
 
 def _log_to_stderr() -> None:
-    # they quote values of headers
+    # pydicom's warnings quote values of headers
     warnings.filterwarnings("ignore", module="pydicom")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -34,12 +34,12 @@ _STUDY = "study"
 
 @dataclass(frozen=True)
 class Question:
-    """What one request wants to know.
+    """What a request asks for.
 
     Attributes:
         detector: a member, or ``ensemble``.
         strategy: how boxes are fused; None as the config says.
-        attention: whether Grad-CAM maps are made too.
+        attention: whether Grad-CAM maps are computed.
     """
 
     detector: str = ENSEMBLE
@@ -48,11 +48,11 @@ class Question:
 
 
 class Service:
-    """A predictor and what is offered of it.
+    """Decodes files and predicts with an ensemble, its members and other strategies.
 
     Args:
         predictor: the ensemble.
-        reader: decodes files from outside.
+        reader: decodes uploaded files.
 
     Raises:
         CovidmmError: a config that cannot be served: a member called ``ensemble``, a rule without its classifier.
@@ -67,7 +67,7 @@ class Service:
         network = explainable(predictor.classifier)
         self.explainer = Explainer(network) if network else None
         self.strategies = predictor.strategies
-        # taken once: the files that are served are those of the start
+        # read once: the models stay those that were loaded at the start
         self._fingerprints = {name: fingerprint(member) for name, member in predictor.config.members.items()}
         self._study, self._versions = checkpoint_hashes(predictor.config.study), versions()
         self._variants = {
@@ -85,11 +85,11 @@ class Service:
 
     @property
     def reports(self) -> bool:
-        """Whether Structured Reports can be written here."""
+        """Whether the extra for Structured Reports is installed."""
         return dicom_sr.available()
 
     def provenance(self, config: EnsembleConfig) -> schemas.Provenance:
-        """What answers with a config of these members come from."""
+        """Hashes and versions behind the answers of a config."""
         return schemas.Provenance(
             config_resolved_sha256=config.sha256,
             members={name: self._fingerprints[name] for name in config.members},
@@ -100,7 +100,7 @@ class Service:
     def decode(self, uploads: Sequence[Upload]) -> list[Radiograph]:
         """Decode files as the images of one study, shrunk as the config says.
 
-        Their headers keep the size and nothing that the file says of anybody.
+        Their headers keep the size and nothing that identifies anybody.
 
         Raises:
             RadiographError: a file cannot be read, or they are of several studies.
@@ -112,7 +112,7 @@ class Service:
         return [self.anonymous(number, one) for number, one in enumerate(found, 1)]
 
     def anonymous(self, number: int, one: Radiograph) -> Radiograph:
-        """A radiograph shrunk as the config says, whose header keeps its size alone."""
+        """A radiograph shrunk as the config says; its header keeps only the size."""
         header = type(one.header)(
             Path(f"image{number}"), one.header.height, one.header.width, study=_STUDY, image=f"image{number}"
         )

@@ -51,7 +51,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
 
     def collect(self) -> list[GaugeMetricFamily]:
-        """The lengths of the queues, as prometheus_client asks for them."""
+        """The lengths of the queues, for prometheus_client."""
         pending = GaugeMetricFamily("covidmm_queue_pending", "Jobs that wait or run.", labels=("queue",))
         sizes = GaugeMetricFamily("covidmm_queue_size", "Jobs that may wait or run.", labels=("queue",))
         for name, queue in self._queues.items():
@@ -60,7 +60,7 @@ class Metrics:
         return [pending, sizes]
 
     def timed(self, stage: str, job: Callable) -> Callable:
-        """A job whose seconds are counted."""
+        """The job, with its duration recorded."""
 
         def run(*arguments: object) -> object:
             with self.stages.labels(stage).time():

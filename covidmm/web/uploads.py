@@ -1,4 +1,4 @@
-"""Uploaded files, kept in memory alone: never spooled to disk, counted while they come in."""
+"""Uploaded files: kept in memory, never written to disk, counted while they arrive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from covidmm.web.problems import CLIENT_LEFT, ProblemError
 
-# python-multipart quotes what it cannot parse; here that becomes a problem of one sentence
+# python-multipart logs what it cannot parse; the client gets a problem of one sentence
 logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 _FIELD = "files"
@@ -28,13 +28,13 @@ _DRAIN_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What an upload may be. All chosen here.
+    """Limits of uploads. All chosen here.
 
     Attributes:
         request_bytes: one request; a DICOM of 4000 x 4000 pixels of 16 bits has 32 MB.
         total_bytes: all requests that are being received or wait.
         files: in one request.
-        seconds: that a request may take to come in.
+        seconds: in which a request must arrive.
     """
 
     request_bytes: int = 128 * 2**20
@@ -45,7 +45,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Upload:
-    """One file: what to call it in an error, and its bytes."""
+    """One file: its name in error messages, and its bytes."""
 
     name: str
     content: bytes
@@ -57,7 +57,7 @@ class _MemoryParser(MultiPartParser):
 
 
 class Receiver:
-    """Receives files of all requests within common limits."""
+    """Counts the bytes of all requests against common limits."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -76,7 +76,7 @@ class Receiver:
         """Count bytes of a request.
 
         Raises:
-            ProblemError: the server holds as much as it may.
+            ProblemError: the server holds too many bytes already.
         """
         if self.held + count > self.limits.total_bytes:
             raise ProblemError(503, "The server is receiving too many files; try again shortly.", {"Retry-After": "5"})
@@ -106,7 +106,7 @@ class Incoming:
         """The files in the field ``files`` of a multipart request, at least one.
 
         Raises:
-            ProblemError: what is sent is no such request, is too large, too slow, or ends in the middle.
+            ProblemError: the request is of another form, too large, too slow, or incomplete.
         """
         try:
             return await self._receive(request)
@@ -185,7 +185,7 @@ async def _uploads(items: list[tuple[str, UploadFile | str]]) -> list[Upload]:
 
 
 def plain_name(name: str | None) -> str:
-    """The last part of a file name, printable and short: fit for a sentence, never used as a path."""
+    """The last part of a file name, printable and short, for messages; never used as a path."""
     last = PurePosixPath((name or "").replace("\\", "/")).name
     cleaned = re.sub(r"[^\w .()\-]", "_", last).strip()
     return (cleaned[:57] + "...") if len(cleaned) > 60 else cleaned or "no name"

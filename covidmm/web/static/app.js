@@ -1,4 +1,4 @@
-// The page: what is chosen, what was found, and who is told when either changes.
+// The page: state, controls, and what is shown when either changes.
 
 import * as api from "./api.js";
 import { saveJson, savePicture, saveReport, saveRows } from "./download.js";
@@ -135,7 +135,7 @@ function forget() {
   state.prediction = null;
   state.layers = [];
   showLayers($("layers"), [], () => {});
-  $("classes").replaceChildren(element("li", { className: "quiet" }, "Not asked yet"));
+  $("classes").replaceChildren(element("li", { className: "quiet" }, "Not run yet"));
   showFindings();
   update();
 }
@@ -213,7 +213,7 @@ function showFindings() {
   const found = imageFound();
   const boxes = found ? visible(state.layers, found, threshold()) : [];
   viewer.setBoxes(boxes);
-  const empty = found ? "No box of this confidence" : "Not asked yet";
+  const empty = found ? "No box of this confidence" : "Not run yet";
   showTable($("boxes").tBodies[0], boxes, empty, (box) => viewer.setBoxes(boxes, box));
   $("notes").replaceChildren(...(found?.notes ?? []).map((note) => element("li", {}, note)));
   label();

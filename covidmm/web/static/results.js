@@ -54,7 +54,7 @@ function swatch(colour) {
 
 export function showClasses(place, study) {
   if (!study) {
-    place.replaceChildren(element("li", { className: "quiet" }, "No study classifier was asked"));
+    place.replaceChildren(element("li", { className: "quiet" }, "There is no study classifier"));
     return;
   }
   place.replaceChildren(...Object.entries(study.probabilities).map(([name, value]) => {
