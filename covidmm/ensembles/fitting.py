@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from covidmm.ensembles.learned import LearnedParameters, MemberParameters, logit
 from covidmm.ensembles.pooled_boxes import require_weights
@@ -169,6 +168,9 @@ def _directions(
 
 def _calibrated(cases: Sequence[FusionCase], members: tuple[MemberParameters, ...]) -> tuple[MemberParameters, ...]:
     """The members with their calibration; scores stay as they are where none can be fitted."""
+    # a second and a half to import, which every run of tools/ensemble.py would pay
+    from sklearn.linear_model import LogisticRegression
+
     scores = np.concatenate([case.pool.scores for case in cases])
     owners = np.concatenate([case.pool.members for case in cases])
     right = np.concatenate([_hits(case) for case in cases])

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from covidmm.datasets.prepared_folder import data_digest
 from covidmm.errors import DataError
 from covidmm.utils.fileio import json_bytes, json_value, write_bytes
@@ -88,6 +86,9 @@ def provenance(config: str | Path, resolved: str, checkpoint: str | Path, annota
 
 def machine() -> dict[str, Any]:
     """What the measured times depend on: platform, number of processors, GPU (None without one)."""
+    # a second and more to import, which tools/ensemble.py pays only where a network runs or is scored
+    import torch
+
     return {
         "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
