@@ -1,4 +1,4 @@
-"""How well some features predict the class of an image that was not used for the fit, and whether by chance."""
+"""Cross-validated AUROC of a linear classifier on a few features, with a permutation test."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
+from scipy.stats import rankdata
+from sklearn.linear_model import Ridge
 
 from covidmm.audit.checks import Level
 
-# All chosen here. With 1,999 permutations the least p is 0.0005; a p of at most 0.001 lets about one clean
-# data set in a hundred have a false alarm somewhere among its checks.
+# Chosen here. With 1,999 permutations the least p is 0.0005; with p <= 0.001 about one clean data set in a hundred
+# has a false alarm somewhere among its checks.
 PERMUTATIONS = 1999
 MAX_P = 0.001
 #: A warning also needs the lower end of the AUROC's 95 % interval to be at least this; on a clean
@@ -114,8 +117,6 @@ def associate(
 
 def aurocs(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(K,) areas under the ROC curves of (N, K) scores, ties counted half (Mann-Whitney)."""
-    from scipy.stats import rankdata
-
     positive = targets.sum(0)
     ranks = (rankdata(scores, axis=0) * targets).sum(0)
     return (ranks - positive * (positive + 1) / 2) / (positive * (len(targets) - positive))
@@ -123,9 +124,6 @@ def aurocs(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> NDArray[
 
 def auroc_interval(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> tuple[float, float, float]:
     """AUROC with its 95 % interval by DeLong et al. (1988) on the logit scale."""
-    from scipy.special import expit, logit
-    from scipy.stats import rankdata
-
     ranks = rankdata(scores)
     above, below = (ranks[side] - rankdata(scores[side]) for side in (truth, ~truth))
     # the share of the other class that each image stands above
@@ -158,9 +156,6 @@ def _held_out_ranks(
     features: NDArray[np.float64], targets: NDArray[np.float64], folds: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """(N, K) rank in 0..1, within its fold, of each image's score by the fit on the other folds."""
-    from scipy.stats import rankdata
-    from sklearn.linear_model import Ridge
-
     ranks = np.empty_like(targets)
     for fold in range(_FOLDS):
         held = folds == fold

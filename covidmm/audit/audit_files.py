@@ -1,4 +1,4 @@
-"""The audit as files: ``audit.json`` for machines, ``audit.html`` to look at, CSV tables to work through."""
+"""Writes an audit: ``audit.json``, ``audit.html`` and CSV tables."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from jinja2 import Environment
 
 from covidmm import radiograph
 from covidmm.audit.checks import Check, Table, worst
@@ -22,8 +23,7 @@ from covidmm.utils.provenance import versions
 _DIGITS = 6
 _ROWS_SHOWN = 25
 _PAIRS_SHOWN = 24
-_PICTURE = 192
-# What a spreadsheet takes for a formula at the start of a cell.
+_PICTURE = 192  # longer side, pixels
 
 
 def write_audit(
@@ -127,8 +127,6 @@ def _page(
     pictures: Sequence[tuple[str, Path, str, Path]],
     asked: Mapping[str, Any],
 ) -> bytes:
-    from jinja2 import Environment
-
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("covidmm.audit").joinpath("page.html.jinja").read_text())
     shown = [

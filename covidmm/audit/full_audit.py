@@ -1,4 +1,4 @@
-"""The whole audit: prepared folders in, checks out."""
+"""Runs every check on prepared folders, and on predictions or a classifier."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from covidmm.audit.headers import check_headers
 from covidmm.audit.label_conflicts import check_conflicts
 from covidmm.audit.leaks import check_leaks
 from covidmm.audit.shortcuts import check_blur, check_border, check_markers, check_sources
+from covidmm.audit.subgroups import check_calibration, check_subgroups, read_predictions, score
 from covidmm.errors import ConfigError, DataError
 from covidmm.prepare.near_duplicates import Pair, find_pairs
 from covidmm.utils.provenance import resolved_sha256, sha256
@@ -85,6 +86,7 @@ def _asked(predictions: Path | None, classifier: tuple[str, str] | None) -> dict
     if predictions is not None:
         asked["predictions"] = {"file": predictions.name, "sha256": sha256(predictions)}
     if classifier is not None:
+        # imports torch, which an audit of data alone does without
         from covidmm.engine.checkpointing import trained_file
         from covidmm.engine.config import load_config
 
@@ -98,8 +100,6 @@ def _asked(predictions: Path | None, classifier: tuple[str, str] | None) -> dict
 
 
 def _check_detector(entries: Sequence[Entry], predictions: Path, threshold: float | None) -> list[Check]:
-    from covidmm.audit.subgroups import check_calibration, check_subgroups, read_predictions, score
-
     scored = score(entries, read_predictions(predictions))
     return [check_subgroups(scored, threshold), check_calibration(scored)]
 
@@ -107,7 +107,7 @@ def _check_detector(entries: Sequence[Entry], predictions: Path, threshold: floa
 def _check_classifier(entries: Sequence[Entry], classifier: tuple[str, str] | None) -> list[Check]:
     if classifier is None:
         return []
-    from covidmm.audit.lung_attention import check_attention
+    from covidmm.audit.lung_attention import check_attention  # imports torch
 
     return [check_attention(entries, *classifier)]
 
@@ -144,16 +144,11 @@ def _check_images(entries: Sequence[Entry], looks: Mapping[Path, Look], failed: 
 def _pictures(entries: Sequence[Entry], pairs: Sequence[Pair]) -> list[tuple[str, Path, str, Path]]:
     """Caption and file of both images of every pair, those of different splits first."""
     order = sorted(pairs, key=lambda pair: (entries[pair.first].split == entries[pair.second].split, pair))
+    both = [(entries[pair.first], entries[pair.second]) for pair in order]
     return [
-        (
-            _caption(entries[pair.first]),
-            entries[pair.first].path,
-            _caption(entries[pair.second]),
-            entries[pair.second].path,
-        )
-        for pair in order
-        if entries[pair.first].study != entries[pair.second].study
-        or entries[pair.first].split != entries[pair.second].split
+        (_caption(one), one.path, _caption(other), other.path)
+        for one, other in both
+        if (one.study, one.split) != (other.study, other.split)
     ]
 
 

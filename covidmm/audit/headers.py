@@ -1,4 +1,4 @@
-"""Whether what the file header says, without a pixel, tells the class."""
+"""Tests whether fields of the file header alone predict the class."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
 
 from covidmm.audit.association import associate
 from covidmm.audit.audited_images import Entry, owners
@@ -40,8 +41,6 @@ def header_values(entries: Sequence[Entry]) -> dict[str, list[str]]:
 
 
 def _check(name: str, entries: Sequence[Entry]) -> Check:
-    from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
-
     values = header_values(entries)
     classes = ["|".join(entry.classes) if "labels" not in entry.image else str(entry.positive) for entry in entries]
     found = associate(_one_hot(values, len(entries)), [entry.classes for entry in entries], owners(entries))

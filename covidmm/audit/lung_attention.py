@@ -1,22 +1,25 @@
-"""Whether a classifier looks at the lungs: how much of its Grad-CAM falls inside them."""
+"""Measures how much of a classifier's Grad-CAM lies inside the lungs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from mmengine.dataset import Compose
 from numpy.typing import NDArray
+from torch import Tensor
 
 from covidmm import radiograph
 from covidmm.audit.audited_images import Entry
 from covidmm.audit.checks import Check, Level, Table
 from covidmm.audit.lungs import SIDE, find_lungs
+from covidmm.engine.checkpointing import trained_file
+from covidmm.engine.config import load_config
+from covidmm.engine.loading import load_trained
 from covidmm.errors import ConfigError
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from covidmm.models.classifier import RadiographClassifier
+from covidmm.models.grad_cam import GradCam
 
 SPLIT = "test"
 #: With fewer outlines than this there is no typical one to lend to the other images.
@@ -104,14 +107,6 @@ def _judge(rows: list[tuple], studies: list[str], images: int, paragraph: str, s
 
 
 def _classifier(config: str, checkpoint: str) -> tuple[Callable, Callable[[NDArray], Tensor], Sequence[str]]:
-    from mmengine.dataset import Compose
-
-    from covidmm.engine.checkpointing import trained_file
-    from covidmm.engine.config import load_config
-    from covidmm.engine.loading import load_trained
-    from covidmm.models.classifier import RadiographClassifier
-    from covidmm.models.grad_cam import GradCam
-
     cfg = load_config(config)
     model, _ = load_trained(cfg, trained_file(checkpoint))
     if not isinstance(model, RadiographClassifier):

@@ -1,4 +1,4 @@
-"""Whether a classifier that cannot see the lungs predicts the class: borders, blur, burned-in letters, source."""
+"""Tests whether a classifier that cannot see the lungs predicts the class: borders, blur, burned-in letters, source."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2_contingency
+from scipy.stats.contingency import association as contingency
 
 from covidmm.audit.appearance import CELLS, Look
 from covidmm.audit.association import MAX_P, Association, associate
@@ -86,9 +88,6 @@ def check_markers(entries: Sequence[Entry], looks: Sequence[Look]) -> Check:
 
 def check_sources(entries: Sequence[Entry], looks: Sequence[Look]) -> Check:
     """Whether data sets differ in their share of positives, and can be told apart by their borders."""
-    from scipy.stats import chi2_contingency
-    from scipy.stats.contingency import association as contingency
-
     names = list(dict.fromkeys(entry.dataset for entry in entries))
     counts = np.array(
         [[sum(e.dataset == name and e.positive == side for e in entries) for side in (True, False)] for name in names]
