@@ -1,4 +1,4 @@
-"""How well some features predict the class of an image that was not used for the fit, and whether by chance."""
+"""Cross-validated AUROC of a linear classifier on a few features, with a permutation test."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sklearn.linear_model import Ridge
 
 from covidmm.audit.checks import Level
 
-# All chosen here. With 1,999 permutations the least p is 0.0005; a p of at most 0.001 lets about one clean
-# data set in a hundred have a false alarm somewhere among its checks.
+# Chosen here. With 1,999 permutations the least p is 0.0005; with p <= 0.001 about one clean data set in a hundred
+# has a false alarm somewhere among its checks.
 PERMUTATIONS = 1999
 MAX_P = 0.001
 #: A warning also needs the lower end of the AUROC's 95 % interval to be at least this; on a clean

@@ -1,4 +1,4 @@
-"""The audit as files: ``audit.json`` for machines, ``audit.html`` to look at, CSV tables to work through."""
+"""Writes an audit: ``audit.json``, ``audit.html`` and CSV tables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from covidmm.utils.provenance import versions
 _DIGITS = 6
 _ROWS_SHOWN = 25
 _PAIRS_SHOWN = 24
-_PICTURE = 192
+_PICTURE = 192  # longer side, pixels
 
 
 def write_audit(

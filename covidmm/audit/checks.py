@@ -1,4 +1,4 @@
-"""What a check of the audit says: how grave it is, one line, one paragraph, and the numbers behind them."""
+"""The result of a check: its level, a line, a paragraph, numbers and tables."""
 
 from __future__ import annotations
 

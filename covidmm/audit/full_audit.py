@@ -1,4 +1,4 @@
-"""The whole audit: prepared folders in, checks out."""
+"""Runs every check on prepared folders, and on predictions or a classifier."""
 
 from __future__ import annotations
 
@@ -87,6 +87,7 @@ def _asked(predictions: Path | None, classifier: tuple[str, str] | None) -> dict
     if predictions is not None:
         asked["predictions"] = {"file": predictions.name, "sha256": sha256(predictions)}
     if classifier is not None:
+        # imports torch, which an audit of data alone does without
         from covidmm.engine.checkpointing import trained_file
         from covidmm.engine.config import load_config
 
@@ -113,7 +114,7 @@ def _check_detector(entries: Sequence[AnnotatedImage], predictions: Path, thresh
 def _check_classifier(entries: Sequence[AnnotatedImage], classifier: tuple[str, str] | None) -> list[Check]:
     if classifier is None:
         return []
-    from covidmm.audit.lung_attention import check_attention
+    from covidmm.audit.lung_attention import check_attention  # imports torch
 
     return [check_attention(entries, *classifier)]
 
@@ -149,16 +150,11 @@ def _check_images(entries: Sequence[AnnotatedImage], looks: Mapping[Path, Look],
 def _pictures(entries: Sequence[AnnotatedImage], pairs: Sequence[Pair]) -> list[tuple[str, Path, str, Path]]:
     """Caption and file of both images of every pair, those of different splits first."""
     order = sorted(pairs, key=lambda pair: (entries[pair.first].split == entries[pair.second].split, pair))
+    both = [(entries[pair.first], entries[pair.second]) for pair in order]
     return [
-        (
-            _caption(entries[pair.first]),
-            entries[pair.first].path,
-            _caption(entries[pair.second]),
-            entries[pair.second].path,
-        )
-        for pair in order
-        if entries[pair.first].study_id != entries[pair.second].study_id
-        or entries[pair.first].split != entries[pair.second].split
+        (_caption(one), one.path, _caption(other), other.path)
+        for one, other in both
+        if (one.study_id, one.split) != (other.study_id, other.split)
     ]
 
 

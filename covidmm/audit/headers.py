@@ -1,4 +1,4 @@
-"""Whether what the file header says, without a pixel, tells the class."""
+"""Tests whether fields of the file header alone predict the class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels that contradict each other."""
+"""Finds labels that contradict boxes, other images of the study, or copies of the picture."""
 
 from __future__ import annotations
 

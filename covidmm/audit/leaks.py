@@ -1,4 +1,4 @@
-"""Whether a patient, a study or an image stands in more than one split."""
+"""Finds patients, studies and images that are in more than one split."""
 
 from __future__ import annotations
 

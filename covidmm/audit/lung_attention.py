@@ -1,23 +1,25 @@
-"""Whether a classifier looks at the lungs: how much of its Grad-CAM falls inside them."""
+"""Measures how much of a classifier's Grad-CAM lies inside the lungs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from mmengine.dataset import Compose
 from numpy.typing import NDArray
+from torch import Tensor
 
 from covidmm import radiograph
 from covidmm.audit.checks import Check, Level, Table
 from covidmm.audit.lungs import SIDE, find_lungs
 from covidmm.datasets.annotated_image import AnnotatedImage
+from covidmm.engine.checkpointing import load_trained, trained_file
+from covidmm.engine.config import load_config
 from covidmm.errors import ConfigError
 from covidmm.evaluation.bootstrap import draw_images
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from covidmm.models.classifier import RadiographClassifier
+from covidmm.models.grad_cam import GradCam
 
 SPLIT = "test"
 #: With fewer outlines than this there is no typical one to lend to the other images.
@@ -103,13 +105,6 @@ def _judge(rows: list[tuple], studies: list[str], images: int, paragraph: str, s
 
 
 def _classifier(config: str, checkpoint: str) -> tuple[Callable, Callable[[NDArray], Tensor], Sequence[str]]:
-    from mmengine.dataset import Compose
-
-    from covidmm.engine.checkpointing import load_trained, trained_file
-    from covidmm.engine.config import load_config
-    from covidmm.models.classifier import RadiographClassifier
-    from covidmm.models.grad_cam import GradCam
-
     cfg = load_config(config)
     model, _ = load_trained(cfg, trained_file(checkpoint))
     if not isinstance(model, RadiographClassifier):

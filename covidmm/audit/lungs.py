@@ -1,7 +1,7 @@
-"""A rough outline of the lungs, by grey levels alone: good enough to say inside or outside, no segmentation.
+"""Outlines the lungs roughly by grey levels: good enough for inside or outside, no segmentation.
 
-Two dark regions away from the picture's edges, one on each side; each is joined with the mirror image of the
-other, because an opacity makes a lung as bright as what lies around it, and filled to its convex hull.
+Two dark regions away from the image's edges, one on each side, are each joined with the mirror image of the other,
+because an opacity makes a lung as bright as what lies around it, and filled to their convex hull.
 """
 
 from __future__ import annotations

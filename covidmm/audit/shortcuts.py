@@ -1,4 +1,4 @@
-"""Whether a classifier that cannot see the lungs predicts the class: borders, blur, burned-in letters, source."""
+"""Tests whether a classifier that cannot see the lungs predicts the class: borders, blur, burned-in letters, source."""
 
 from __future__ import annotations
 

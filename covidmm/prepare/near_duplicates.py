@@ -5,7 +5,7 @@ which reports them. Whether two images are a pair depends on these two alone. Th
 
 1. Thumbnails without shading and with even contrast are written in cosines, of the whole and of 81 windows that are
    up to 8 % smaller on each side. All wholes are compared with all windows by matrix products. Even and odd cosines
-   are multiplied apart: their signs say whether a picture is mirrored or inverted.
+   are multiplied separately: their signs say whether a picture is mirrored or inverted.
 2. The detail of the first thumbnail and of that window of the second is correlated.
 3. The images themselves are read and aligned (affine), and their detail is correlated.
 
@@ -46,7 +46,7 @@ _WINDOWS = tuple(product(_CUTS, repeat=2))
 # Length of the vectors of cosines, which are of whole numbers: products up to 2 ** 24 are exact in float32, and so the
 # same for a pair wherever it stands among the others.
 _LENGTH = 4000
-_BLOCK = 1024
+_BLOCK = 512  # images compared with as many others at once: the windows of 512 take 18 MB
 
 
 class Pair(NamedTuple):
@@ -127,7 +127,7 @@ def _near_pairs(thumbnails: NDArray[np.uint8], paths: Sequence[Path], progress: 
 
 
 def _candidates(thumbnails: NDArray[np.uint8], progress: bool | None) -> Iterator[_Candidate]:
-    """Every two images of which the first looks like a window of the second; of several windows the likest."""
+    """Every two images of which the first looks like a window of the second; of several windows the most similar."""
     blocks = [slice(start, start + _BLOCK) for start in range(0, len(thumbnails), _BLOCK)]
     whole = (0.0, 0.0)
     wholes = [next(_describe(thumbnails[block], [(whole, whole)])) for block in blocks]
@@ -164,7 +164,7 @@ def _cosines(start: float, end: float) -> NDArray[np.float32]:
 
 
 def _similar(wholes: _Cosines, windows: Sequence[_Cosines]) -> Iterator[tuple[int, int, int, bool, bool]]:
-    """Row, column, likest window, mirrored and inverted of every similar pair of two blocks."""
+    """Row, column, most similar window, mirrored and inverted of every similar pair of two blocks."""
     hits = []
     for number, window in enumerate(windows):
         even, odd = wholes.even @ window.even.T, wholes.odd @ window.odd.T

@@ -1,8 +1,8 @@
 import pytest
 
 from covidmm.audit.checks import Level
-from covidmm.audit.duplicate_images import Pair
 from covidmm.audit.label_conflicts import check_conflicts
+from covidmm.prepare.near_duplicates import Pair
 
 BOX = (10.0, 10.0, 20.0, 20.0)
 
