@@ -30,8 +30,8 @@ settings.load_profile("tests")
 #: Marks of whole folders, and of all tests that use a fixture. `make check` leaves these out, and the single tests that
 #: are marked `e2e` by themselves.
 MARKED_FOLDERS = {"faults": "kills", "e2e": "e2e", "tools": "e2e"}
-MARKED_FIXTURES = {"browser": "browser", "browse": "browser", "dask_cluster": "e2e"}
-FIRST = ("kills", "e2e", "browser")
+MARKED_FIXTURES = {"browser": "browser", "browse": "browser", "dask_cluster": "e2e", "random_ensemble": "networks"}
+FIRST = ("kills", "e2e", "browser", "networks")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
