@@ -100,13 +100,13 @@ class PredictionsWriter(Journal):
     Args:
         folder: where the files go.
         name: of the detector or the ensemble.
-        made_from: as :class:`covidmm.utils.journal.Journal`.
+        fingerprint: as :class:`covidmm.utils.journal.Journal`.
         resume: as :class:`covidmm.utils.journal.Journal`.
     """
 
-    def __init__(self, folder: Path, name: str, made_from: Mapping[str, Any], resume: bool = True) -> None:
+    def __init__(self, folder: Path, name: str, fingerprint: Mapping[str, Any], resume: bool = True) -> None:
         path = folder / f"{name}.part"
-        super().__init__(path, made_from, resume, busy=f"{path}: another run is writing these predictions")
+        super().__init__(path, fingerprint, resume, busy=f"{path}: another run is writing these predictions")
         self._name = name
 
     def add(self, batch: Sequence[tuple[ImageEntry, Detections]]) -> None:
@@ -128,10 +128,10 @@ class PredictionsWriter(Journal):
                     separator = b",\n"
             file.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
             header.unlink(missing_ok=True)  # until the new one is there, the file stands for nothing
-        content = {"made_from": self.made_from, "images": [image._asdict() for image in images]}
+        content = {"made_from": self.fingerprint, "images": [image._asdict() for image in images]}
         write_bytes(header, json_bytes(content))
         self.remove()
-        return Predictions(path, self.made_from, images)
+        return Predictions(path, self.fingerprint, images)
 
 
 def _results(number: int, found: Detections) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""A sheet to draw anatomy on: shapes are given in body coordinates, masks come back in pixels.
+"""A canvas for drawing anatomy: takes shapes in body coordinates and returns masks in pixels.
 
 Body coordinates: x grows to the right of the picture (the patient's left), y downwards; the inner thorax is
-about 2 units wide and its centre is the origin, so one unit is roughly 13 cm of a grown-up.
+about 2 units wide and its centre is the origin, so one unit is roughly 13 cm of an adult.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A finished picture as the bytes of a DICOM file."""
+"""Encodes a picture as a DICOM file."""
 
 from __future__ import annotations
 

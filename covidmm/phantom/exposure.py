@@ -1,4 +1,4 @@
-"""From attenuation to a finished radiograph: scatter, noise, contrast, what is burned in."""
+"""Turns attenuation into a radiograph: scatter, noise, contrast, burned-in markers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from covidmm.phantom.patient import Patient
 
 
 class Exposure:
-    """One shot's conditions; the same exposure can be taken of a chest with and without its disease.
+    """Conditions of one exposure, which can be taken of a chest with and without its disease.
 
     Args:
         canvas: the picture's canvas.

@@ -1,4 +1,4 @@
-"""Who a synthetic patient is."""
+"""The anatomy of a synthetic patient, which stays the same in all images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Patient:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Patient:
-        """A random grown-up."""
+        """A random adult."""
         sex = "F" if rng.random() < 0.44 else "M"
         view = "AP" if rng.random() < 0.45 else "PA"
         right = float(rng.uniform(0.50, 0.66))

@@ -1,4 +1,4 @@
-"""One synthetic study: what it is (planned from seed and index alone) and its finished pictures."""
+"""Plans a synthetic study from seed and index, and renders its pictures."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _identifier(seed: int, index: int, what: str) -> str:
 
 
 def _spread(seed: int, index: int, prime: int, shares: dict[_Value, float]) -> _Value:
-    """A value by its share. Multiples of an irrational number, not dice: any run of studies has the mix."""
+    """A value by its share. Multiples of an irrational number, not random ones: any run of studies has the mix."""
     start = np.random.default_rng([seed, prime]).random()
     place = (start + index * np.sqrt(prime)) % 1 * sum(shares.values())
     for value, share in shares.items():

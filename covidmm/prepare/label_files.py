@@ -1,4 +1,4 @@
-"""Reading the CSV files and folders that data sets come in."""
+"""Reads the CSV files and folders of raw data sets, and joins files with rows."""
 
 from __future__ import annotations
 

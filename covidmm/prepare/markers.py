@@ -1,4 +1,4 @@
-"""Finds letters and plates burned into radiographs (side markers, 'PORTABLE', arrows), and covers them.
+"""Finds and masks letters and plates burned into radiographs (side markers, 'PORTABLE', arrows).
 
 A marker is brighter than all that lies around it, of one brightness, sharp-edged and small. The white top-hat
 (Serra, 1982) keeps what is narrower than its kernel; of its connected parts those are kept that have the size,

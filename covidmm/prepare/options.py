@@ -1,4 +1,4 @@
-"""The choices that a user has when a data set is prepared."""
+"""Options of preparing a data set."""
 
 from __future__ import annotations
 

@@ -59,11 +59,11 @@ def prepare(layout: str, raw: Path, out: Path, options: Options) -> Summary:
     if out == raw or raw in out.parents:
         raise DataError(f"{out}: lies in the raw folder {raw}, choose another place for the prepared data")
     with _writing_errors(raw, out), _folder(out):
-        _check_owner(out, layout)
+        _require_layout(out, layout)
         labels = layout_module(layout).read_folder(raw, options)
         busy = f"{out}: another prepare is writing this folder"
         with Journal(out / ".journal/images.jsonl", _RECORD_FIELDS, busy=busy) as journal:
-            write_if_changed(_owner(out), layout.encode())
+            write_if_changed(_layout_file(out), layout.encode())
             return _prepare(layout, raw, out, labels, journal, options)
 
 
@@ -273,22 +273,23 @@ def _folder(out: Path) -> Iterator[None]:
         raise
 
 
-def _owner(out: Path) -> Path:
-    """The file that says whose the folder is."""
+def _layout_file(out: Path) -> Path:
+    """The file that names the layout of the data set in a prepared folder."""
     return out / ".journal" / "layout"
 
 
-def _check_owner(out: Path, layout: str) -> None:
+def _require_layout(out: Path, layout: str) -> None:
     """Refuse a folder that holds another data set."""
-    owner = _owner(out)
-    if owner.exists():
-        if owner.read_text() != layout:
-            raise DataError(f"{out}: holds a prepared {owner.read_text()} data set, choose another folder")
-    elif any(out.iterdir()) and not owner.parent.exists():
+    path = _layout_file(out)
+    if path.exists():
+        if path.read_text() != layout:
+            raise DataError(f"{out}: holds a prepared {path.read_text()} data set, choose another folder")
+    elif any(out.iterdir()) and not path.parent.exists():
         raise DataError(f"{out}: is not empty and was not made by prepare, choose another folder")
 
 
 def _withdraw(out: Path) -> None:
+    """Remove the manifest and the COCO files."""
     (out / MANIFEST).unlink(missing_ok=True)
     for split in SPLITS:
         (out / "annotations" / f"{split}.json").unlink(missing_ok=True)
@@ -296,7 +297,7 @@ def _withdraw(out: Path) -> None:
 
 @contextmanager
 def _writing_errors(raw: Path, out: Path) -> Iterator[None]:
-    """Say in one line what the operating system refused to write; errors of reading ``raw`` go on."""
+    """Make a DataError of one line of an error of writing; errors of reading ``raw`` pass."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which fold each image of a data set goes to, from what ties images to one another."""
+"""Gives each image of a data set its fold; images of one study, patient or picture stay together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the label files of a data set say of its images, the same for every layout."""
+"""Types for the labels of a data set's images, the same for every layout."""
 
 from __future__ import annotations
 

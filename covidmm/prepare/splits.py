@@ -1,4 +1,4 @@
-"""Which images train, validate and test: pure functions of ids, labels and a seed.
+"""Divides images into folds and splits: pure functions of ids, labels and a seed.
 
 Nothing here depends on the order in which images are given.
 """

@@ -1,4 +1,4 @@
-"""What a preparation did, as a table for people."""
+"""The summary that ``tools/prepare.py`` prints."""
 
 from __future__ import annotations
 

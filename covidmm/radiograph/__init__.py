@@ -1,4 +1,4 @@
-"""One chest radiograph in memory, from DICOM, PNG, JPEG or TIFF; the only package that knows pixel DICOM."""
+"""Reads chest radiographs from DICOM, PNG, JPEG and TIFF files; no other package decodes DICOM pixels."""
 
 from covidmm.radiograph.header import PREPARED_FIELDS, Header
 from covidmm.radiograph.reader import (

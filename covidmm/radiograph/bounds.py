@@ -1,4 +1,4 @@
-"""What is asked of a file from outside before it is read."""
+"""Limits of size and kind that a file must keep before it is read."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _CHUNK = 2**20
 
 
 class BoundedFile(io.BufferedReader):
-    """A file of which no read asks for more memory than the rest of it needs.
+    """A file of which no read allocates more memory than the rest of the file needs.
 
-    Python makes room for as many bytes as are asked for before it reads, and a DICOM element may say that it has 4 GB,
-    and so may a chunk of a PNG.
+    Python allocates as many bytes as are asked for before it reads, and a DICOM element or a chunk of a PNG may claim
+    to have 4 GB.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,7 +33,7 @@ class BoundedFile(io.BufferedReader):
 
 
 def require_file(path: Path) -> None:
-    """Refuse what is no file of bytes before it is opened: a pipe would be waited for, a device never end."""
+    """Refuse what is not a regular file before it is opened: reading a pipe would block, a device never ends."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         raise ValueError("is a folder, not a file")

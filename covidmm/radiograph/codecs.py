@@ -1,7 +1,7 @@
-"""Compressed DICOM frames: who decodes which, and what a frame says of its own size.
+"""Decoders of compressed DICOM frames, and a check of the size that a frame declares.
 
-A frame has a header of its own, which need not agree with the DICOM attributes: a decoder believes the frame, and
-reserves what it asks for. So its size is compared before a decoder sees it.
+A frame has a header of its own, which need not agree with the DICOM attributes. A decoder allocates what the frame
+declares, so the two sizes are compared before it is called.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The grey mapping from stored DICOM values to 8 bits.
 
 Modality LUT, VOI LUT or window, MONOCHROME1 inverted, stretched between the least and the greatest value to
-0..255 and truncated (report, section 2). It is worked out once per *possible* stored value, of which there
-are at most 65,536, and looked up per pixel.
+0..255 and truncated (report, section 2). It is computed once per *possible* stored value, of which there are at
+most 65,536, and looked up per pixel.
 """
 
 from __future__ import annotations

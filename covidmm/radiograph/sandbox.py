@@ -1,7 +1,7 @@
-"""Files from outside, decoded in a child process: what kills a decoder kills the child, not the server.
+"""Decodes files in a child process, so that a crash of a decoder ends the child and not the caller.
 
-The child has a limit of memory and of time, gets the bytes through a pipe, never writes to disk, and answers with
-JSON and grey values: nothing of what it says is unpickled.
+The child has limits of memory and time, gets the bytes through a pipe, never writes to disk, and answers with JSON
+and grey values: nothing that it sends is unpickled.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class IsolatedReader:
 
 
 def read(path: str | Path) -> Radiograph:
-    """Read one radiograph as :func:`covidmm.radiograph.read` does; a codec's flaws cost no more than that file.
+    """Read one radiograph as :func:`covidmm.radiograph.read` does; a fault of a codec costs no more than that file.
 
     A DICOM file whose pixels are compressed is decoded in a child, which the files of this process share. Others need
     no codec but Pillow's. On systems without Linux' files in memory all are decoded in this process.
@@ -174,7 +174,7 @@ def _receive(pipe: IO[bytes], size: int, deadline: float) -> bytearray:
 
 
 def _child(memory_bytes: int) -> None:
-    import resource
+    import resource  # not on Windows, where this module can be imported
 
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of memory would be a copy on disk

@@ -1,7 +1,7 @@
-"""Jobs on the workers of a Dask cluster (extra ``distributed``), in place of processes of this machine.
+"""Runs jobs on the workers of a Dask cluster (extra ``distributed``), in place of processes of this machine.
 
 Dask sends a job that was under way on a dead worker to another one. All machines must see the same files under the
-same names, and have the same covidmm.
+same names, and have the same covidmm. Importing this module raises a ConfigError where Dask is not installed.
 """
 
 from __future__ import annotations
@@ -11,18 +11,25 @@ import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import cv2
 
 import covidmm
 from covidmm.errors import ClusterError, ConfigError
 from covidmm.utils.malloc import RADIOGRAPHS, keep_freed_memory
 
-if TYPE_CHECKING:
-    from distributed import Client, Future
+try:
+    from distributed import Client, Future, KilledWorker, get_worker, wait
+    from distributed import TimeoutError as DaskTimeoutError
+    from distributed.comm import CommClosedError
+except ImportError:
+    raise ConfigError("--scheduler needs Dask: pip install 'covidmm[distributed]'") from None
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -45,14 +52,9 @@ def connected(address: str) -> Iterator[Client]:
     """A client of the scheduler at an address, for the length of a block.
 
     Raises:
-        ConfigError: Dask is not installed, or the address is none.
+        ConfigError: the address is none.
         ClusterError: no scheduler answers there, or it went away.
     """
-    try:
-        from distributed import Client
-        from distributed.comm import CommClosedError
-    except ImportError:
-        raise ConfigError("--scheduler needs Dask: pip install 'covidmm[distributed]'") from None
     try:
         client = Client(address, timeout=_ANSWER)
     except OSError:
@@ -90,7 +92,7 @@ def run_on_cluster(
     running: dict[Future, tuple[int, Job]] = {}
     try:
         while True:
-            room = _AHEAD * max(1, len(_workers(client))) - len(running)
+            room = _AHEAD * max(1, len(client.nthreads())) - len(running)
             for number, job in islice(numbered, max(0, room)):
                 running[client.submit(_call, call, job, pure=False)] = number, job
             if not running:
@@ -155,9 +157,6 @@ def _call(call: bytes, job: Any) -> Any:
 
 @lru_cache(maxsize=1)
 def _function(call: bytes) -> Callable[[Any], Any]:
-    import cv2
-    from distributed import get_worker
-
     (version, folders, variables), function = pickle.loads(call)
     worker = get_worker()
     if version != covidmm.__version__:
@@ -177,21 +176,14 @@ def _function(call: bytes) -> Callable[[Any], Any]:
     return function
 
 
-def _workers(client: Client) -> dict[str, int]:
-    return client.nthreads()
-
-
 def _some_done(client: Client, running: Iterable[Future]) -> list[Future]:
     """Wait until a job is done; those that are."""
-    from distributed import TimeoutError as DaskTimeoutError
-    from distributed import wait
-
     lonely = None
     while True:
         try:
             return list(wait(list(running), timeout=_POLL, return_when="FIRST_COMPLETED").done)
         except DaskTimeoutError:
-            lonely = None if _workers(client) else lonely or time.monotonic()
+            lonely = None if client.nthreads() else lonely or time.monotonic()
             if lonely is not None and time.monotonic() - lonely > _WITHOUT_WORKERS:
                 raise ClusterError(f"the cluster has had no worker for {_WITHOUT_WORKERS} seconds") from None
 
@@ -202,10 +194,6 @@ def _outcome(future: Future) -> Any:
     Raises:
         ClusterError: the worker is not fit, or the scheduler went away.
     """
-    from concurrent.futures import CancelledError
-
-    from distributed import KilledWorker
-
     try:
         return future.result()
     except ClusterError:

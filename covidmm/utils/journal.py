@@ -25,7 +25,7 @@ class Journal:
 
     Args:
         path: the file; made, with its folder, if it is not there.
-        made_from: the fingerprint: what decides the content. A journal with another one, or of an earlier version of
+        fingerprint: what decides the content, as JSON values. A journal with another one, or of an earlier version of
             covidmm, is emptied.
         resume: False to begin anew.
         busy: what the error says where another run holds the lock.
@@ -34,12 +34,12 @@ class Journal:
     def __init__(
         self,
         path: Path,
-        made_from: Mapping[str, Any],
+        fingerprint: Mapping[str, Any],
         resume: bool = True,
         busy: str | None = None,
     ) -> None:
         self.path = path
-        self.made_from = json.loads(json.dumps(made_from))
+        self.fingerprint = json.loads(json.dumps(fingerprint))
         self._resume = resume
         self._busy = busy or f"{path}: another run is writing this file"
         self._lock = FileLock(path.with_name(path.name + ".lock"), timeout=0)
@@ -110,7 +110,7 @@ class Journal:
         Path(self._lock.lock_file).unlink()
 
     def _header(self) -> bytes:
-        return json_bytes({"made_from": self.made_from})
+        return json_bytes({"made_from": self.fingerprint})
 
     def _resumable(self) -> int:
         """Count what an earlier run of the same fingerprint finished; returns where it ends."""
@@ -120,7 +120,7 @@ class Journal:
                 try:
                     content = json_value(line)
                     if not line.endswith(b"\n") or not (
-                        isinstance(content, list) if end else content["made_from"] == self.made_from
+                        isinstance(content, list) if end else content["made_from"] == self.fingerprint
                     ):
                         break
                 except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Runs one function over many jobs in processes of their own, and survives those that die."""
+"""Runs one function over many jobs in worker processes, and survives workers that die."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def run_each(
 def _run_on_cluster(
     function: Callable[[Job], Result], jobs: Iterable[Job], scheduler: str, folders: Sequence[Path]
 ) -> Iterator[tuple[Job, Result | Exception]]:
-    from covidmm.utils.dask_pool import KilledError, connected, run_on_cluster
+    from covidmm.utils.dask_pool import KilledError, connected, run_on_cluster  # needs an extra
 
     with connected(scheduler) as client, closing(run_on_cluster(client, function, jobs, folders)) as results:
         for _, job, outcome in results:
@@ -129,10 +129,10 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _start_server(context: multiprocessing.context.ForkServerContext) -> None:
-    """Have the processes' server import what it needs: with ctrl-C meanwhile it, or a worker, ends in a traceback.
+    """Start the server that forks workers, with its imports done; on ctrl-C meanwhile it would end in a traceback.
 
-    It is held back for that half second here, and for good in the server, which inherits this. Python starts tracker
-    and server with ``-c``, and so would import a ``threading.py`` of the current folder, which may be one of data.
+    So SIGINT is blocked for that half second here, and for good in the server, which inherits this. Python starts the
+    server with ``-c``, which would import a ``threading.py`` of the current folder, and that may be one of data.
     """
     with _elsewhere():
         resource_tracker.ensure_running()  # when it starts later, it lets the signal through again

@@ -39,7 +39,7 @@ TRAINING = (
     "model.test_cfg.score_thr=0.0",
     "model.test_cfg.max_per_img=20",
 )
-UNFINISHED = (".tmp", ".part")
+UNFINISHED = (".tmp", ".part", ".lock")
 
 
 @dataclass(frozen=True)
