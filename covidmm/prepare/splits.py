@@ -19,6 +19,7 @@ TEST = -1
 """The fold number of held-out test images."""
 
 SPLITS = ("train", "val", "test")
+MANIFEST = "prepared.json"
 
 # More images than a group has.
 _LARGEST = 10**12 - 1
