@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import DataError
 from covidmm.findings import STUDY_CLASSES
-from covidmm.prepare.pipeline import MANIFEST
-from covidmm.prepare.splits import SPLITS
+from covidmm.prepare.splits import MANIFEST, SPLITS
 from covidmm.utils.boxes import areas, corners
 from covidmm.utils.fileio import json_value
 from covidmm.utils.provenance import sha256

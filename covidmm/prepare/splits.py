@@ -16,6 +16,7 @@ TEST = -1
 """The fold number of held-out test images."""
 
 SPLITS = ("train", "val", "test")
+MANIFEST = "prepared.json"
 
 
 class Groups:
