@@ -23,7 +23,7 @@ def leakage_groups(entries: Sequence[AnnotatedImage]) -> list[str]:
         shared.append((f"study {entry.dataset} {entry.study_id}", str(index)))
         if entry.patient and (entry.dataset, entry.patient) not in nobody:
             shared.append((f"patient {entry.dataset} {entry.patient}", str(index)))
-    groups = splits.group(sorted(shared), (), {})
+    groups = splits.group(shared, ())
     return [groups.first(str(index)) for index in range(len(entries))]
 
 

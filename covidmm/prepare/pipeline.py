@@ -23,7 +23,7 @@ from covidmm.prepare.options import Options
 from covidmm.prepare.pixels import Job, Record, convert, fingerprint
 from covidmm.prepare.planning import plan
 from covidmm.prepare.samples import Issue, LabelledFolder, Sample
-from covidmm.prepare.splits import SPLITS, split_of
+from covidmm.prepare.splits import MANIFEST, SPLITS, split_of
 from covidmm.prepare.summary import Listed, Summary
 from covidmm.radiograph import Header
 from covidmm.utils.fileio import json_bytes, same_content, whole_file, write_if_changed
@@ -31,7 +31,6 @@ from covidmm.utils.journal import Journal
 from covidmm.utils.pool import WorkerCrashedError, run_each
 from covidmm.utils.provenance import versions
 
-MANIFEST = "prepared.json"
 # A journal whose records have other fields is not read.
 _RECORD_FIELDS = {kind.__name__: [field.name for field in dataclasses.fields(kind)] for kind in (Record, Header)}
 

@@ -24,10 +24,10 @@ def test_every_field_has_an_element_that_dicom_knows():
 
 
 def test_the_order_of_the_fields_in_coco_files_is_frozen():
-    assert PREPARED_FIELDS == (
+    assert (
         *("photometric", "view", "sex", "age", "modality", "manufacturer", "body_part", "bits_stored"),
         "transfer_syntax",
-    )
+    ) == PREPARED_FIELDS
 
 
 def test_blank_and_absent_elements_are_none_or_the_default():
