@@ -67,7 +67,7 @@ def test_a_checkpoint_without_a_backbone_is_refused(run):
     ("content", "cause"),
     [
         ({"state_dict": {"backbone.a": 5}}, "'a' is no tensor"),
-        ({"state_dict": {"backbone.a": torch.ones(1)}, "meta": {"seed": torch.ones(1)}}, "cannot be told in JSON"),
+        ({"state_dict": {"backbone.a": torch.ones(1)}, "meta": {"seed": torch.ones(1)}}, "cannot be written as JSON"),
     ],
 )
 def test_what_cannot_be_published_leaves_nothing(tmp_path, monkeypatch, content, cause):
