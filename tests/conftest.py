@@ -37,8 +37,11 @@ FIRST = ("kills", "e2e", "browser", "networks")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests, and put the files that take longest first, so that none of them is begun last."""
     for item in items:
-        folders = [MARKED_FOLDERS[name] for name in item.path.parts if name in MARKED_FOLDERS]
-        for mark in {*folders, *(MARKED_FIXTURES[name] for name in MARKED_FIXTURES if name in item.fixturenames)}:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        for mark in {
+            *(mark for name, mark in MARKED_FOLDERS.items() if name == folder),
+            *(mark for name, mark in MARKED_FIXTURES.items() if name in item.fixturenames),
+        }:
             item.add_marker(mark)
     place = {}
     for item in items:
