@@ -6,17 +6,17 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.datasets.prepared_folder import read_annotations
 from covidmm.errors import DataError
+from covidmm.evaluation.coco_dicts import by_image, read_results
 from covidmm.evaluation.detection import match
 from covidmm.findings import STUDY_CLASSES, Detections
-from covidmm.utils.boxes import corners, iou
-from covidmm.utils.fileio import json_value
+from covidmm.utils.boxes import iou
 
 Order = Literal["spread", "worst", "best"]
 
@@ -80,19 +80,15 @@ def drawn_images(images: Path, annotations: Path, predictions: Path, threshold: 
     Raises:
         DataError: a file is missing or damaged, or a prediction belongs to no image.
     """
-    content = read_annotations(annotations)
-    truths, found = defaultdict(list), defaultdict(list)
-    for annotation in content["annotations"]:
-        truths[annotation["image_id"]].append(annotation["bbox"])
-    for prediction in _results(predictions):
-        found[prediction["image_id"]].append(prediction)
-    if strangers := found.keys() - {image["id"] for image in content["images"]}:
+    content, results = read_annotations(annotations), read_results(predictions)
+    numbers = [image["id"] for image in content["images"]]
+    if strangers := {result["image_id"] for result in results} - set(numbers):
         raise DataError(f"prediction for image {min(strangers)}, which the ground truth does not have")
     drawn = {}
-    for image in content["images"]:
-        truth = corners(truths[image["id"]])
-        kept = [one for one in found[image["id"]] if one["score"] >= threshold]
-        boxes, scores = corners([one["bbox"] for one in kept]), np.array([one["score"] for one in kept], np.float64)
+    rows = zip(content["images"], by_image(content["annotations"], numbers), by_image(results, numbers), strict=True)
+    for image, (truth, _), (every, confidences) in rows:
+        kept = confidences >= threshold
+        boxes, scores = every[kept], confidences[kept]
         path = images / image["file_name"]
         drawn[image["id"]] = DrawnImage(
             name=str(image.get("image_id") or path.stem),
@@ -133,15 +129,3 @@ def choose(images: Sequence[DrawnImage], count: int, order: Order = "spread") ->
 def _rank(image: DrawnImage) -> int:
     """The place of the study class; images without one come last."""
     return STUDY_CLASSES.index(image.study_class) if image.study_class in STUDY_CLASSES else len(STUDY_CLASSES)
-
-
-def _results(path: Path) -> list[Mapping[str, Any]]:
-    try:
-        content = json_value(path.read_text())
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise DataError(f"{path}: is not JSON ({error})") from error
-    if not isinstance(content, list):
-        raise DataError(f"{path}: holds a {type(content).__name__}, expected a list of results")
-    return content

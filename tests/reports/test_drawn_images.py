@@ -59,7 +59,7 @@ def test_joins_truth_and_predictions(join, tmp_path):
     assert image.f1 == pytest.approx(2 / 5)
 
 
-@pytest.mark.parametrize(("content", "message"), [("[", "is not JSON"), ("{}", "holds a dict, expected a list")])
+@pytest.mark.parametrize(("content", "message"), [("[", "is not JSON"), ("{}", "expected a COCO results list, got a dict")])
 def test_a_bad_file_is_named(join, content, message):
     with pytest.raises(DataError, match=rf"found\.json: {message}"):
         join(coco(), content)
@@ -67,7 +67,7 @@ def test_a_bad_file_is_named(join, content, message):
 
 def test_missing_predictions_are_named(tmp_path):
     (tmp_path / "truth.json").write_text(json.dumps(coco()))
-    with pytest.raises(DataError, match=r"found\.json: no such file"):
+    with pytest.raises(DataError, match=r"found\.json: cannot be read: No such file"):
         drawn_images(tmp_path, tmp_path / "truth.json", tmp_path / "found.json", 0.5)
 
 
