@@ -6,7 +6,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -167,26 +167,23 @@ def _predict(run: FolderRun, missing: Mapping[str, Mapping[str, Any]]) -> dict[s
         )
         work = Detecting({name: run.config.members[name] for name in missing}, run.config.max_size)
         label = f"predicting with {', '.join(missing)}"
-        bar = tqdm(total=len(run.cases), initial=start, desc=label, unit="image", disable=None)
-        with bar, _say_how_far(bar):
-            for first, result in zip(firsts, run.mapping(work, jobs), strict=True):
-                run.add(result.seconds)
-                for name, found in result.found.items():
-                    with run.timed("write"):
-                        writers[name].add(list(zip(result.entries, found, strict=True))[writers[name].done - first :])
-                bar.update(first + len(result.entries) - bar.n)
+        with tqdm(total=len(run.cases), initial=start, desc=label, unit="image", disable=None) as bar:
+            try:
+                for first, result in zip(firsts, run.mapping(work, jobs), strict=True):
+                    run.add(result.seconds)
+                    for name, found in result.found.items():
+                        own = list(zip(result.entries, found, strict=True))[writers[name].done - first :]
+                        with run.timed("write"):
+                            writers[name].add(own)
+                    bar.update(first + len(result.entries) - bar.n)
+            except KeyboardInterrupt:
+                bar.close()
+                # not the bar's number: without a terminal it counts nothing
+                done_now = min(writer.done for writer in writers.values())
+                print(f"stopped: {done_now} of {len(run.cases)} images predicted", file=sys.stderr)
+                raise
         with run.timed("write"):
             return {name: writer.finish() for name, writer in writers.items()}
-
-
-@contextmanager
-def _say_how_far(bar: tqdm) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        bar.close()
-        print(f"stopped: {bar.n} of {bar.total} images predicted", file=sys.stderr)
-        raise
 
 
 def fuse_folder(run: FolderRun, strategy: EnsembleStrategy, members: Mapping[str, Predictions]) -> Predictions:

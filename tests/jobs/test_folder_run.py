@@ -116,7 +116,7 @@ def test_other_data_is_noticed(again, random_ensemble, capsys):
     assert "out of date (data_sha256 changed)" in capsys.readouterr().out
 
 
-def test_a_run_stopped_anywhere_ends_with_the_same_bytes(undisturbed, tmp_path, monkeypatch):
+def test_a_run_stopped_anywhere_ends_with_the_same_bytes(undisturbed, tmp_path, monkeypatch, capsys):
     calls = {"left": 3}
     real = Detector.__call__
 
@@ -130,6 +130,7 @@ def test_a_run_stopped_anywhere_ends_with_the_same_bytes(undisturbed, tmp_path, 
     monkeypatch.setattr(Detector, "__call__", stop)
     with pytest.raises(KeyboardInterrupt):
         predict_members(run)
+    assert f"stopped: {run.config.batch_size} of {len(run.cases)} images predicted" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.json"))
     monkeypatch.setattr(Detector, "__call__", real)
     predict_members(run)
