@@ -1,4 +1,4 @@
-"""The report's system with another strategy; its numbers are chosen here."""
+"""The report's ensemble with another strategy; its numbers are chosen here."""
 
 _base_ = "./ensemble_wbf_siim.py"
 

@@ -1,4 +1,4 @@
-"""The report's system: Faster R-CNN and YOLOv5-l fused by weighted boxes, study classes by ResNeXt-101.
+"""The report's ensemble: Faster R-CNN and YOLOv5-l by weighted boxes fusion, study classes by ResNeXt-101.
 
 Its checkpoints are those of frcnn_x101_siim.py, yolov5l_siim.py and study_x101_siim.py, published to the
 checkpoint store under these names: docs/submissions.md.
@@ -6,7 +6,7 @@ checkpoint store under these names: docs/submissions.md.
 
 _base_ = "./_base_/ensemble.py"
 
-# confidence 0.1 and suppression at 0.1 before the fusion: the report's last setting
+# confidence 0.1 and NMS at 0.1 before the fusion (report, section 6)
 members = dict(
     frcnn=dict(
         config="{{fileDirname}}/frcnn_x101_siim.py",

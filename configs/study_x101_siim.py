@@ -1,4 +1,4 @@
-"""The study-level classifier: the NIH backbone, frozen, and a new head (report, section on the study model)."""
+"""The study-level classifier: the NIH backbone, frozen, and a new head (report, section 7)."""
 
 _base_ = [
     "_base_/models/classifier_x101.py",
@@ -14,7 +14,7 @@ model = dict(
     backbone=dict(frozen_stages=4, norm_eval=True),
 )
 
-train_cfg = dict(max_epochs=58)
+train_cfg = dict(max_epochs=58)  # 29 whole steps of the schedule; the report has 59
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
     dict(type="SteppedCosineLR", T_max=29, eta_min_ratio=0.05, step_every=2, by_epoch=True, begin=0, end=58)

@@ -1,4 +1,4 @@
-"""The report's setting 'Adam 1e-3' (report, section on the study model): 35 epochs."""
+"""The setting 'Adam 1e-3' of the report, section 7: 35 epochs."""
 
 _base_ = "./study_x101_siim_lr1e-4.py"
 

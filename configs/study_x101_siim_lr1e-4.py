@@ -1,4 +1,4 @@
-"""The report's setting 'SGD 1e-4': 35 epochs."""
+"""The setting 'SGD 1e-4' of the report, section 7: 35 epochs."""
 
 _base_ = "./study_x101_siim.py"
 

@@ -1,4 +1,4 @@
-"""The report's setting 'SGD 1e-4, fixed': a constant rate, 35 epochs."""
+"""The setting 'SGD 1e-4, fixed' of the report, section 7: a constant rate, 35 epochs."""
 
 _base_ = "./study_x101_siim_lr1e-4.py"
 

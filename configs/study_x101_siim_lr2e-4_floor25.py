@@ -1,4 +1,4 @@
-"""The report's setting 'SGD 2e-4, cosine to 25 %': 35 epochs."""
+"""The setting 'SGD 2e-4, cosine to 25 %' of the report, section 7: 35 epochs."""
 
 _base_ = "./study_x101_siim_lr1e-4.py"
 

@@ -1,4 +1,4 @@
-"""The report's setting without frozen layers, which overfitted."""
+"""No layer frozen, which overfitted in the report, section 7."""
 
 _base_ = "./study_x101_siim.py"
 

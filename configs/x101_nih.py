@@ -1,6 +1,6 @@
 """ResNeXt-101 32x8d on NIH ChestX-ray14: the backbone that the report's other models start from.
 
-Numbers are the report's (report, section on the backbone) unless marked otherwise.
+Numbers are those of the report, section 3.1, unless marked otherwise.
 """
 
 _base_ = [

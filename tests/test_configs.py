@@ -49,7 +49,7 @@ def test_what_is_loaded_is_what_plain_mmengine_reads(path):
 
 
 def test_the_report_recipe_is_in_the_config():
-    """Report, section on Faster R-CNN."""
+    """Report, section 4."""
     cfg = load_config("configs/frcnn_x101_siim.py")
     assert (cfg.model.backbone.depth, cfg.model.backbone.groups, cfg.model.backbone.base_width) == (101, 32, 8)
     assert pretrained_checkpoint(cfg) == "covidmm://x101_nih"
@@ -82,7 +82,7 @@ def test_a_box_loss_variant_differs_in_the_box_loss_alone(loss):
 
 
 def test_the_report_yolo_is_in_the_config():
-    """Report, section on YOLO and equation (2)."""
+    """Report, section 5 and equation (2)."""
     cfg = load_config("configs/yolov5l_siim.py")
     head = cfg.model.bbox_head
     assert (cfg.model.backbone.deepen_factor, cfg.model.backbone.widen_factor) == (1.0, 1.0)
@@ -147,7 +147,7 @@ def test_the_findings_of_the_config_are_the_frozen_list():
 
 
 def test_the_report_classifiers_are_in_the_configs():
-    """Report, sections on the backbone and on the study model."""
+    """Report, sections 3 and 7."""
     nih, study = load_config("configs/x101_nih.py"), load_config("configs/study_x101_siim.py")
     assert pretrained_checkpoint(nih) == "torchvision://resnext101_32x8d"
     assert pretrained_checkpoint(study) == "covidmm://x101_nih"

@@ -1,4 +1,4 @@
-"""What every ensemble shares. Numbers are the report's (report, section 6) unless marked otherwise."""
+"""What every ensemble shares. Numbers are those of the report, section 6, unless marked otherwise."""
 
 # 'none' of an image: the winners blended prod(1 - conf) with the study's probability of negative; half and half is
 # chosen here

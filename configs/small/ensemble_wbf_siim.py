@@ -1,4 +1,4 @@
-"""The ensemble of the small experiments. `make demo` and docs/submissions.md say how its checkpoints come to be."""
+"""The ensemble of the small experiments. `make demo` makes its checkpoints; docs/submissions.md says how to make your own."""
 
 _base_ = "../ensemble_wbf_siim.py"
 

@@ -20,7 +20,7 @@ test_dataloader = dict(dataset=dict(ann_file="annotations/test.json", pipeline=t
 val_evaluator = dict(_delete_=True, type="DetectionMetric", ann_file=f"{root}/annotations/val.json")
 test_evaluator = dict(_delete_=True, type="DetectionMetric", ann_file=f"{root}/annotations/test.json")
 
-# what configs/_base_/default_runtime.py gives the others: checks, seeds, and checkpoints from which a run goes on exactly
+# what configs/_base_/default_runtime.py gives the others: checks, seeds, and checkpoints for an exact resume
 randomness = dict(seed=0)
 default_hooks = dict(checkpoint=dict(type="ResumableCheckpointHook"))
 custom_hooks = [

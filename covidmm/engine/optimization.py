@@ -66,7 +66,7 @@ class NamedGroupsConstructor(DefaultOptimWrapperConstructor):
 
 @PARAM_SCHEDULERS.register_module()
 class SteppedCosineLR(LRSchedulerMixin, _ParamScheduler):
-    r"""Cosine annealing to a floor that moves only every few epochs: report, equation (1).
+    r"""Cosine annealing to a floor that moves only every few epochs: report, section 3.1, equation (1).
 
     In epoch :math:`e` the learning rate is
 

@@ -53,7 +53,7 @@ class RadiographClassifier(BaseModel):
         self.loss = MODELS.build(loss)
 
     def init_weights(self) -> None:
-        """Xavier-uniform weights and zero biases in the head (report, section on the study model)."""
+        """Xavier-uniform weights and zero biases in the head (report, sections 3.1 and 7)."""
         for layer in self.head:
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)

@@ -1,6 +1,6 @@
 """NIH ChestX-ray14, prepared by ``tools/prepare.py nih RAW data/nih``: 14 findings and No Finding.
 
-Augmentations and their probabilities are the report's (report, section on the backbone) unless marked otherwise.
+Augmentations and their probabilities are those of the report, section 3.2, unless marked otherwise.
 NIH_ROOT names the prepared folder.
 """
 

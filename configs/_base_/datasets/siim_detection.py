@@ -1,6 +1,6 @@
 """SIIM-FISABIO-RSNA COVID-19, prepared by ``tools/prepare.py siim RAW data/siim``: opacity detection.
 
-Augmentations and their probabilities are the report's (report, section on Faster R-CNN) unless marked otherwise.
+Augmentations and their probabilities are those of the report, section 4.2, unless marked otherwise.
 SIIM_ROOT names the prepared folder.
 """
 
@@ -55,7 +55,7 @@ pack = dict(
     meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "study_id", "study_class"),
 )
 train_pipeline = [*load, crop, dict(type="Resize", scale=(512, 512), keep_ratio=False), *augment]
-# stretched as in training, and as in the report's evaluation; predictions go back through scale_factor
+# 1024 px (report, section 4.1), stretched as in training; predictions are scaled back by scale_factor
 test_pipeline = [*load, dict(type="Resize", scale=(1024, 1024), keep_ratio=False), pack]
 
 root = "{{$SIIM_ROOT:data/siim}}"

@@ -1,4 +1,4 @@
-"""SIIM-FISABIO-RSNA COVID-19: the appearance of a study. Transforms are those of the backbone, as in the report."""
+"""SIIM-FISABIO-RSNA COVID-19: the appearance of a study. Transforms are those of the backbone (report, section 7)."""
 
 _base_ = "./nih_findings.py"
 

@@ -1,5 +1,6 @@
-"""SIIM with YOLOv5's augmentations. Probabilities are the report's (report, section on YOLO) unless marked otherwise;
-what it does not name, marked 'code', has the value of the report's code.
+"""SIIM with YOLOv5's augmentations. Probabilities are those of the report, section 5, unless marked otherwise.
+
+What the report does not name, marked 'code', has the value of the report's code.
 """
 
 _base_ = "./siim_detection.py"
@@ -44,7 +45,7 @@ test_pipeline = [
     _base_.pack,
 ]
 # With `test_time_augmentation = True`: three scales and their mirror images, merged by NMS. The report's code
-# averaged nothing either and took scales 1, 0.83 (mirrored) and 0.67.
+# merged scales 1, 0.83 (mirrored) and 0.67, also without averaging.
 tta_model = dict(type="DetTTAModel", tta_cfg=dict(nms=dict(type="nms", iou_threshold=0.5), max_per_img=300))
 tta_mirrored = [
     [dict(type="RandomFlip", prob=0.0), dict(type="RandomFlip", prob=1.0)],

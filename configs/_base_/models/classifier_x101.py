@@ -1,4 +1,4 @@
-"""The report's classifier: ResNeXt-101 and a hidden layer (report, sections on the backbone and on the study model)."""
+"""The report's classifier: ResNeXt-101 and a hidden layer (report, sections 3.1 and 7)."""
 
 _base_ = "./x101.py"
 

@@ -1,6 +1,6 @@
 """Faster R-CNN with a ResNeXt-101 32x8d backbone and a feature pyramid, one class: opacity.
 
-Numbers are the report's (report, section on Faster R-CNN) unless marked otherwise.
+Numbers are those of the report, section 4.1, unless marked otherwise.
 """
 
 _base_ = "./x101.py"
@@ -73,7 +73,7 @@ model = dict(
     ),
     test_cfg=dict(
         rpn=dict(nms_pre=1000, max_per_img=1000, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0),
-        # The report's final table keeps confidence >= 0.1 and NMS 0.1; that is the ensemble's business.
+        # The ensemble's members keep confidence >= 0.1 and NMS 0.1 (report, section 6); its config sets that.
         rcnn=dict(score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5), max_per_img=100),
     ),
 )

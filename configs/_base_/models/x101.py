@@ -1,4 +1,4 @@
-"""ResNeXt-101 32x8d, the backbone of the report's classifiers and of its Faster R-CNN (report, section on the backbone)."""
+"""ResNeXt-101 32x8d, the backbone of the report's classifiers and of its Faster R-CNN (report, section 3.1)."""
 
 # PretrainedHook starts the backbone from one of these; one inherited line chooses: pretrained = "imagenet"
 pretrained = "nih"

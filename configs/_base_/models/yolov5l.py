@@ -1,6 +1,6 @@
 """YOLOv5-l (v6.0 to v7.0 architecture) with one class: opacity.
 
-Numbers are the report's (report, section on YOLO) unless marked otherwise. Other sizes change deepen_factor and
+Numbers are those of the report, section 5, unless marked otherwise. Other sizes change deepen_factor and
 widen_factor: n .33/.25, s .33/.5, m .67/.75, l 1/1, x 1.33/1.25.
 """
 
@@ -49,13 +49,13 @@ model = dict(
         ),
         bbox_coder=dict(type="YOLOv5BBoxCoder"),
         assigner=dict(type="AnchorRatioAssigner", max_ratio=4.0),
-        # equation (2): gains 0.075, 0.05 and 0.75; GIoU was the report's best
+        # gains 0.075, 0.05 and 0.75 (report, section 5, equation 2); GIoU was the report's best
         loss_bbox=dict(type="GIoULoss", loss_weight=0.075),
         loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=True, loss_weight=0.05),
         loss_obj=dict(type="CrossEntropyLoss", use_sigmoid=True, loss_weight=0.75),
         loss_scale=64.0,  # the nominal batch: YOLOv5 sums gradients over it, MMEngine averages them
     ),
-    # NMS 0.5 is the report's draft. The low threshold and 300 boxes serve average precision, as in the validation of the
-    # report's code; the confidence of 0.1 of the report's final table belongs to the ensemble.
+    # NMS 0.5 is that of the report's draft. The low threshold and 300 boxes serve average precision, as in the
+    # validation of the report's code; the ensemble's config sets the confidence of 0.1 (report, section 6).
     test_cfg=dict(score_thr=0.001, nms_pre=30000, nms=dict(type="nms", iou_threshold=0.5), max_per_img=300),
 )

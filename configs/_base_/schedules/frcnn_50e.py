@@ -1,4 +1,4 @@
-"""The report's schedule of Faster R-CNN: SGD with Nesterov momentum, equation (1), 50 epochs."""
+"""The schedule of Faster R-CNN (report, section 4.1): SGD with Nesterov momentum, equation (1), 50 epochs."""
 
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=50, val_interval=1)
 val_cfg = dict(type="ValLoop")

@@ -1,6 +1,6 @@
-"""The report's schedule of YOLOv5: SGD with Nesterov momentum, warm-up, equation (1) stepped every epoch."""
+"""The schedule of YOLOv5 (report, section 5): SGD with Nesterov momentum, warm-up, equation (1) stepped every epoch."""
 
-max_epochs = 30
+max_epochs = 30  # of the report's draft
 warmup_iterations = 1000
 
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=1)

@@ -25,8 +25,8 @@ LEVEL_BALANCE = {3: (4.0, 1.0, 0.4), 4: (4.0, 1.0, 0.25, 0.06)}
 class YOLOv5Head(BaseDenseHead):
     """Per level, anchor and cell: four box values, an objectness and ``num_classes`` class logits.
 
-    The loss is that of the report, equation (2): the box loss over matched anchors, objectness over all of them, and
-    class over matched ones, each averaged per level and summed over levels. Their gains are the
+    The loss is that of the report, section 5, equation (2): the box loss over matched anchors, objectness over all of
+    them, and class over matched ones, each averaged per level and summed over levels. Their gains are the
     ``loss_weight`` of the three losses. The objectness target is the IoU of the predicted box with its truth,
     detached; the best, where several boxes match one anchor.
 
