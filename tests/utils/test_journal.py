@@ -68,8 +68,8 @@ def test_two_runs_cannot_write_one_file(tmp_path):
     with Journal(tmp_path / "a.part", {}) as journal:
         journal.append([1])
         with (
-            pytest.raises(DataError, match=r"a\.part: somebody else"),
-            Journal(tmp_path / "a.part", {}, busy="somebody else"),
+            pytest.raises(DataError, match="^another run$"),
+            Journal(tmp_path / "a.part", {}, busy="another run"),
         ):
             pass
         assert list(journal.items()) == [1]
