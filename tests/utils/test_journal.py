@@ -68,7 +68,7 @@ def test_two_runs_cannot_write_one_file(tmp_path):
     with Journal(tmp_path / "a.part", {}) as journal:
         journal.append([1])
         with (
-            pytest.raises(DataError, match="^another run$"),
+            pytest.raises(DataError, match=r"^another run$"),
             Journal(tmp_path / "a.part", {}, busy="another run"),
         ):
             pass
