@@ -1,4 +1,4 @@
-"""What models say of radiographs and studies: plain frozen values, checked when they are made."""
+"""What models find on radiographs and in studies: frozen dataclasses, checked when they are made."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def _needs(one: Distribution, extra: str) -> Iterator[tuple[str, str]]:
 
 
 def licence_of(one: Distribution) -> str:
-    """What a distribution says of its licence, in a few words."""
+    """The licence that a distribution states, in a few words."""
     metadata = one.metadata
     stated = metadata.get("License-Expression") or (metadata.get("License") or "").strip().split("\n")[0]
     classified = [

@@ -56,7 +56,7 @@ def test_imports_point_one_way(path):
 
 
 @pytest.mark.parametrize("path", [*MODULES, *TOOLS], ids=named)
-def test_tools_are_imported_by_nobody_and_packages_by_their_own_names(path):
+def test_tools_are_not_imported_and_packages_by_their_own_names(path):
     for name in imports(path):
         assert name.split(".")[0] not in {"tools", "tests", "onedl_mmdetection", "onedl_mmcv", "onedl_mmengine"}
 

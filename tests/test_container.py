@@ -66,7 +66,7 @@ def test_what_is_copied_exists_and_is_not_ignored():
         assert f"!{source}" in ignored
 
 
-def test_it_is_nobody_and_has_a_health_check():
+def test_it_has_no_rights_and_has_a_health_check():
     assert arguments("USER") == ["10001:10001"]
     assert "CMD" in arguments("HEALTHCHECK")[0]
     assert json.loads(arguments("ENTRYPOINT")[0])[1:] == ["tools/serve.py", "--host", "0.0.0.0"]

@@ -175,7 +175,7 @@ def main() -> int:
 
     from covidmm.utils.fileio import json_bytes, write_bytes
 
-    with redirect_stdout(sys.stderr):  # what models and data sets say of themselves
+    with redirect_stdout(sys.stderr):  # log lines of models and data sets
         report = measure(subject, **{name: value for name, value in arguments.items() if value is not None})
     print(json.dumps(report, indent=2) if wanted == "-" else format_measured(report))
     if out is not None:

@@ -56,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_tool(main, "the same command goes on"))
+    sys.exit(run_tool(main, "run the same command to resume"))

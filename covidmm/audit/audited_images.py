@@ -15,20 +15,20 @@ from covidmm.prepare import splits
 def leakage_groups(entries: Sequence[AnnotatedImage]) -> list[str]:
     """The group of each image that must stay on one side: images of one study or patient, within their data set.
 
-    A patient id that stands in more than half of a data set's studies names nobody.
+    A patient id that more than half of a data set's studies share is a placeholder and joins nothing.
     """
-    nobody = unnamed_patients(entries)
+    placeholders = placeholder_patients(entries)
     shared = []
     for index, entry in enumerate(entries):
         shared.append((f"study {entry.dataset} {entry.study_id}", str(index)))
-        if entry.patient and (entry.dataset, entry.patient) not in nobody:
+        if entry.patient and (entry.dataset, entry.patient) not in placeholders:
             shared.append((f"patient {entry.dataset} {entry.patient}", str(index)))
     groups = splits.group(shared, ())
     return [groups.first(str(index)) for index in range(len(entries))]
 
 
-def unnamed_patients(entries: Sequence[AnnotatedImage]) -> dict[tuple[str, str], int]:
-    """(data set, patient id) of ids that name nobody -> number of its studies; see ``splits.placeholders``."""
+def placeholder_patients(entries: Sequence[AnnotatedImage]) -> dict[tuple[str, str], int]:
+    """(data set, patient id) of placeholder ids -> number of its studies; see ``splits.placeholders``."""
     studies: dict[str, set[str]] = defaultdict(set)
     patients: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for entry in entries:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from covidmm.audit.audited_images import unnamed_patients
+from covidmm.audit.audited_images import placeholder_patients
 from covidmm.audit.checks import Check, Level, Table
 from covidmm.datasets.annotated_image import AnnotatedImage
 
@@ -14,18 +14,18 @@ _WHAT = ("patient", "study", "image", "file")
 
 def check_leaks(entries: Sequence[AnnotatedImage]) -> Check:
     """Patients, studies, image ids and files that are in two splits of one data set."""
-    nobody = unnamed_patients(entries)
+    placeholders = placeholder_patients(entries)
     places: dict[tuple[str, str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for entry in entries:
         names = (entry.patient, entry.study_id, entry.image_id, entry.coco["file_name"])
         for what, name in zip(_WHAT, names, strict=True):
-            if name and not (what == "patient" and (entry.dataset, name) in nobody):
+            if name and not (what == "patient" and (entry.dataset, name) in placeholders):
                 places[what, entry.dataset, name][entry.split] += 1
     leaks = {key: own for key, own in places.items() if len(own) > 1}
     counts = {what: sum(key[0] == what for key in leaks) for what in _WHAT}
     known = sum(entry.patient is not None for entry in entries)
-    numbers = {**counts, "images": len(entries), "images_with_patient": known, "unnamed_patients": len(nobody)}
-    level = Level.FAULT if leaks else Level.WARNING if nobody else Level.OK
+    numbers = {**counts, "images": len(entries), "images_with_patient": known, "unnamed_patients": len(placeholders)}
+    level = Level.FAULT if leaks else Level.WARNING if placeholders else Level.OK
     summary = ", ".join(f"{counts[what]} of the {what}s" for what in _WHAT if counts[what]) + " in two splits"
     if not leaks:
         summary = "no patient, study or image in two splits"
@@ -38,8 +38,8 @@ def check_leaks(entries: Sequence[AnnotatedImage]) -> Check:
     )
     if leaks:
         paragraph += " leaks.csv lists what stands in two splits; preparing the data set again keeps it together."
-    for (dataset, patient), studies in sorted(nobody.items()):
-        paragraph += f" In {dataset} the patient id {patient!r} stands in {studies} studies: it names nobody."
+    for (dataset, patient), studies in sorted(placeholders.items()):
+        paragraph += f" In {dataset} the patient id {patient!r} stands in {studies} studies: it is a placeholder."
     rows = [
         (what, dataset, name, *(own.get(split, 0) for split in ("train", "val", "test")))
         for (what, dataset, name), own in sorted(leaks.items(), key=lambda item: (_WHAT.index(item[0][0]), item[0]))

@@ -43,7 +43,7 @@ def check_border(entries: Sequence[AnnotatedImage], looks: Sequence[Look]) -> Ch
 def check_blur(entries: Sequence[AnnotatedImage], looks: Sequence[Look]) -> Check:
     """Classify by an 8 x 8 blur: the whole of it for the record, and its cells out of the reach of boxes for the level.
 
-    A blur of the whole image may rightly show the disease, so its AUROC is told and never judged.
+    A blur of the whole image may rightly show the disease, so its AUROC is reported and not judged.
     """
     blurred = np.stack([look.blur for look in looks])
     outside = out_of_reach(entries)

@@ -1,4 +1,4 @@
-"""What annotators said of an image: the one type of truth."""
+"""The labels and boxes that annotators gave an image: the one type of truth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from covidmm.utils.boxes import rescaled
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedImage:
-    """What annotators said of one image.
+    """The labels and boxes of one image.
 
     Attributes:
         path: the picture that the boxes were drawn on.
@@ -24,14 +24,14 @@ class AnnotatedImage:
         study_id: of its study.
         boxes: (N, 4) float64 x1 y1 x2 y2 in pixels of the picture.
         labels: (N,) int64 class index of each box, its place in the split's ``categories``; zeros where none are given.
-        size: height and width of the picture, None where nobody has read it.
+        size: height and width of the picture, None where it was not read.
         original_size: height and width of the original that the picture was made from.
         study_class: one of ``STUDY_CLASSES``, None where the data set has none.
         findings: what the whole image shows, None where the data set does not say.
         patient: None where unknown.
         split: ``'train'``, ``'val'`` or ``'test'``; None outside prepared folders.
         dataset: name of the folder.
-        coco: its object in the COCO file, for whatever else the data set has.
+        coco: its object in the COCO file, for anything else that the data set has.
     """
 
     path: Path

@@ -68,7 +68,7 @@ class OpacityDataset(_PreparedFolder, CocoDataset):
     """Radiographs with boxes around opacities, as ``tools/prepare.py`` writes them.
 
     Images without boxes are kept, unless ``filter_cfg=dict(filter_empty_gt=True)`` says otherwise, and the
-    log tells how many images of both kinds there are. Beside mmdet's own keys a sample has those of
+    log gives the number of images of both kinds. Beside mmdet's own keys a sample has those of
     ``EXTRA_KEYS``, which ``PackDetInputs(meta_keys=...)`` hands on to the results.
 
     Args:

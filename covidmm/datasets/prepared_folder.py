@@ -1,7 +1,7 @@
-"""Prepared folders and COCO files read back: images, what annotators said of each, and the manifest.
+"""Prepared folders and COCO files read back: images with their labels, and the manifest.
 
-Everything that reads ``annotations/*.json`` or ``prepared.json`` reads it here, with the same checks: anybody may have
-edited them.
+Everything that reads ``annotations/*.json`` or ``prepared.json`` reads it here, with the same checks: they
+may have been edited.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from covidmm.utils.fileio import json_value
 from covidmm.utils.provenance import sha256
 
 _PARTS = ("images", "annotations", "categories")
-#: What ``tools/prepare.py`` says of every image, if only that it is not known.
+#: What ``tools/prepare.py`` writes for every image; None where it is unknown.
 _REQUIRED = (
     *("file_name", "width", "height", "original_width", "original_height"),
     *("image_id", "study_id", "study_class", "fold", "patient"),
@@ -127,7 +127,7 @@ def read_split(path: Path, dataset: str | None = None, empty: bool = False) -> P
         empty: accept a file that lists no image.
 
     Raises:
-        DataError: as :func:`read_annotations`; an image lacks something that ``tools/prepare.py`` says of all, has no
+        DataError: as :func:`read_annotations`; an image lacks a key that ``tools/prepare.py`` always writes, has no
             image or study id, or an unknown study class.
     """
     content = read_annotations(path, empty)

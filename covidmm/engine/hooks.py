@@ -134,7 +134,7 @@ def seed_worker(worker_id: int) -> None:
     """Seed a data-loader worker's Python and NumPy generators from torch's, which differs per epoch.
 
     MMEngine's own function gives a worker the same seed in every epoch, so that it repeats its
-    augmentations unless workers persist, which in turn makes an exact resume impossible.
+    augmentations unless workers persist, and persistent workers make an exact resume impossible.
     """
     _seed_all(torch.initial_seed() % 2**32)
 

@@ -1,7 +1,7 @@
 """Runs of several processes: join them, divide a config's work among them, and notice when one dies.
 
-PyTorch and ``mmengine.dist`` are imported inside functions: an ensemble of ready predictions joins nobody and needs
-neither.
+PyTorch and ``mmengine.dist`` are imported inside functions: an ensemble of ready predictions runs in one process and
+needs neither.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from covidmm.utils.distributed import is_first
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-#: What torchrun tells each of its processes.
+#: Environment variables that torchrun sets for each of its processes.
 _VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 

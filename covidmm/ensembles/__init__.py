@@ -1,4 +1,4 @@
-"""Built-in ensemble strategies: answers to the first question that covidmm asks its plugins."""
+"""Built-in ensemble strategies, by name."""
 
 from __future__ import annotations
 

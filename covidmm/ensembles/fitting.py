@@ -172,11 +172,11 @@ def _calibrated(cases: Sequence[FusionCase], members: tuple[MemberParameters, ..
     from sklearn.linear_model import LogisticRegression
 
     scores = np.concatenate([case.pool.scores for case in cases])
-    owners = np.concatenate([case.pool.members for case in cases])
+    members_of_boxes = np.concatenate([case.pool.members for case in cases])
     right = np.concatenate([_hits(case) for case in cases])
     found = list(members)
     for index in range(len(members)):
-        own = owners == index
+        own = members_of_boxes == index
         if len(np.unique(right[own])) == 2:
             model = LogisticRegression().fit(logit(scores[own])[:, None], right[own])
             slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])

@@ -62,7 +62,7 @@ class LearnedParameters:
         final_nms: IoU of a suppression after the fusion, None for none.
         images: how many images it was fitted on.
         cross_validation: how plain fusion and the fitted one did on images left out, and which was taken.
-        fitted_on: what the caller says of the predictions and the data, such as their hashes.
+        fitted_on: where the predictions and the data come from, such as their hashes; from the caller.
     """
 
     members: tuple[MemberParameters, ...]

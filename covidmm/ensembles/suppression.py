@@ -28,7 +28,7 @@ def keep(*functions: Dispatcher) -> None:
     """Keep numba's machine code on the disk, beside the source or in the user's cache: compiling takes seconds.
 
     Args:
-        functions: what ``numba.njit`` made and nobody has called yet.
+        functions: made by ``numba.njit`` and not called yet.
     """
     for function in functions:
         try:

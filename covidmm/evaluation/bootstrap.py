@@ -1,4 +1,4 @@
-"""Intervals by resampling studies: images of one study stand or fall together, so they are drawn together.
+"""Intervals by resampling studies: images of one study are correlated, so they are drawn together.
 
 ``scipy.stats.bootstrap`` draws single observations and calls the statistic on the raw data each time; here the
 matching of boxes, which does not depend on the draw, is done once.

@@ -87,13 +87,12 @@ def score_studies(truth: Mapping[str, str], probabilities: Mapping[str, Sequence
 
     Args:
         truth: study id to its class.
-        probabilities: study id to four probabilities; a study that nobody could classify counts as negative, as in
+        probabilities: study id to four probabilities; a study that could not be classified counts as negative, as in
             the submission.
 
     Returns:
-        As :func:`score_labels`, with ``confusion``, ``calibration``, ``ece``,
-        ``classes``, ``cases``, ``unclassified``, how many nobody could classify, and, for accuracy, precision, recall,
-        F1 and mAP, ``..._interval``.
+        As :func:`score_labels`, with ``confusion``, ``calibration``, ``ece``, ``classes``, ``cases``, ``unclassified``
+        (how many could not be classified) and, for accuracy, precision, recall, F1 and mAP, ``..._interval``.
     """
     targets = np.eye(len(STUDY_CLASSES))[[STUDY_CLASSES.index(name) for name in truth.values()]]
     scores = np.array([probabilities.get(study, (1.0, 0.0, 0.0, 0.0)) for study in truth], np.float64)

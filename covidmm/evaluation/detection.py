@@ -46,7 +46,7 @@ def match(boxes: NDArray, scores: NDArray, truths: NDArray, iou_threshold: float
     nearest, best = overlaps.argmax(1), overlaps.max(1)
     order = np.argsort(-np.asarray(scores), kind="stable")
     claiming = order[best[order] > iou_threshold]
-    # a truth goes to the first that claims it, and nobody claims a second choice
+    # a truth goes to the first that claims it, and no prediction has a second choice
     _, first = np.unique(nearest[claiming], return_index=True)
     hits[claiming[first]] = True
     return hits
@@ -156,7 +156,7 @@ def score_detections(
 
     Precision, recall and F1 are taken at ``threshold``, which belongs to a *validation* set. Where none is
     given it is the one that maximises F1 here, as the report did on its test set: optimistic there, right on
-    validation. ``best_f1`` always tells that maximum. Of several categories these are the means over those
+    validation. ``best_f1`` is always that maximum. Of several categories these are the means over those
     that have a box, and each category's own values carry its name, as in ``mAP_50_opacity``.
 
     Args:

@@ -28,8 +28,8 @@ class DetectionMetric(BaseMetric):
         ann_file: COCO detection file.
         threshold: the confidence threshold that validation chose; None maximises F1 on the set at hand.
         outfile: where to keep the predictions, as a COCO results list in pixels of the prepared images.
-        collect_device: as every MMEngine metric.
-        prefix: as every MMEngine metric.
+        collect_device: as in every MMEngine metric.
+        prefix: as in every MMEngine metric.
     """
 
     default_prefix = "detection"
@@ -83,7 +83,7 @@ class DetectionMetric(BaseMetric):
         self._require_shapes(truth["images"], by_image)
         predictions = self._predictions(scored, truth["categories"])
         if not predictions:
-            logger.warning("NOT A SINGLE BOX was predicted in %d images: every metric is 0", len(scored))
+            logger.warning("No box was predicted in %d images: every metric is 0", len(scored))
         require_finite(predictions)
         if self.outfile is not None:
             self.outfile.parent.mkdir(parents=True, exist_ok=True)
@@ -95,9 +95,10 @@ class DetectionMetric(BaseMetric):
         boxed = {annotation["category_id"] for annotation in truth["annotations"]}
         absent = [category["name"] for category in truth["categories"] if category["id"] not in boxed]
         if absent:
-            logger.warning("NO BOX of %s in %d images: means are over other classes", ", ".join(absent), len(scored))
+            text = "No true box of %s in %d images: means are over other classes"
+            logger.warning(text, ", ".join(absent), len(scored))
         if predictions and not any(one["score"] >= found["threshold"] for one in predictions):
-            text = "NOT ONE of %d predictions reaches the threshold %.3f: precision, recall and F1 are 0"
+            text = "None of %d predictions reaches the threshold %.3f: precision, recall and F1 are 0"
             logger.warning(text, len(predictions), found["threshold"])
         return found
 

@@ -17,7 +17,7 @@ from covidmm.utils.fileio import json_bytes, write_bytes
 
 @METRICS.register_module()
 class LabelMetric(BaseMetric):
-    """Scores label vectors. The prefix says of what: ``findings`` of images, or ``study``.
+    """Scores label vectors. The prefix names what they describe: ``findings`` of images, or ``study``.
 
     With ``aggregate`` the images of a study count as one: the ``mean`` or the ``max`` of their probabilities,
     rescaled to a sum of 1. A single-label task also gets its calibration error, and, on validation, the
@@ -29,8 +29,8 @@ class LabelMetric(BaseMetric):
         aggregate: ``mean``, ``max`` or None for images on their own.
         temperature: logits are divided by it; None fits it to the set at hand, which only validation may.
         outfile: where to keep details: per class, confusion matrix, calibration, and every prediction.
-        collect_device: as every MMEngine metric.
-        prefix: as every MMEngine metric.
+        collect_device: as in every MMEngine metric.
+        prefix: as in every MMEngine metric.
 
     Raises:
         ConfigError: an unknown way to aggregate.
@@ -101,7 +101,7 @@ class LabelMetric(BaseMetric):
             write_bytes(self.outfile, json_bytes(content, indent=2))
         self._log(found["per_class"])
         if found["absent"]:
-            text = "%s: NO CASE of %s: the means are over the other classes"
+            text = "%s: no case of %s: the means are over the other classes"
             MMLogger.get_current_instance().warning(text, self.prefix, ", ".join(found["absent"]))
         return {name: value for name, value in found.items() if isinstance(value, int | float)}
 

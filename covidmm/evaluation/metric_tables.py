@@ -93,7 +93,7 @@ def _left_out(study: Mapping[str, Any]) -> str:
     if absent := study.get("absent"):
         notes.append(f"means without {', '.join(absent)}, which no label has")
     if unclassified := study.get("unclassified"):
-        notes.append(f"{unclassified} studies that nobody could classify count as negative")
+        notes.append(f"{unclassified} studies that could not be classified count as negative")
     return f" ({'; '.join(notes)})" if notes else ""
 
 

@@ -58,7 +58,7 @@ def provenance(config: str | Path, resolved: str, checkpoint: str | Path, annota
 
     Args:
         config: config file.
-        resolved: hash of what it says, with its bases and overrides.
+        resolved: hash of its content, with its bases and overrides.
         checkpoint: checkpoint file.
         annotations: annotation file of the evaluated split. Where ``prepared.json`` lies above it, its
             digest of the whole data set, pixels included, comes along as ``prepared_sha256``.

@@ -15,7 +15,7 @@ _RECALLS = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True)
 class Ranking:
-    """All predictions of one class by falling score, each a true or a false positive whatever else is sampled.
+    """All predictions of one class by falling score, each a true or a false positive in every sample.
 
     Attributes:
         scores: (N,) falling.

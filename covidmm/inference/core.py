@@ -1,7 +1,7 @@
-"""Read, detect, select, fuse, classify: the steps from images to findings, for folders, web and notebooks alike.
+"""Read, detect, select, fuse, classify: the steps from images to findings, for folders, web and notebooks.
 
 :class:`Detecting` and :class:`Classifying` run in this process or, pickled, in others: see
-:mod:`covidmm.inference.mapping`. What a plugin answers is checked here, whoever asked it.
+:mod:`covidmm.inference.mapping`. What a plugin returns is checked here, for every caller.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ def _require_boxes(fused: Any, size: tuple[int, int]) -> None:
 
 @contextmanager
 def _blaming(where: str, plugin: object) -> Iterator[None]:
-    """Make one line of what a plugin raises, whatever that is."""
+    """Make one line of any exception that a plugin raises."""
     try:
         yield
     except DataError as error:

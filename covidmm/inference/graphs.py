@@ -30,7 +30,7 @@ class SingleStageGraph(nn.Module):
 
 
 class TwoStageGraph(nn.Module):
-    """One normalised image (1, 3, H, W) to proposals and what the box head says of them.
+    """One normalised image (1, 3, H, W) to proposals and the outputs of the box head for them.
 
     The proposals' suppression and RoIAlign are in the graph. The final decoding and suppression stay outside: the
     box head's own ``predict_by_feat`` does them on every backend.

@@ -1,4 +1,4 @@
-"""Who asks the networks: this process, which reads ahead, all processes that torchrun started, or a Dask cluster."""
+"""Where the networks run: in this process, which reads ahead, in all processes of torchrun, or on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class RankMapper:
         _receive([None] * count)
 
     def dismiss(self) -> None:
-        """Let the others go."""
+        """End :func:`serve` in the other processes."""
         broadcast_object_list([None])
 
 
@@ -155,5 +155,5 @@ def _receive(jobs: list[Any] | None) -> Any:
 def _try(function: Callable[[Any], Any], job: tuple[Any, ...]) -> Any:
     try:
         return function(*job) if job else None
-    except Exception as error:  # the first process tells it
+    except Exception as error:  # the first process raises it
         return error

@@ -118,7 +118,7 @@ class Predictor:
             sources: one or several of: a file or a folder; a grey image (height, width), air black; a pydicom
                 dataset; a :class:`~covidmm.radiograph.Radiograph`. Images of one study, by its UID or the layout of
                 the folder, are classified together; an image without one is a study of its own.
-            errors: ``report`` goes on after an image that cannot be read and says so in its findings.
+            errors: ``report`` continues after an image that cannot be read; its findings hold the error.
 
         Returns:
             One value per study, in the order of their first images; boxes in pixels of the original images.

@@ -41,7 +41,7 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class Request:
-    """What ``tools/ensemble.py`` was asked; see its ``--help``."""
+    """The arguments of ``tools/ensemble.py``; see its ``--help``."""
 
     config: str
     data: str
@@ -143,7 +143,7 @@ def _report(outcome: Outcome, submission: Path, seconds: float) -> None:
         for image in broken[:_LISTED]:
             print(f"  {image.error}")
     if outcome.studies is None:
-        print("no study classifier was asked: every study got the row 'negative 1 0 0 1 1'")
+        print("no study classifier is configured: every study got the row 'negative 1 0 0 1 1'")
     print(f"submission: {submission}")
 
 

@@ -80,7 +80,7 @@ class Outcome:
         run: the ensemble and its folder.
         members: what each detector predicted.
         fused: what the ensemble makes of it.
-        studies: probabilities by study, None where no classifier is asked; studies without a readable image lack.
+        studies: probabilities by study, None without a classifier; studies without a readable image are left out.
     """
 
     run: FolderRun

@@ -1,4 +1,4 @@
-"""What annotators said of a folder's images."""
+"""Read the labels of a folder's images, prepared or raw."""
 
 from __future__ import annotations
 

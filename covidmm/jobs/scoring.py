@@ -117,8 +117,9 @@ def choose_thresholds(path: Path, predictions: Mapping[str, Predictions], truth:
         name: found["best_f1_threshold"]
         for name, found in score_each(predictions, truth, dict.fromkeys(predictions)).items()
     }
-    made_from = {name: one.fingerprint for name, one in predictions.items()}
-    write_bytes(path, json_bytes({"thresholds": chosen, "chosen_on": "validation", "made_from": made_from}, indent=2))
+    fingerprints = {name: one.fingerprint for name, one in predictions.items()}
+    content = {"thresholds": chosen, "chosen_on": "validation", "made_from": fingerprints}
+    write_bytes(path, json_bytes(content, indent=2))
     return chosen
 
 
@@ -131,19 +132,19 @@ def stored_thresholds(path: Path, predictions: Mapping[str, Predictions]) -> dic
     advice = "score the prepared folder first: its validation split chooses them"
     try:
         content = json_value(path.read_text())
-        thresholds, made_from = content["thresholds"], content["made_from"]
+        thresholds, fingerprints = content["thresholds"], content["made_from"]
     except FileNotFoundError:
         raise DataError(f"{path}: no thresholds yet; {advice}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: damaged ({error!r}); {advice}") from error
     for name, one in predictions.items():
-        if _without_data(made_from.get(name)) != _without_data(json.loads(json.dumps(dict(one.fingerprint)))):
+        if _without_data(fingerprints.get(name)) != _without_data(json.loads(json.dumps(dict(one.fingerprint)))):
             raise DataError(f"{path}: the threshold of '{name}' is of another model or fusion; {advice}")
     return thresholds
 
 
-def _without_data(made_from: Any) -> Any:
-    """What predictions were made from, the images aside."""
-    if not isinstance(made_from, Mapping):
-        return made_from
-    return {key: _without_data(value) for key, value in made_from.items() if key != "data_sha256"}
+def _without_data(fingerprint: Any) -> Any:
+    """A fingerprint of predictions without the hash of the images."""
+    if not isinstance(fingerprint, Mapping):
+        return fingerprint
+    return {key: _without_data(value) for key, value in fingerprint.items() if key != "data_sha256"}

@@ -21,7 +21,7 @@ from covidmm.outputs.predictions import ImageEntry
 from covidmm.utils.fileio import write_bytes
 from covidmm.utils.provenance import hash_lines
 
-#: What may become the name of a file as it is; other study ids come from headers that anybody may have written.
+#: What may become the name of a file as it is; other study ids come from headers that are not trusted.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 
 
@@ -50,7 +50,7 @@ def write_reports(outcome: Outcome, folder: str | Path, threshold: float) -> tup
         content = io.BytesIO()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what pydicom says of odd values was said when the pixels were read
+                warnings.simplefilter("ignore")  # pydicom warned of odd values when the pixels were read
                 findings, headers = _study(study_id, cases, images, outcome)
                 report = study_report(findings, headers, threshold, model, fingerprint)
                 report.save_as(content, enforce_file_format=True)

@@ -1,8 +1,8 @@
 """Tensors out of pickled models of other packages, without executing them and without those packages.
 
 A published YOLOv5 checkpoint is a pickle of a whole model: reading it the usual way imports and runs what the file
-names. Here PyTorch reads it with weights only, and an inert class stands in for each layer that it names; whatever else
-it wants to call is refused.
+names. Here PyTorch reads it with weights only, and an inert class stands in for each layer that it names; any other
+function that it calls is refused.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def read_foreign_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_trusted_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """As :func:`read_foreign_checkpoint`, by unpickling: **this runs what whoever made the file put into it.**
+    """As :func:`read_foreign_checkpoint`, by unpickling: **this runs the code in the file.**
 
     It says so on stderr first, with the file's SHA-256. Nothing but ``tools/convert_checkpoint.py --trust-checkpoint``
     calls it.
@@ -105,7 +105,7 @@ def read_trusted_checkpoint(path: str | Path) -> dict[str, Tensor]:
     path, data = _content(path)
     print(
         f"warning: --trust-checkpoint: unpickling {path} (sha256 {hashlib.sha256(data).hexdigest()}) runs the code of "
-        "whoever made it, with all that you may do",
+        "its author, with all your permissions",
         file=sys.stderr,
         flush=True,
     )

@@ -65,7 +65,7 @@ def study_report(
         sources: the headers of its images, pixels not needed.
         threshold: boxes of lower confidence are left out.
         model: what found them, for the reader.
-        fingerprint: hashes of the model, as :func:`covidmm.utils.provenance.hash_lines` tells them.
+        fingerprint: hashes of the model, as lines of :func:`covidmm.utils.provenance.hash_lines`.
 
     Returns:
         The report, to be written with ``save_as(path, enforce_file_format=True)``.
@@ -79,7 +79,7 @@ def study_report(
         raise CovidmmError("Structured Reports need highdicom: pip install 'covidmm[dicom]'")
     try:
         return _document(findings, sources, threshold, model, fingerprint)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:  # of headers that anybody may have written
+    except (KeyError, ValueError, TypeError, AttributeError) as error:  # headers are not trusted
         cause = " ".join(str(error).split())
         raise RadiographError(f"study {findings.study_id}: no report can refer to its images ({cause})") from error
 

@@ -106,7 +106,7 @@ class Rerank:
 
 
 def study_row(probabilities: Sequence[float] | None) -> list[Prediction]:
-    """The row of a study; one that nobody classified, or none of whose images can be read, is negative."""
+    """The row of a study; negative where it was not classified or none of its images can be read."""
     values = (1.0, 0.0, 0.0, 0.0) if probabilities is None else probabilities
     pairs = zip(STUDY_CLASSES, values, strict=True)
     return [Prediction(name, float(value), UNIT_BOX) for name, value in pairs if probabilities is not None or value]
@@ -213,7 +213,7 @@ def require_ids(found: Iterable[str], wanted: Iterable[str], name: str | Path, s
     """Every id exactly once, as in the source.
 
     Raises:
-        DataError: ids that are missing or that nobody asked for.
+        DataError: ids that are missing or that are not wanted.
     """
     found, wanted = set(found), set(wanted)
     for ids, verb in ((wanted - found, "lacks"), (found - wanted, "has, beside those,")):

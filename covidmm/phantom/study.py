@@ -36,7 +36,7 @@ class Study:
 
     seed: int
     index: int
-    study: str  # 12 hex digits, as every id here
+    study: str  # 12 hex digits, like every id here
     study_class: str
     patient_id: str
     patient: Patient

@@ -67,7 +67,7 @@ class StudyClassifier(Protocol):
 
 @hookspec
 def covidmm_ensemble_strategies() -> Mapping[str, Callable[..., EnsembleStrategy]]:
-    """Which ensemble strategies do you have?
+    """Return the ensemble strategies of this plugin.
 
     Returns:
         Name to factory. A factory takes the keys of the config's ``strategy`` dict, ``type`` aside, as keyword
@@ -77,7 +77,7 @@ def covidmm_ensemble_strategies() -> Mapping[str, Callable[..., EnsembleStrategy
 
 @hookspec
 def covidmm_study_classifiers() -> Mapping[str, Callable[..., StudyClassifier]]:
-    """Which study classifiers do you have?
+    """Return the study classifiers of this plugin.
 
     Returns:
         Name to factory. A factory takes the keys of the config's ``study`` dict, ``type`` aside, as keyword

@@ -40,8 +40,8 @@ def plan(
         records: of their PNGs, by file name.
         thumbnails: (N, 48, 48) of their PNGs.
         images: folder of the PNGs.
-        notes: is told of patient ids that name nobody, and of training images that are left out of the plan because
-            they show what an official test image shows.
+        notes: gets an entry for each placeholder patient id, and for each training image that is left out of the plan
+            because it shows what an official test image shows.
         options: of the preparation.
     """
     ids, names = list(samples), [sample.file_name for sample in samples.values()]
@@ -92,12 +92,12 @@ def _shared(
     }
     studies = len({sample.study_id for sample in samples.values()})
     pairs = ((patient, samples[image_id].study_id) for image_id, patient in patients.items())
-    nobody = splits.placeholders(pairs, studies)
-    for patient, own in nobody.items():
+    placeholders = splits.placeholders(pairs, studies)
+    for patient, own in placeholders.items():
         cause = f"{patient!r} stands in {own} of {studies} studies: not used for the splits"
         notes.append(Issue("", "PatientID", cause))
     for image_id, sample in samples.items():
         yield ("study", sample.study_id), image_id
         patient = patients.get(image_id)
-        if patient and (sample.patient or patient not in nobody):
+        if patient and (sample.patient or patient not in placeholders):
             yield ("patient", patient), image_id

@@ -39,7 +39,7 @@ class Sample:
     official: str | None = None
     """``'test'`` or ``'train_val'`` where the publisher's own lists say so."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Further entries of the COCO image; they win over what the image file's header says."""
+    """Further entries of the COCO image; they replace fields of the image file's header."""
 
 
 @dataclass(frozen=True)

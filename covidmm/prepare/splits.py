@@ -59,7 +59,7 @@ def group(shared: Iterable[tuple[Hashable, str]], pairs: Iterable[tuple[str, str
 
 
 def placeholders(patients: Iterable[tuple[str, str]], studies: int) -> dict[str, int]:
-    """Patient ids that name nobody ('ANON', '0'): those that more than half of all studies share, if more than 5.
+    """Placeholder patient ids ('ANON', '0'): those that more than half of all studies share, if more than 5.
 
     Args:
         patients: ``(patient id, study id)``: the patient ids that the images of a study have.

@@ -32,8 +32,8 @@ _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLit
 _JPEG = frozenset((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes))
 _JPEG_2000 = frozenset((JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K))
 #: Every transfer syntax that is read -> the decoder, by pydicom's name; none where pixels are stored as they are. One
-#: each: where several are asked in turn, as pydicom does, the weakest of them sees every bad file. GDCM ends its
-#: process on a JPEG-LS stream that declares 65,000 x 65,000 pixels.
+#: each: pydicom would try several, so that the weakest of them sees every bad file. GDCM ends its process on a JPEG-LS
+#: stream that declares 65,000 x 65,000 pixels.
 DECODERS: dict[str, str] = {
     **dict.fromkeys(_NATIVE, ""),
     RLELossless: "pydicom",
@@ -54,7 +54,7 @@ def needs_codec(syntax: str | None) -> bool:
 
 
 def require_size(frame: bytes, syntax: str, expected: tuple[int, int, int]) -> None:
-    """Refuse a compressed frame of another size than the DICOM attributes tell.
+    """Refuse a compressed frame of another size than the DICOM attributes give.
 
     Args:
         frame: the first frame's stream.

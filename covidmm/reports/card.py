@@ -113,7 +113,7 @@ _SHOWN = {
 }
 
 
-#: Of a training's or a test's provenance; the card's own chapters tell the data's hash of a folder that is still here.
+#: Of a training's or a test's provenance; other chapters give the hash of the data where the folder is still there.
 _HASHES = {"config with its bases and overrides, sha256": "config_resolved_sha256", "data, sha256": "data_sha256"}
 
 

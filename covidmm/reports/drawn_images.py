@@ -26,7 +26,7 @@ class DrawnImage:
     """One radiograph and the boxes to draw on it; boxes are x1 y1 x2 y2 in a grid of ``size`` pixels.
 
     Attributes:
-        name: the data set's own identifier of the image, or what a caption says in its place.
+        name: the data set's own identifier of the image, or another text for its caption.
         size: (height, width) of the grid.
         found: the boxes of the detector or ensemble that is looked at, thresholds applied.
         truth: (M, 4) true boxes.
@@ -103,12 +103,12 @@ def drawn_images(images: Path, annotations: Path, predictions: Path, threshold: 
 
 
 def choose(images: Sequence[DrawnImage], count: int, order: Order = "spread") -> list[DrawnImage]:
-    """Some images, the same ones whatever order they come in.
+    """Some images; the order in which they are given does not matter.
 
     Args:
         images: those to choose from.
         count: how many at most.
-        order: ``spread`` draws from the study classes in turn and lists them class by class; ``worst`` begins
+        order: ``spread`` draws from the study classes by turns and lists them class by class; ``worst`` begins
             with the lowest F1 and most errors, ``best`` with the highest F1 and most boxes found.
     """
     images = sorted(images, key=lambda image: (image.name, str(image.path)))

@@ -16,7 +16,7 @@ from mmengine.config import Config
 from covidmm.reports.runs import Run
 from covidmm.utils.provenance import sha256
 
-_STAMP = re.compile(r"^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ", re.MULTILINE)
+_TIME = re.compile(r"^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ", re.MULTILINE)
 _LEFT = re.compile(r"\[(\d+)\]\[.*eta: ((?:\d+ days?, )?[\d:]+)")
 _ENVIRONMENT = {"Python": r"^\s+Python: ([\d.]+)", "PyTorch": r"^\s+PyTorch: (\S+)", "GPU": r"^\s+GPU [\d,]+: (.+)$"}
 # Where and how the job was started; no part of what it computed.
@@ -115,10 +115,10 @@ def _text(value: Any) -> str | None:
 
 def _times(run: Run) -> list[tuple[str, str]]:
     text = run.log.read_text(errors="replace") if run.log else ""
-    stamps = [datetime.strptime(stamp, "%Y/%m/%d %H:%M:%S") for stamp in _STAMP.findall(text)]
-    if not stamps:
+    times = [datetime.strptime(time, "%Y/%m/%d %H:%M:%S") for time in _TIME.findall(text)]
+    if not times:
         return []
-    facts = [("started", str(stamps[0])), ("duration", str(stamps[-1] - stamps[0]))]
+    facts = [("started", str(times[0])), ("duration", str(times[-1] - times[0]))]
     epochs = _dumped(run).get("train_cfg", {}) or {}
     last = max((int(one.get("epoch", 0)) for one in run.train), default=0)
     if last and (total := epochs.get("max_epochs")):
@@ -225,7 +225,7 @@ def _literals(text: str) -> dict[str, Any]:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 found[name] = _literal(value)
-            case ast.Expr(value=ast.Constant()):  # what it says of itself
+            case ast.Expr(value=ast.Constant()):  # its docstring
                 pass
             case _:
                 raise ValueError(f"line {statement.lineno} is no plain value")

@@ -11,7 +11,7 @@ from covidmm.utils.fileio import json_value
 
 ENSEMBLE = "ensemble"
 _OPERATING = "operating.json"
-#: Raised where a file holds other values than covidmm writes; anybody may have edited it.
+#: Raised where a file holds other values than covidmm writes; the file may have been edited.
 DAMAGES = (KeyError, ValueError, TypeError, AttributeError, IndexError)
 
 

@@ -25,12 +25,12 @@ _REFUSALS = (*_FULL, *_MISPLACED, errno.EIO, errno.ESTALE, errno.EROFS, errno.EA
 _FIRST_PROCESS_HEAD_START = 5.0
 
 
-def run_tool(main: Callable[[], int | None], go_on: str = "run the same command again") -> int:
+def run_tool(main: Callable[[], int | None], advice: str = "run the same command again") -> int:
     """Run a tool's ``main`` and turn expected failures into one line on stderr.
 
     Args:
         main: the tool.
-        go_on: what to do after it was stopped; an argument of the KeyboardInterrupt replaces it.
+        advice: how to resume, printed when it was stopped; an argument of the KeyboardInterrupt replaces it.
 
     Returns:
         The exit code: what ``main`` returned (None counts as 0), 1 after a :class:`CovidmmError` or an
@@ -39,12 +39,12 @@ def run_tool(main: Callable[[], int | None], go_on: str = "run the same command 
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file name may be no UTF-8
-    code = _exit_code(main, go_on)
+    code = _exit_code(main, advice)
     leave(code)
     return code
 
 
-def _exit_code(main: Callable[[], int | None], go_on: str) -> int:
+def _exit_code(main: Callable[[], int | None], advice: str) -> int:
     try:
         with stoppable(), _threads_report_refusals():
             return main() or 0
@@ -58,7 +58,7 @@ def _exit_code(main: Callable[[], int | None], go_on: str) -> int:
         return 1
     except KeyboardInterrupt as stop:
         if is_first():
-            print(f"stopped; {stop.args[0] if stop.args else go_on}", file=sys.stderr)
+            print(f"stopped; {stop.args[0] if stop.args else advice}", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
 
 

@@ -28,7 +28,7 @@ class Journal:
         fingerprint: what decides the content, as JSON values. A journal with another one, or of an earlier version of
             covidmm, is emptied.
         resume: False to begin anew.
-        busy: what the error says where another run holds the lock.
+        busy: the text of the error where another run holds the lock.
     """
 
     def __init__(

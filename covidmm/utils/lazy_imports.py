@@ -1,4 +1,4 @@
-"""Imports that are put off until somebody uses them, and MMCV's compiled module where none was compiled.
+"""Imports that are put off until they are used, and MMCV's compiled module where none was compiled.
 
 ``import mmdet`` imports every part of MMDetection, and some of those import what nothing here needs: imgaug for lanes,
 scikit-learn and SciPy for tracks, numba for corrupted images, a quarter of the time in which a training starts.

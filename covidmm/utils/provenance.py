@@ -66,7 +66,7 @@ def sha256(path: str | Path) -> str:
 
 
 def resolved_sha256(config: Mapping[str, Any]) -> str:
-    """The SHA-256 of a config with its bases and overrides, whatever the order of its keys.
+    """The SHA-256 of a config with its bases and overrides, independent of the order of its keys.
 
     Left out are where it runs, the folder of its data, which have a hash of their own, and the checkpoint that it is
     resumed from. Checkpoints and other files that it names count by their name alone.

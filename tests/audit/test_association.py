@@ -58,16 +58,16 @@ def test_p_values_of_noise_are_uniform(monkeypatch):
 
 def test_copies_of_a_patient_are_no_evidence(monkeypatch):
     monkeypatch.setattr(association, "PERMUTATIONS", 199)
-    features, labels, owners = drawn(5, 0.0, 60)
-    repeated = np.tile(features, (4, 1)), labels * 4, owners * 4
+    features, labels, groups = drawn(5, 0.0, 60)
+    repeated = np.tile(features, (4, 1)), labels * 4, groups * 4
     found = associate(*repeated)
     assert found.images == 60
     assert found.p > 0.01
 
 
 def test_what_is_too_small_is_not_tested():
-    features, labels, owners = drawn(0, 3.0, 20)
-    found = associate(features, labels, owners)
+    features, labels, groups = drawn(0, 3.0, 20)
+    found = associate(features, labels, groups)
     assert (found.best, found.p, found.level()) == (None, 1.0, Level.OK)
     assert "not tested" in found.text()
     assert associate(np.ones((150, 2)), *drawn(0, 0.0)[1:]).best is None  # nothing varies

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from covidmm.audit.audited_images import leakage_groups, read_folders, unnamed_patients
+from covidmm.audit.audited_images import leakage_groups, placeholder_patients, read_folders
 from covidmm.errors import DataError
 
 
@@ -36,7 +36,7 @@ def test_an_image_belongs_with_its_study_and_its_patient(entry):
     assert keys[0] == keys[1] != keys[2] == keys[3]
 
 
-def test_a_patient_id_that_most_studies_share_names_nobody(entry):
+def test_a_patient_id_that_most_studies_share_is_a_placeholder(entry):
     entries = [entry(number, patient="ANON") for number in range(8)] + [entry(9, patient="p")]
-    assert unnamed_patients(entries) == {("a", "ANON"): 8}
+    assert placeholder_patients(entries) == {("a", "ANON"): 8}
     assert len(set(leakage_groups(entries))) == 9

@@ -29,4 +29,4 @@ def test_a_placeholder_patient_is_a_warning(entry):
     entries = [entry(number, "train" if number % 2 else "test", patient="0") for number in range(8)]
     check = check_leaks(entries)
     assert check.level is Level.WARNING
-    assert "names nobody" in check.paragraph
+    assert "is a placeholder" in check.paragraph

@@ -1,6 +1,6 @@
 """The corpus of bad radiographs: what dirty folders and hostile senders hold.
 
-Made anew each time, the same bytes each time; 5 MB in all. To put a door of your own before it::
+Made anew each time, the same bytes each time; 5 MB in all. To test a reader of your own with it::
 
     for path, entry in write_corpus(folder).items():
         ...  # entry.expected: None for an image, else a part of the error's one line

@@ -9,7 +9,7 @@ def annotated(boxes=(), **values):
     return AnnotatedImage("a.png", "a", "s", boxes, np.zeros(len(boxes), int), **values)
 
 
-def test_boxes_of_a_picture_that_nobody_has_read_are_those_of_the_original():
+def test_boxes_of_a_picture_that_was_not_read_are_those_of_the_original():
     assert annotated([[1, 2, 3, 4]]).original_boxes.tolist() == [[1, 2, 3, 4]]
 
 

@@ -56,7 +56,7 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bytes(random_ensemble, und
     ended = shared_server().wait(process)
     errors = ended.output
     assert ended.code == 130, errors
-    assert "of 25 images predicted\nstopped; the same command goes on\n" in errors
+    assert "of 25 images predicted\nstopped; run the same command to resume\n" in errors
     assert not list(tmp_path.rglob("*.header.json"))
     run(random_ensemble, tmp_path)
     assert contents(tmp_path) == contents(undisturbed[0])

@@ -69,7 +69,7 @@ def test_ctrl_c_says_that_it_goes_on(raw, undisturbed, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert "images written\nstopped; the same command goes on\n" in errors
+    assert "images written\nstopped; run the same command to resume\n" in errors
     assert "Traceback" not in errors
     assert list(out.rglob("*.tmp")) == []
     assert run("siim", raw, out).returncode == 0

@@ -200,7 +200,7 @@ def test_a_missing_image_is_named_before_training(phantoms, tmp_path):
     assert gone.name in output.strip().splitlines()[-1]
 
 
-def test_ctrl_c_says_how_to_go_on(phantoms, tmp_path):
+def test_ctrl_c_says_how_to_resume(phantoms, tmp_path):
     process = tool("train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *SMALL, root=phantoms)
     process.wait_for(r"Epoch\(train\)")
     process.send(signal.SIGINT)

@@ -86,11 +86,11 @@ def test_the_same_twice_gives_the_same(fake):
 def test_the_calibration_makes_scores_probabilities(fake):
     cases = fake.cases(0, 200, powers=(0.3, 0.5))
     fitted = fitting._calibrated(cases, tuple(map(MemberParameters, NAMES)))
-    owners = np.concatenate([case.pool.members for case in cases])
+    members_of_boxes = np.concatenate([case.pool.members for case in cases])
     scores = np.concatenate([case.pool.scores for case in cases])
     right = np.concatenate([fitting._hits(case) for case in cases])
     for index in (0, 1):
-        own = owners == index
+        own = members_of_boxes == index
 
         def error(given, right=right[own]):
             share, mean = calibration_curve(right, given, n_bins=5, strategy="quantile")

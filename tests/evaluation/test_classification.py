@@ -153,7 +153,7 @@ def test_the_intervals_hold_the_values():
         assert high - low < 0.4
 
 
-def test_a_study_that_nobody_classified_counts_as_negative():
+def test_a_study_that_was_not_classified_counts_as_negative():
     truth, kinds, scores = draw_studies()
     answered = {f"s{k}": row for k, row in enumerate(scores) if k}
     first = np.array([1.0, 0, 0, 0])

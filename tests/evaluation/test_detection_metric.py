@@ -123,13 +123,13 @@ def test_a_repeated_image_is_scored_once(file, log):
 def test_no_prediction_is_loud(file, log):
     metrics = evaluate(file, [sample(image, []) for image in TRUTHS])
     assert metrics["detection/mAP_50"] == metrics["detection/f1"] == 0
-    assert log == ["NOT A SINGLE BOX was predicted in 4 images: every metric is 0"]
+    assert log == ["No box was predicted in 4 images: every metric is 0"]
 
 
 def test_a_threshold_that_nothing_reaches_is_loud(file, log):
     metrics = evaluate(file, shifted(0), threshold=0.95)
     assert metrics["detection/precision"] == 0
-    assert log == ["NOT ONE of 4 predictions reaches the threshold 0.950: precision, recall and F1 are 0"]
+    assert log == ["None of 4 predictions reaches the threshold 0.950: precision, recall and F1 are 0"]
 
 
 def test_a_class_without_a_box_is_said_not_averaged_away(file, document, log):
@@ -137,7 +137,7 @@ def test_a_class_without_a_box_is_said_not_averaged_away(file, document, log):
     document["categories"].append({"id": 2, "name": "nodule"})
     file.write_text(json.dumps(document))
     assert evaluate(file, shifted(0))["detection/mAP_50"] == alone["detection/mAP_50"]
-    assert log == ["NO BOX of nodule in 4 images: means are over other classes"]
+    assert log == ["No true box of nodule in 4 images: means are over other classes"]
 
 
 def test_results_can_be_sent_between_processes(file):

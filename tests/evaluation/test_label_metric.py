@@ -97,5 +97,5 @@ def test_a_class_without_a_case_is_said_not_averaged_away(samples, tmp_path, cap
     assert found["study/mAP"] == pytest.approx(
         np.mean([one["ap"] for name, one in written["per_class"].items() if name != CLASSES[2]])
     )
-    assert f"NO CASE of {CLASSES[2]}" in caplog.text
+    assert f"no case of {CLASSES[2]}" in caplog.text
     assert f"the means are over 3 classes: no {CLASSES[2]}" in format_labels(written)

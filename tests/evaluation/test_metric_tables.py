@@ -20,7 +20,7 @@ def test_what_counts_by_convention_is_said():
     study = {"accuracy": 0.5, "absent": ["atypical"], "unclassified": 2}
     text = format_comparison({"detectors": {"a": {**ONE, "unreadable": 3}}, "study": study}, 30)
     assert "3 images that cannot be read count as without a box found" in text
-    assert "(means without atypical, which no label has; 2 studies that nobody could classify count as neg" in text
+    assert "(means without atypical, which no label has; 2 studies that could not be classified count as neg" in text
     assert "count as" not in format_comparison({"detectors": {"a": {**ONE, "unreadable": 0}}}, 30)
 
 

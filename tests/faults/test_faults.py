@@ -59,7 +59,7 @@ def test_a_write_error_is_one_line_and_nothing_is_lost(bench, tmp_path, number, 
 
 
 @pytest.mark.parametrize(("tool", "stop"), list(zip(TOOLS, itertools.cycle(STOPS), strict=False)))
-def test_a_stopped_tool_says_how_to_go_on(bench, tmp_path, tool, stop):
+def test_a_stopped_tool_says_how_to_resume(bench, tmp_path, tool, stop):
     (outcome,) = kill_and_recover(bench, tool, [Fault(stop, 0.25)], tmp_path)
     assert not outcome.problem, outcome
     assert outcome.hit

@@ -207,7 +207,7 @@ def files_of(out: Path) -> Iterator[Path]:
     """The results in an output folder: no logs, and nothing that says by its name that it is not finished."""
     for path in sorted(out.rglob("*")):
         inner = path.relative_to(out).parts
-        # a folder named by the date holds MMEngine's logs, beside it lie its notes: no run goes on from them
+        # MMEngine's logs, in a folder named by the date and beside it: no run resumes from them
         notes = inner[0].startswith("20") or path.name in ("last_checkpoint", Path(DETECTOR).name)
         if path.is_file() and not notes and inner[0] != ".journal" and path.suffix not in (".pth", *UNFINISHED):
             yield path

@@ -57,7 +57,7 @@ def serve() -> None:
     sys.path.insert(0, str(TOOLS.parent))
     for name in PRELOADED:
         importlib.import_module(name)
-    _leave_out_what_nobody_compares()
+    _leave_out_what_no_test_compares()
     gc.freeze()  # a collection in a child would look through, and copy, all that was imported
     print(json.dumps("ready"), file=answers, flush=True)
     children: dict[int, tuple[float, dict[str, Any]]] = {}
@@ -83,7 +83,7 @@ def serve() -> None:
                 print(json.dumps(answer), file=answers, flush=True)
 
 
-def _leave_out_what_nobody_compares() -> None:
+def _leave_out_what_no_test_compares() -> None:
     """Half of a tiny run's seconds are MMEngine's: it formats the config five times, asks for the compiler's version,
     and searches the path for every registered name as if it were a module.
     """

@@ -1,4 +1,4 @@
-"""Models that nobody trained, for what does not depend on what they find."""
+"""Untrained models, for tests that do not depend on what they find."""
 
 from __future__ import annotations
 

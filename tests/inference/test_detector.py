@@ -56,14 +56,14 @@ def test_no_radiograph_is_no_box(random_ensemble):
     assert Detector(random_ensemble.members["yolo"], "yolo", device="cpu")([]) == []
 
 
-def test_what_predictions_are_made_from_follows_the_model_and_the_weights(random_ensemble, tmp_path):
+def test_the_fingerprint_follows_the_model_and_the_weights(random_ensemble, tmp_path):
     member = random_ensemble.members["yolo"]
-    stamp = fingerprint(member)
-    assert fingerprint(replace(member, weight=3.0, score_threshold=0.4, nms_iou_threshold=0.2)) == stamp
-    assert fingerprint(replace(member, test_time_augmentation=True)) != stamp
+    first = fingerprint(member)
+    assert fingerprint(replace(member, weight=3.0, score_threshold=0.4, nms_iou_threshold=0.2)) == first
+    assert fingerprint(replace(member, test_time_augmentation=True)) != first
     other = tmp_path / "other.pth"
     other.write_bytes(b"x")
-    assert fingerprint(replace(member, checkpoint=str(other)))["checkpoint_sha256"] != stamp["checkpoint_sha256"]
+    assert fingerprint(replace(member, checkpoint=str(other)))["checkpoint_sha256"] != first["checkpoint_sha256"]
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         fingerprint(replace(member, checkpoint=str(tmp_path / "none.pth")))
 

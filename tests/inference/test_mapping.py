@@ -148,7 +148,7 @@ def test_the_death_of_the_other_process_ends_all_with_one_line(tmp_path):
     # which of the two comes first: the broken connection, or torchrun's signal
     assert errors(ended) in (
         ["error: another process of this run has ended, and this one with it"],
-        ["stopped; the same command goes on"],
+        ["stopped; run the same command to resume"],
     )
 
 

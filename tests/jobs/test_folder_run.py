@@ -176,9 +176,9 @@ def test_another_fusion_asks_again_only_who_looks_at_boxes(again):
         classifier = Uniform(uses_detections=uses)
         fused = fuse_folder(run, First(), predict_members(run))
         (run.folder / "study.json").unlink(missing_ok=True)
-        classify_studies(run, classifier, replace(fused, made_from={"strategy": 1}))
+        classify_studies(run, classifier, replace(fused, fingerprint={"strategy": 1}))
         asked = len(classifier.asked)
-        classify_studies(run, classifier, replace(fused, made_from={"strategy": 2}))
+        classify_studies(run, classifier, replace(fused, fingerprint={"strategy": 2}))
         assert len(classifier.asked) == asked * (2 if uses else 1)
 
 

@@ -23,9 +23,9 @@ def truth_of(boxes):
 TRUTH = truth_of({"i0": BOX, "i1": BOX, "i2": BOX, "i3": NO_BOX})
 
 
-def write(folder, name, scores, made_from=None):
+def write(folder, name, scores, fingerprint=None):
     """The right box with a score on each image."""
-    with PredictionsWriter(folder, name, {"data_sha256": "x", **(made_from or {"checkpoint": name})}) as writer:
+    with PredictionsWriter(folder, name, {"data_sha256": "x", **(fingerprint or {"checkpoint": name})}) as writer:
         found = [Detections(BOX if score else np.zeros((0, 4)), [score] if score else []) for score in scores]
         writer.add(list(zip(IMAGES, found, strict=True)))
         return writer.finish()

@@ -1,4 +1,4 @@
-"""NumPy's values in checkpoints: those that NumPy wrote, and states that nobody's did."""
+"""NumPy's values in checkpoints: those that NumPy wrote, and forged states."""
 
 import io
 import pickle

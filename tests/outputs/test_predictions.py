@@ -10,7 +10,7 @@ from covidmm.errors import DataError
 from covidmm.findings import Detections
 from covidmm.outputs.predictions import ImageEntry, PredictionsWriter, read_predictions
 
-STAMP = {"checkpoint_sha256": "abc", "data_sha256": "def"}
+FINGERPRINT = {"checkpoint_sha256": "abc", "data_sha256": "def"}
 IMAGES = [ImageEntry(f"image{k}", f"study{k // 2}", 100, 80) for k in range(5)]
 
 
@@ -21,8 +21,8 @@ def boxes(count, seed=0):
     return Detections(corners, rng.uniform(0, 1, count).astype(np.float32))
 
 
-def write(folder, found, name="frcnn", stamp=STAMP, size=2):
-    with PredictionsWriter(folder, name, stamp) as writer:
+def write(folder, found, name="frcnn", fingerprint=FINGERPRINT, size=2):
+    with PredictionsWriter(folder, name, fingerprint) as writer:
         for start in range(writer.done, len(found), size):
             writer.add(list(zip(IMAGES, found, strict=True))[start : start + size])
         return writer.finish()
@@ -34,7 +34,7 @@ def test_what_is_written_is_read_again(tmp_path_factory, counts, seed):
     found = [boxes(count, seed + k) for k, count in enumerate(counts)]
     write(folder, found)
     again = read_predictions(folder, "frcnn")
-    assert again.fingerprint == STAMP
+    assert again.fingerprint == FINGERPRINT
     for (image, one), wanted, entry in zip(again, found, IMAGES, strict=True):
         assert image == entry
         assert one.scores.tolist() == wanted.scores.tolist()
@@ -63,12 +63,12 @@ def test_no_box_at_all_is_an_empty_list(tmp_path):
 
 def test_nothing_is_there_until_it_is_whole_and_a_stopped_run_resumes(tmp_path):
     found = [boxes(2, k) for k in range(5)]
-    with PredictionsWriter(tmp_path, "frcnn", STAMP) as writer:
+    with PredictionsWriter(tmp_path, "frcnn", FINGERPRINT) as writer:
         writer.add(list(zip(IMAGES, found, strict=True))[:2])
     assert read_predictions(tmp_path, "frcnn") is None
     with (tmp_path / "frcnn.part").open("ab") as file:
         file.write(b'[[{"image_id": "image2", "stu')  # killed while it wrote
-    with PredictionsWriter(tmp_path, "frcnn", STAMP) as writer:
+    with PredictionsWriter(tmp_path, "frcnn", FINGERPRINT) as writer:
         assert writer.done == 2
         writer.add(list(zip(IMAGES, found, strict=True))[2:])
         writer.finish()
@@ -80,9 +80,9 @@ def test_nothing_is_there_until_it_is_whole_and_a_stopped_run_resumes(tmp_path):
 
 def test_two_runs_cannot_write_the_same_predictions(tmp_path):
     with (
-        PredictionsWriter(tmp_path, "frcnn", STAMP),
+        PredictionsWriter(tmp_path, "frcnn", FINGERPRINT),
         pytest.raises(DataError, match=r"frcnn\.part: another run is writing these predictions"),
-        PredictionsWriter(tmp_path, "frcnn", STAMP),
+        PredictionsWriter(tmp_path, "frcnn", FINGERPRINT),
     ):
         pass
 

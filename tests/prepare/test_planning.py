@@ -55,7 +55,7 @@ def test_study_patient_and_picture_tie():
     assert notes == []
 
 
-def test_an_id_that_half_the_headers_share_ties_nobody_but_one_of_the_labels_does():
+def test_an_id_that_half_the_headers_share_joins_no_studies_but_one_of_the_labels_does():
     images = [(sample(f"i{n}"), record(n, patient="ANON")) for n in range(8)]
     images += [(sample(f"j{n}", patient="ANON"), record(10 + n)) for n in range(2)]
     made, notes = plan(*images)

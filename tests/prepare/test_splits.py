@@ -70,7 +70,7 @@ def test_groups_are_the_connected_components(cohort):
 
 
 @given(cohorts(), st.integers(0, 5), st.sampled_from([0.0, 0.15, 0.3]))
-def test_no_group_is_on_two_sides_and_nobody_is_lost(cohort, seed, test_fraction):
+def test_no_group_is_on_two_sides_and_no_image_is_lost(cohort, seed, test_fraction):
     images, pairs = cohort
     groups, folds = split(images, pairs, seed, test_fraction)
     assert set(folds) == set(images)
@@ -150,7 +150,7 @@ def test_images_that_have_their_place_are_not_dealt_out():
     assert sorted(folds.values()) == [0, 1, 2, 3, 4]
 
 
-def test_patient_ids_that_more_than_half_of_the_studies_share_name_nobody():
+def test_patient_ids_that_more_than_half_of_the_studies_share_are_placeholders():
     patients = [*(("ANON", f"s{n}") for n in range(8)), ("p", "s1"), ("p", "s2")]
     assert placeholders(patients, studies=15) == {"ANON": 8}
     assert placeholders(patients, studies=16) == {}

@@ -1,4 +1,4 @@
-"""What compressed frames say of their size, on streams that other programs wrote."""
+"""The size that compressed frames declare, on streams that other programs wrote."""
 
 import io
 

@@ -120,23 +120,23 @@ def endless(tmp_path):
     return tmp_path / "endless.dcm"
 
 
-DOORS = {
+WAYS = {
     "prepare": lambda path: convert(Job(path, path.with_suffix(".png"), "x.png", 64, False)),
     "ensemble": lambda path: FolderImage("image", "study", path).read(),
     "predictor": _radiograph,
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_a_codec_that_does_not_end_costs_one_file_at_every_door(door, endless, tmp_path, monkeypatch):
+@pytest.mark.parametrize("way", WAYS)
+def test_a_codec_that_does_not_end_costs_one_file_whatever_reads_it(way, endless, tmp_path, monkeypatch):
     with IsolatedReader(60, isolation.DECODE_BYTES) as reader:
         monkeypatch.setattr(isolation, "_shared", lambda: reader)
         path = tmp_path / "good.dcm"
         path.write_bytes(valid_files()["jpeg_ls.dcm"])
-        DOORS[door](path)
+        WAYS[way](path)
         reader.timeout_s = 0.5
         with pytest.raises(RadiographError, match=r"endless\.dcm: takes longer than 0\.5 s to decode"):
-            DOORS[door](endless)
+            WAYS[way](endless)
 
 
 def test_what_a_child_decodes_is_what_this_process_decodes(tmp_path):

@@ -1,4 +1,4 @@
-"""A small world that the report is made of: prepared images, a training, its test, and an ensemble."""
+"""Small inputs of a report: prepared images, a training, its test, and an ensemble."""
 
 from __future__ import annotations
 

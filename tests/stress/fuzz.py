@@ -36,12 +36,12 @@ _FORBIDDEN = (
 
 
 class Forbidden(BaseException):
-    """Not an Exception, so that nobody takes it for a damaged file."""
+    """Not an Exception, so that it is not taken for a damaged file."""
 
 
 # What is fuzzed is imported in functions, so that atheris sees the imports.
 def radiograph_target(data: bytes) -> None:
-    """A file, read as every way in reads it."""
+    """A file, read as every tool reads it."""
     from covidmm import radiograph
     from covidmm.errors import RadiographError
 

@@ -34,7 +34,7 @@ def raising(error):
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "x/y"), 1, "error: x/y: Not a directory\n"),
         (IsADirectoryError(errno.EISDIR, "Is a directory", "a.json"), 1, "error: a.json: Is a directory\n"),
         (KeyboardInterrupt(), 130, "stopped; run the same command again\n"),
-        (KeyboardInterrupt("go on with --resume"), 130, "stopped; go on with --resume\n"),
+        (KeyboardInterrupt("resume with --resume"), 130, "stopped; resume with --resume\n"),
         (Terminated(), 143, "stopped; run the same command again\n"),
     ],
 )

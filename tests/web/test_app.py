@@ -312,7 +312,7 @@ def test_a_client_that_leaves_while_it_waits_is_not_served(server, files):
     assert blocker.result()
 
 
-def test_a_client_that_leaves_in_the_middle_or_is_slow_harms_nobody(server, files):
+def test_a_client_that_leaves_in_the_middle_or_is_slow_harms_no_other(server, files):
     dispatcher, request = server.app.state.dispatcher, form_request(files[0])
     with socket.create_connection(("127.0.0.1", server.port)) as line:
         line.sendall(request[: len(request) // 2])

@@ -17,7 +17,7 @@ def test_a_preview_gives_the_same_grey_values_to_another_reader(shape):
     assert (np.asarray(picture) == pixels).all()
 
 
-def test_the_sample_is_a_dicom_of_nobody_and_always_the_same():
+def test_the_sample_is_an_anonymous_dicom_and_always_the_same():
     dataset = pydicom.dcmread(io.BytesIO(sample_file()))
     assert "no patient" in dataset.DeidentificationMethod
     assert min(dataset.Rows, dataset.Columns) > 800

@@ -115,7 +115,7 @@ def format_report(report: dict[str, Any]) -> str:
 def with_weights(members: Mapping[str, Member], augmented: bool, folder: Path) -> tuple[dict[str, Member], list[str]]:
     """Members with checkpoints that exist, new ones in a folder, and the names of those whose weights are random."""
     if not MMLogger.check_instance_created("covidmm"):
-        MMLogger.get_instance("covidmm", log_level="WARNING")  # models tell how each of their parameters was drawn
+        MMLogger.get_instance("covidmm", log_level="WARNING")  # models log how each of their parameters was initialised
     found, random = {}, []
     for name, member in members.items():
         cfg = load_config(member.config)

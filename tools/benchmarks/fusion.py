@@ -46,7 +46,7 @@ def benchmark(images: int = 600, boxes: int = 100, repeats: int = 5) -> dict[str
     """Time every built-in strategy that needs no fitting on ``images`` images of two members with ``boxes`` boxes.
 
     covidmm's way is :meth:`fuse`, from boxes in pixels to boxes in pixels, with all checks. The plain way calls
-    ``ensemble_boxes`` on lists that somebody else normalised. Both run to warm up, then ``repeats`` times in turn.
+    ``ensemble_boxes`` on lists that are normalised already. Both run to warm up, then ``repeats`` times in turn.
 
     Returns:
         ``timings`` holds :class:`FusionTiming` as dicts; ``accepted`` says whether each strategy that can be compared

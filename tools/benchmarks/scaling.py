@@ -171,7 +171,7 @@ def _cores(count: int) -> Iterator[None]:
 
 
 def _launched(tool: str, count: int) -> list[str]:
-    """One process as everybody starts it, several by torchrun."""
+    """One process started directly, several by torchrun."""
     if count == 1:
         return [sys.executable, tool]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
@@ -196,7 +196,7 @@ def _many_dicoms(raw: Path, count: int) -> Path:
 
 
 def _random_members(folder: Path) -> list[str]:
-    """Overrides that give the ensemble's members weights that nobody trained."""
+    """Overrides that give the ensemble's members random weights."""
     members, _ = with_weights(load_ensemble(ENSEMBLE).members, False, folder)
     weights = [f"members.{name}.checkpoint={member.checkpoint}" for name, member in members.items()]
     return [*weights, "study=None", "none.rule=no_box"]

@@ -77,7 +77,7 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], out: str | Path) -> None:
     """
     searched = {key: title for key, title in _TITLES.items() if len({_label(row[key]) for row in rows}) > 1}
     figure = Figure(figsize=(4.2 * max(1, len(searched)), 3.8), layout="constrained")
-    # one scale, so that the panels tell which number matters
+    # one scale, so that the panels can be compared
     panels = figure.subplots(1, max(1, len(searched)), squeeze=False, sharex=True)[0]
     for axes, (key, title) in zip(panels, searched.items(), strict=False):
         best: dict[str, float] = {}

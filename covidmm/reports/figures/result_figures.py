@@ -120,7 +120,7 @@ def _curve(ranking: Ranking, images: int) -> NDArray[np.float64]:
     curve = np.stack(
         [ranking.scores, found / kept, found / max(1, ranking.truths.sum()), (kept - found) / max(1, images)]
     )[:, turns]
-    # the last one tells where the curve ends
+    # the last one is the end of the curve
     chosen = np.union1d(np.arange(0, curve.shape[1], max(1, curve.shape[1] // _POINTS)), [curve.shape[1] - 1])
     return curve[:, chosen.astype(int)] if curve.shape[1] else curve
 

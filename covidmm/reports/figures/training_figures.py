@@ -14,7 +14,7 @@ from covidmm.reports.figures.style import BLUE, DASHES, PALETTE, VERMILLION, Dra
 from covidmm.reports.runs import Run
 
 _DOTS = 400
-#: Shown in this order; what a validation tells beyond them is in the CSV.
+#: Shown in this order; other values of a validation are in the CSV.
 _METRICS = ("mAP_50", "mAP", "f1", "precision", "recall", "auroc", "accuracy")
 _ROW = 1.65
 

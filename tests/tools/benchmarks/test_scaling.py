@@ -1,4 +1,4 @@
-"""Two processes against one: that the rates are those of the tools, and that a tool's failure is told."""
+"""Two processes against one: the rates are those of the tools, and a tool's failure is reported."""
 
 import os
 import sys
