@@ -465,7 +465,7 @@ if __name__ == "__main__":
 def test_memory_is_at_most_four_kilobytes_an_image(tmp_path):
     (tmp_path / "measured.py").write_text(MEASURED)
     peaks = []
-    for images in (500, 4000):
+    for images in (1500, 4000):
         raw = write_tiny(tmp_path / f"raw{images}", images)
         command = [sys.executable, str(tmp_path / "measured.py"), str(raw), str(tmp_path / f"out{images}")]
         ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
