@@ -15,7 +15,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, Response
 
 import covidmm
-from covidmm.errors import CovidmmError
+from covidmm.errors import CovidmmError, PluginError
 from covidmm.findings import STUDY_CLASSES
 from covidmm.radiograph import Radiograph
 from covidmm.reports import NOTICE
@@ -112,6 +112,8 @@ def _problems():
     except QueueFullError as full:
         detail = "The server is busy; try again shortly."
         raise ProblemError(503, detail, {"Retry-After": str(full.retry_after)}) from None
+    except PluginError as error:  # of the server, whatever was sent
+        raise ProblemError(500, " ".join(str(error).split())) from None
     except CovidmmError as error:
         raise ProblemError(422, " ".join(str(error).split())) from None
 

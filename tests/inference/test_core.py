@@ -18,7 +18,7 @@ BOX = np.array([[1, 2, 11, 22]], np.float32)
 
 @pytest.fixture(scope="module")
 def cases(random_ensemble):
-    return read_image_folder(random_ensemble.prepared).cases[:2]
+    return read_image_folder(random_ensemble.prepared).images[:2]
 
 
 def test_what_was_pickled_finds_the_same(random_ensemble, cases):
