@@ -65,7 +65,7 @@ def audit(
     readable = [entry for entry in entries if entry.path in looks]
     seen = [looks[entry.path] for entry in readable]
     thumbnails, digests = np.stack([look.thumbnail for look in seen]), [look.sha256 for look in seen]
-    pairs = find_pairs(thumbnails, digests, [entry.path for entry in readable], progress)
+    pairs = find_pairs(thumbnails, digests, [entry.path for entry in readable], workers, progress)
     checks = [
         _check_images(entries, looks, failed),
         check_leaks(entries),

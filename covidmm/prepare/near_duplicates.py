@@ -17,9 +17,11 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from functools import lru_cache
 from itertools import combinations, product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +30,8 @@ from tqdm import tqdm
 
 from covidmm import radiograph
 from covidmm.prepare.alignment import agreement, detail_agreement, even_out, in_pixels, resized
+from covidmm.utils.fileio import json_bytes, json_value
+from covidmm.utils.pool import run_each
 
 #: Side of the thumbnails, pixels.
 SIDE = 48
@@ -47,6 +51,8 @@ _WINDOWS = tuple(product(_CUTS, repeat=2))
 # same for a pair wherever it stands among the others.
 _LENGTH = 4000
 _BLOCK = 512  # images compared with as many others at once: the windows of 512 take 18 MB
+# Files that the workers share.
+_THUMBNAILS, _PATHS = "thumbnails.npy", "paths.json"
 
 
 class Pair(NamedTuple):
@@ -82,7 +88,11 @@ def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def find_pairs(
-    thumbnails: NDArray[np.uint8], digests: Sequence[str], paths: Sequence[Path], progress: bool | None = None
+    thumbnails: NDArray[np.uint8],
+    digests: Sequence[str],
+    paths: Sequence[Path],
+    workers: int = 1,
+    progress: bool | None = None,
 ) -> list[Pair]:
     """Every pair of images with equal pixels, or that show the same picture; ``first < second``, sorted.
 
@@ -92,6 +102,7 @@ def find_pairs(
         thumbnails: (N, 48, 48), see :func:`thumbnail`.
         digests: of all images, equal where all pixels are.
         paths: their files; only those of likely pairs are read.
+        workers: processes that share the work where there is enough of it.
         progress: show a bar; None: only on a terminal.
 
     Raises:
@@ -103,43 +114,84 @@ def find_pairs(
     members = list(same.values())
     pairs = [Pair(*pair, True) for own in members for pair in combinations(own, 2)]
     firsts = np.array([own[0] for own in members], np.intp)
-    for one, other in _near_pairs(thumbnails[firsts], [paths[index] for index in firsts], progress):
+    for one, other in _near_pairs(thumbnails[firsts], [paths[index] for index in firsts], workers, progress):
         pairs += [Pair(*sorted(pair), False) for pair in product(members[one], members[other])]
     return sorted(pairs)
 
 
-def _near_pairs(thumbnails: NDArray[np.uint8], paths: Sequence[Path], progress: bool | None) -> set[tuple[int, int]]:
-    details = lru_cache(2 * _BLOCK)(lambda index: even_out(thumbnails[index], _DETAIL_SHADING, _NOISE))
-    read = lru_cache(64)(lambda index: radiograph.read(paths[index]).pixels)
+def _near_pairs(
+    thumbnails: NDArray[np.uint8], paths: Sequence[Path], workers: int, progress: bool | None
+) -> set[tuple[int, int]]:
     found: set[tuple[int, int]] = set()
-    for one in _candidates(thumbnails, progress):
-        pair = min(one.first, one.second), max(one.first, one.second)
-        if pair in found:
-            continue
-        detail = -details(one.second) if one.inverted else details(one.second)
-        warp = _window_map(one)
-        if agreement(details(one.first), _mirrored(detail, one), in_pixels(warp, SIDE)) < MIN_COARSE_DETAIL:
-            continue
-        other = 255 - read(one.second) if one.inverted else read(one.second)
-        if detail_agreement(read(one.first), _mirrored(other, one), warp) >= MIN_DETAIL:
-            found.add(pair)
+    blocks = range(0, len(thumbnails), _BLOCK)
+    hidden = None if progress is None else not progress
+    with ExitStack() as stack:
+        bar = stack.enter_context(
+            tqdm(total=len(thumbnails), desc="comparing", unit="image", disable=hidden, file=sys.stderr)
+        )
+        if min(workers, len(blocks)) > 1:
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+            np.save(folder / _THUMBNAILS, thumbnails)  # mapped by every worker, sent to none
+            (folder / _PATHS).write_bytes(json_bytes([str(path.absolute()) for path in paths]))
+            jobs = [(folder, start) for start in blocks]
+            results = stack.enter_context(closing(run_each(_pairs_in_worker, jobs, workers)))
+        else:
+            search = _Search(thumbnails, paths)
+            results = (((None, start), search.pairs(start)) for start in blocks)
+        for (_, start), outcome in results:
+            if isinstance(outcome, Exception):
+                raise outcome
+            found |= outcome
+            bar.update(min(_BLOCK, len(thumbnails) - start))
     return found
 
 
-def _candidates(thumbnails: NDArray[np.uint8], progress: bool | None) -> Iterator[_Candidate]:
-    """Every two images of which the first looks like a window of the second; of several windows the most similar."""
-    blocks = [slice(start, start + _BLOCK) for start in range(0, len(thumbnails), _BLOCK)]
-    whole = (0.0, 0.0)
-    wholes = [next(_describe(thumbnails[block], [(whole, whole)])) for block in blocks]
-    hidden = None if progress is None else not progress
-    with tqdm(total=len(thumbnails), desc="comparing", unit="image", disable=hidden, file=sys.stderr) as bar:
-        for block in blocks:
-            windows = list(_describe(thumbnails[block], _WINDOWS))
-            for other, those in zip(blocks, wholes, strict=True):
-                for first, second, *rest in _similar(those, windows):
-                    if first + other.start != second + block.start:
-                        yield _Candidate(first + other.start, second + block.start, *rest)
-            bar.update(len(windows[0].even))
+def _pairs_in_worker(job: tuple[Path, int]) -> set[tuple[int, int]]:
+    folder, start = job
+    return _opened(folder).pairs(start)
+
+
+@lru_cache(1)
+def _opened(folder: Path) -> _Search:
+    paths = [Path(path) for path in json_value((folder / _PATHS).read_bytes())]
+    return _Search(np.load(folder / _THUMBNAILS, mmap_mode="r"), paths)
+
+
+class _Search:
+    """The comparison of all images with a block of them at a time."""
+
+    def __init__(self, thumbnails: NDArray[np.uint8], paths: Sequence[Path]) -> None:
+        self._thumbnails = thumbnails
+        self._details = lru_cache(2 * _BLOCK)(lambda index: even_out(thumbnails[index], _DETAIL_SHADING, _NOISE))
+        self._read = lru_cache(64)(lambda index: radiograph.read(paths[index]).pixels)
+        self._blocks = [slice(start, start + _BLOCK) for start in range(0, len(thumbnails), _BLOCK)]
+        whole = (0.0, 0.0)
+        self._wholes = [next(_describe(thumbnails[block], [(whole, whole)])) for block in self._blocks]
+
+    def pairs(self, start: int) -> set[tuple[int, int]]:
+        """Index pairs of which the second image, or a window of it, is in the block that begins at ``start``."""
+        found: set[tuple[int, int]] = set()
+        for one in self._candidates(start):
+            pair = min(one.first, one.second), max(one.first, one.second)
+            if pair not in found and self._confirmed(one):
+                found.add(pair)
+        return found
+
+    def _candidates(self, start: int) -> Iterator[_Candidate]:
+        """Images that look like a window of one in the block; of several windows the most similar."""
+        windows = list(_describe(self._thumbnails[start : start + _BLOCK], _WINDOWS))
+        for other, those in zip(self._blocks, self._wholes, strict=True):
+            for first, second, *rest in _similar(those, windows):
+                if first + other.start != second + start:
+                    yield _Candidate(first + other.start, second + start, *rest)
+
+    def _confirmed(self, one: _Candidate) -> bool:
+        details, read, warp = self._details, self._read, _window_map(one)
+        detail = -details(one.second) if one.inverted else details(one.second)
+        if agreement(details(one.first), _mirrored(detail, one), in_pixels(warp, SIDE)) < MIN_COARSE_DETAIL:
+            return False
+        other = 255 - read(one.second) if one.inverted else read(one.second)
+        return detail_agreement(read(one.first), _mirrored(other, one), warp) >= MIN_DETAIL
 
 
 def _describe(thumbnails: NDArray[np.uint8], windows: Sequence[tuple[_Cut, _Cut]]) -> Iterator[_Cosines]:

@@ -46,7 +46,7 @@ def plan(
     """
     ids, names = list(samples), [sample.file_name for sample in samples.values()]
     digests = [records[name].pixels_sha256 for name in names]
-    found = find_pairs(thumbnails, digests, [images / name for name in names], options.progress)
+    found = find_pairs(thumbnails, digests, [images / name for name in names], options.workers, options.progress)
     pairs = [(ids[pair.first], ids[pair.second]) for pair in found]
     groups = splits.group(_shared(samples, records, notes), pairs)
     firsts = {image_id: groups.first(image_id) for image_id in samples}

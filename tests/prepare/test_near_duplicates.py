@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from covidmm import radiograph
+from covidmm.errors import RadiographError
 from covidmm.prepare import near_duplicates
 from covidmm.prepare.near_duplicates import Pair, find_pairs, thumbnail
 
@@ -51,7 +52,9 @@ def find(tmp_path):
         for path, image in zip(paths, images, strict=True):
             assert cv2.imwrite(str(path), np.ascontiguousarray(image))
         digests = [hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest() for image in images]
-        return find_pairs(np.stack([thumbnail(np.ascontiguousarray(one)) for one in images]), digests, paths, False)
+        return find_pairs(
+            np.stack([thumbnail(np.ascontiguousarray(one)) for one in images]), digests, paths, progress=False
+        )
 
     return run
 
@@ -110,8 +113,26 @@ def test_knows_the_nih_pictures_in_the_rsna_set(realdata, make):
         names.append(("nih", path.name))
         paths.append(path)
     thumbnails = np.stack([thumbnail(radiograph.read(path).pixels) for path in paths])
-    pairs = find_pairs(thumbnails, [str(path) for path in paths], paths, False)
+    pairs = find_pairs(thumbnails, [str(path) for path in paths], paths, progress=False)
     across = [(names[i], names[j]) for i, j, _ in pairs if names[i][0] != names[j][0]]
     assert sum(one[1] == other[1] for one, other in across) == 90
     strangers = [(one, other) for one, other in across if one[1].split("_")[0] != other[1].split("_")[0]]
     assert strangers == []
+
+
+def test_several_processes_find_the_same(tmp_path):
+    scenes = [scene(seed) for seed in range(4)]
+    images = [*scenes, *(np.ascontiguousarray(image[4:-3, 5:]) for image in scenes)]
+    paths = [tmp_path / f"{number}.png" for number in range(8)]
+    for path, image in zip(paths, images, strict=True):
+        assert cv2.imwrite(str(path), image)
+    thumbnails, digests = np.stack([thumbnail(image) for image in images]), [path.name for path in paths]
+    alone = find_pairs(thumbnails, digests, paths, progress=False)
+    assert alone == [Pair(index, index + 4, False) for index in range(4)]
+    many = np.concatenate([thumbnails, np.zeros((near_duplicates._BLOCK, 48, 48), np.uint8)])
+    names = [*digests, *(f"flat {number}" for number in range(near_duplicates._BLOCK))]
+    shared = find_pairs(many, names, [*paths, *paths[:1] * near_duplicates._BLOCK], workers=2, progress=False)
+    assert shared == alone
+    paths[0].unlink()
+    with pytest.raises(RadiographError, match=r"0\.png: no such file"):
+        find_pairs(many, names, [*paths, *paths[:1] * near_duplicates._BLOCK], workers=2, progress=False)

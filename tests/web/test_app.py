@@ -393,7 +393,7 @@ def test_a_broken_plugin_is_one_sentence(client, service, files, monkeypatch, ca
 
     monkeypatch.setattr(service._variants["ensemble", None], part, Broken())
     with caplog.at_level(logging.ERROR):
-        assert problem(client.post(PREDICT, files=as_form(files[0])), 422) == message
+        assert problem(client.post(PREDICT, files=as_form(files[0])), 500) == message
     assert not caplog.records
 
 
