@@ -1,1 +1,1 @@
-"""What the tools in ``tools/`` do, as functions."""
+"""Training, testing, and an ensemble over a folder: the jobs of tools, as functions."""

@@ -167,7 +167,7 @@ def _check(labels: LabelledFolder, records: Mapping[str, Record], notes: list[Is
 
 
 def _thumbnails(samples: Mapping[str, Sample], journal: Journal) -> NDArray[np.uint8]:
-    """Thumbnails (N, 48, 48) of the samples' PNGs, in their order: from the journal, which has room for them."""
+    """Thumbnails (N, 48, 48) of the samples' PNGs, in their order: from the journal."""
     rows = {sample.file_name: row for row, sample in enumerate(samples.values())}
     thumbnails = np.empty((len(rows), SIDE, SIDE), np.uint8)
     for item in journal.items():

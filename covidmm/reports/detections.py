@@ -22,7 +22,7 @@ from covidmm.reports.runs import ENSEMBLE, Fused, Run
 
 #: Why a case is shown.
 KINDS = ("best", "median", "worst", "missed", "false alarm")
-#: Where no validation chose a threshold; the text of ``tools/test.py`` begins so.
+#: Where no validation chose a threshold; the text of ``tools/test.py`` begins with it.
 OPTIMISTIC = "this split, maximising F1 (optimistic)"
 
 

@@ -92,8 +92,8 @@ def run_on_cluster(
     running: dict[Future, tuple[int, Job]] = {}
     try:
         while True:
-            room = _AHEAD * max(1, len(client.nthreads())) - len(running)
-            for number, job in islice(numbered, max(0, room)):
+            free = _AHEAD * max(1, len(client.nthreads())) - len(running)
+            for number, job in islice(numbered, max(0, free)):
                 running[client.submit(_call, call, job, pure=False)] = number, job
             if not running:
                 break

@@ -38,7 +38,7 @@ def corpus_row() -> Row:
     with tempfile.TemporaryDirectory() as folder:
         for path, entry in write_corpus(Path(folder)).items():
             if entry.name == "unreadable.dcm":
-                continue  # whom it can be read by depends on who asks; make test asks as both
+                continue  # root can read it; make test tries both users
             for function, expected in (
                 (radiograph.read, entry.expected),
                 (radiograph.read_header, entry.expected_header),
