@@ -18,9 +18,10 @@ EXTRAS = ("dicom", "export", "web")
 COPYLEFT = re.compile(r"\bA?GPL|GNU (Affero )?General Public", re.IGNORECASE)
 _HEAD = """# Licences
 
-covidmm is under the Apache License 2.0. What it needs to run, with the extras `dicom`, `export` and `web`, as each
-distribution states its licence. Nothing of it is under the GPL or the AGPL; a test checks that, and that this page is
-the lock's.
+covidmm is under the Apache License 2.0. The table has the distributions that it needs to run, with the extras `dicom`,
+`export` and `web`, and the licence that each states. None is under the GPL or the AGPL; a test checks this, and that
+the page agrees with `requirements.lock`.
+
 The published `yolov5` package (AGPL) is a reference for developers, in the extra `parity`; covidmm never imports it.
 
 `make licences` writes this page. `make audit-dependencies` asks an advisory service for known vulnerabilities.

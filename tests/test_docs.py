@@ -1,4 +1,4 @@
-"""Every command that a page tells people to run is run, or is marked as needing the full data."""
+"""Every command on a page is run, or is marked as needing the full data."""
 
 from __future__ import annotations
 

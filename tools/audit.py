@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Check prepared data for leaks, duplicates, contradictions and shortcuts; models for where they fail and look."""
+"""Check prepared data for leaks, duplicates, contradictions and shortcuts; models for subgroups and attention."""
 
 import _bootstrap  # noqa: F401
 
@@ -19,7 +19,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
     parser.add_argument("prepared", type=Path, nargs="+", metavar="PREPARED", help="folders of tools/prepare.py")
     parser.add_argument("--out", type=Path, default=Path("audit"), help="the folder to write (default audit/)")
-    parser.add_argument("--predictions", type=Path, metavar="FILE.json", help="as tools/test.py --out writes them")
+    parser.add_argument("--predictions", type=Path, metavar="FILE.json", help="predictions of tools/test.py --out")
     parser.add_argument("--threshold", type=float, help="score that a predicted box needs, from validation")
     parser.add_argument("--classifier", nargs=2, metavar=("CONFIG", "CHECKPOINT"), help="whose Grad-CAM to look at")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")

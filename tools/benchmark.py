@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure what covidmm claims of its speed, beside the plain way of doing the same."""
+"""Measure covidmm's speed beside the plain way of doing the same."""
 
 import _bootstrap  # noqa: F401
 

@@ -41,7 +41,7 @@ def main() -> None:
         type=float,
         default=0.3,
         metavar="CONFIDENCE",
-        help="least of its boxes (default: %(default)s)",
+        help="least confidence of its boxes (default: %(default)s)",
     )
     parser.add_argument("--launcher", choices=["none", "pytorch"], default="none", help="pytorch: under torchrun")
     parser.add_argument(

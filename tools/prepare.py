@@ -19,14 +19,14 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
     layouts = top.add_subparsers(dest="layout", required=True, metavar="LAYOUT")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("raw", type=Path, metavar="RAW", help="the folder as its publisher hands it out")
+    common.add_argument("raw", type=Path, metavar="RAW", help="the data set as published")
     common.add_argument("out", type=Path, metavar="OUT", help="the folder to make or to complete")
     common.add_argument("--max-size", type=int, default=1024, help="longer side of the PNGs at most (default 1024)")
     common.add_argument("--workers", type=int, help="processes (default: one per core)")
     common.add_argument(
         "--scheduler", metavar="ADDRESS", help="convert on the workers of this Dask scheduler (extra 'distributed')"
     )
-    common.add_argument("--seed", type=int, default=0, help="draws the splits (default 0)")
+    common.add_argument("--seed", type=int, default=0, help="seed of the splits (default 0)")
     common.add_argument("--val-fold", type=int, default=0, help="the fold, 0 to 4, that validates (default 0)")
     common.add_argument("--test-fraction", type=float, default=0.15, help="share held out for the test (default 0.15)")
     common.add_argument(
@@ -46,12 +46,12 @@ def parser() -> argparse.ArgumentParser:
     phantom = layouts.add_parser("phantom", help="write synthetic studies in the raw SIIM layout")
     phantom.add_argument("out", type=Path, metavar="OUT", help="the raw folder to make")
     phantom.add_argument("--studies", type=int, default=100, help="how many (default 100)")
-    phantom.add_argument("--seed", type=int, default=0, help="draws the studies (default 0)")
+    phantom.add_argument("--seed", type=int, default=0, help="seed of the studies (default 0)")
     anchors = layouts.add_parser("anchors", help="fit YOLOv5 anchors to a prepared data set, and judge the default's")
     anchors.add_argument("annotations", type=Path, metavar="JSON", help="such as OUT/annotations/train.json")
     anchors.add_argument("--size", type=int, default=512, help="side of the network's input (default 512)")
     anchors.add_argument("--levels", type=int, choices=(3, 4), default=3, help="3, or 4 for P6 models (default 3)")
-    anchors.add_argument("--seed", type=int, default=0, help="starts the k-means (default 0)")
+    anchors.add_argument("--seed", type=int, default=0, help="seed of the k-means (default 0)")
     return top
 
 

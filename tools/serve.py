@@ -40,7 +40,11 @@ def main() -> None:
     node.add_argument("--sr-dir", type=Path, metavar="DIR", help="store its Structured Reports here")
     node.add_argument("--sr-to", metavar="HOST:PORT:TITLE", help="send its Structured Reports there")
     node.add_argument(
-        "--sr-threshold", type=float, default=0.3, metavar="CONFIDENCE", help="least of its boxes (default %(default)s)"
+        "--sr-threshold",
+        type=float,
+        default=0.3,
+        metavar="CONFIDENCE",
+        help="least confidence of its boxes (default %(default)s)",
     )
     args = parser.parse_args()
     if any(importlib.util.find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client")):

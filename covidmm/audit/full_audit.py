@@ -82,7 +82,7 @@ def audit(
 
 
 def _asked(predictions: Path | None, classifier: tuple[str, str] | None) -> dict[str, Any]:
-    """The hashes of what the audit was made of, beside the data."""
+    """The hashes of the predictions and the classifier that are audited."""
     asked: dict[str, Any] = {}
     if predictions is not None:
         asked["predictions"] = {"file": predictions.name, "sha256": sha256(predictions)}

@@ -134,7 +134,7 @@ class LabelDataset(_PreparedFolder, BaseDataset, ABC):
         return data_list
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """The indices of an image's labels: what ``ClassBalancedDataset`` asks."""
+        """The indices of an image's labels, for ``ClassBalancedDataset``."""
         return np.flatnonzero(self.get_data_info(idx)["gt_label"]).tolist()
 
     def _sample(self, image: AnnotatedImage) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Member:
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """What an ensemble config says, checked.
+    """A checked ensemble config.
 
     Attributes:
         path: the file.
@@ -107,7 +107,7 @@ class EnsembleConfig:
 
     @property
     def sha256(self) -> str:
-        """Of what file, bases and overrides say, as :func:`covidmm.utils.provenance.resolved_sha256`."""
+        """Of the config with its bases and overrides, as :func:`covidmm.utils.provenance.resolved_sha256`."""
         return resolved_sha256({name: value for name, value in asdict(self).items() if name != "path"})
 
     def build_strategy(self, manager: PluginManager) -> EnsembleStrategy:

@@ -51,7 +51,7 @@ class Labels:
 
 
 def labels_of(images: Iterable[AnnotatedImage], source: str) -> Labels:
-    """The truth from what annotators said of images.
+    """The truth from annotated images.
 
     Args:
         images: every image of their studies.

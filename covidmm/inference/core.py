@@ -86,10 +86,10 @@ class Classified(NamedTuple):
 
 
 class Work(ABC):
-    """Jobs in two steps: their images are read, which may happen in advance, then networks are asked."""
+    """Jobs in two steps: their images are read, which may happen in advance, then the networks run."""
 
     def __call__(self, job: Any) -> Any:
-        """Read a job's images and ask the networks."""
+        """Read a job's images and run the networks."""
         return self.ask(job, [self.decode(job, index) for index in range(len(job.images))])
 
     def decode(self, job: Any, index: int) -> Decoded:
@@ -104,12 +104,12 @@ class Work(ABC):
 
     @abstractmethod
     def ask(self, job: Any, decoded: Sequence[Decoded]) -> Any:
-        """Ask the networks about a job, all of whose images were read."""
+        """Run the networks on a job, all of whose images were read."""
 
 
 @dataclass
 class Detecting(Work):
-    """Asks detectors for boxes.
+    """Runs detectors on batches of images.
 
     Args:
         members: by name.
@@ -124,7 +124,7 @@ class Detecting(Work):
 
     @property
     def detectors(self) -> dict[str, Detector]:
-        """By name, loaded when they are first asked for.
+        """By name, loaded at their first use.
 
         Raises:
             CovidmmError: a detector that cannot be loaded.
@@ -143,7 +143,7 @@ class Detecting(Work):
         return ImageEntry(image.image_id, image.study_id, one.header.height, one.header.width), one
 
     def ask(self, job: Batch, decoded: Sequence[Decoded]) -> Predicted:
-        """Ask each of the batch's members.
+        """Run each of the batch's members.
 
         Raises:
             CovidmmError: a detector that cannot be loaded.
@@ -166,7 +166,7 @@ class Detecting(Work):
 
 @dataclass
 class Classifying(Work):
-    """Asks the study classifier for probabilities.
+    """Runs the study classifier.
 
     Args:
         config: of the classifier.
@@ -192,10 +192,10 @@ class Classifying(Work):
         return entry, Radiograph(Header(image.path, entry.height, entry.width), NO_PIXELS)
 
     def ask(self, job: StudyJob, decoded: Sequence[Decoded]) -> Classified:
-        """Ask the classifier about a study.
+        """Run the classifier on a study.
 
         Raises:
-            CovidmmError: a classifier that cannot be loaded, that fails, or that answers with no probabilities.
+            CovidmmError: a classifier that cannot be loaded, that fails, or that returns no probabilities.
         """
         taken = {"decode": sum(one.seconds for one in decoded)}
         pairs = zip(decoded, job.found, strict=True)
@@ -227,7 +227,7 @@ def plugins() -> PluginManager:
 def fuse(
     strategy: EnsembleStrategy, members: Mapping[str, Member], image: ImageEntry, found: Mapping[str, Detections]
 ) -> Detections:
-    """What the ensemble makes of one image: each member's choice of its boxes, fused, and the answer checked.
+    """Fuse one image: each member's boxes are selected, then fused, and the result is checked.
 
     Args:
         strategy: fuses.
@@ -236,7 +236,7 @@ def fuse(
         found: by member, what it found there.
 
     Raises:
-        PluginError: a strategy that fails, or whose answer is no set of opacities inside the image.
+        PluginError: a strategy that fails, or whose result is no set of opacities inside the image.
         DataError: boxes that the strategy refuses.
     """
     size = image.height, image.width
@@ -251,7 +251,7 @@ def classify(classifier: StudyClassifier, study: Study) -> NDArray[np.float64]:
     """(4,) probabilities of a study, checked.
 
     Raises:
-        PluginError: a classifier that fails, or that answers with no probabilities.
+        PluginError: a classifier that fails, or that returns no probabilities.
     """
     with _blaming(f"study '{study.identifier}'", classifier):
         values = np.asarray(classifier.classify(study), np.float64)

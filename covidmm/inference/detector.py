@@ -202,7 +202,7 @@ def classes_of(cfg: Config) -> tuple[str, ...]:
 
 
 def _require_classes(cfg: Config, name: str) -> None:
-    """Refuse a detector of other classes: its boxes would be fused with what they are not."""
+    """Refuse a detector of other classes: its boxes must not be fused with opacities."""
     found = classes_of(cfg)
     if found != CLASSES:
         shown = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")

@@ -134,7 +134,7 @@ class RankMapper:
 
 
 def serve() -> None:
-    """Do what the first process's :class:`RankMapper` asks for, until it dismisses."""
+    """Do what the first process's :class:`RankMapper` asks for, until its ``dismiss()``."""
     asked: list[Any] = [None]
     while True:
         broadcast_object_list(asked)

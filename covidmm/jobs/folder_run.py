@@ -127,7 +127,7 @@ def run_folder(run: FolderRun, manager: PluginManager) -> Outcome:
 
 
 def predict_members(run: FolderRun) -> dict[str, Predictions]:
-    """The predictions of every member: read where they are there and still true, made otherwise.
+    """The predictions of every member: read from files of the same fingerprint, made where there are none.
 
     A killed run is resumed from the batch at which it stopped.
 

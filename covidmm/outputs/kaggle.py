@@ -49,7 +49,7 @@ Submission = Mapping[str, Sequence[Prediction]]
 
 @dataclass(frozen=True)
 class NoneRule:
-    """How sure an image's ``none`` is.
+    """The confidence of an image's ``none``.
 
     ``no_box`` is prod(1 - score) over the opacities; ``negative`` the study's probability of negative; ``blend`` their
     mean, in which ``no_box`` has the given weight.

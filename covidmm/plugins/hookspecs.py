@@ -50,9 +50,9 @@ class EnsembleStrategy(Protocol):
 
 @runtime_checkable
 class StudyClassifier(Protocol):
-    """Says how likely each study-level appearance is.
+    """Gives the probability of each study-level appearance.
 
-    Two attributes save work where they are there and False: ``uses_detections``, then the answers stay valid when
+    Two attributes save work where they are there and False: ``uses_detections``, then the results stay valid when
     the detectors or their fusion change; ``uses_pixels``, then no image is decoded and radiographs have no pixels.
     """
 

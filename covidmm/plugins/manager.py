@@ -81,7 +81,7 @@ class PluginManager:
             raise PluginError(f"plugin '{name}': {' '.join(str(error).split())}") from error
 
     def _answers(self, hook: str) -> dict[str, Factory]:
-        """Ask every plugin and join the answers."""
+        """Call a hook of every plugin and join the results."""
         found: dict[str, Factory] = {}
         owner: dict[str, str] = {}
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():

@@ -23,7 +23,7 @@ from covidmm.utils.fileio import write_bytes
 
 
 class Job(NamedTuple):
-    """What a worker needs to know."""
+    """The arguments of :func:`convert`."""
 
     source: Path
     target: Path

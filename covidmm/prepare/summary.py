@@ -22,7 +22,7 @@ _ROWS = {
 
 @dataclass(frozen=True)
 class Listed:
-    """What people are shown of a long list of issues."""
+    """The part of a long list of issues that is printed."""
 
     total: int
     first: tuple[Issue, ...]

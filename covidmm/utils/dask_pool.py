@@ -52,7 +52,7 @@ def connected(address: str) -> Iterator[Client]:
     """A client of the scheduler at an address, for the length of a block.
 
     Raises:
-        ConfigError: the address is none.
+        ConfigError: the address is malformed.
         ClusterError: no scheduler answers there, or it went away.
     """
     try:
@@ -60,7 +60,7 @@ def connected(address: str) -> Iterator[Client]:
     except OSError:
         raise ClusterError(f"--scheduler {address}: no Dask scheduler answers there") from None
     except ValueError as error:
-        raise ConfigError(f"--scheduler {address}: is no address such as tcp://HOST:8786 ({error})") from error
+        raise ConfigError(f"--scheduler {address}: expected an address such as tcp://HOST:8786 ({error})") from error
     try:
         with client:
             yield client
@@ -145,7 +145,7 @@ class ClusterMapper:
 
 
 def _surroundings(folders: Sequence[Path]) -> tuple[str, list[str], dict[str, str]]:
-    """Version, folders and variables of this process that those of the workers must be like."""
+    """Version, folders and variables of this process that the workers must match."""
     variables = {name: value for name, value in os.environ.items() if name.startswith("COVIDMM_")}
     return covidmm.__version__, [str(folder) for folder in (Path.cwd(), *folders)], variables
 

@@ -37,7 +37,7 @@ _FILES = ("load_from", "checkpoint", "config", "file", "parameters")
 
 
 def versions() -> dict[str, str]:
-    """Versions of covidmm and of what it stands on."""
+    """Versions of covidmm and of its main dependencies."""
     found = {"covidmm": __version__, "python": platform.python_version()}
     for name, candidates in _DISTRIBUTIONS.items():
         for candidate in candidates:

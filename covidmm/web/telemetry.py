@@ -33,7 +33,7 @@ _NO_CACHE = (b"cache-control", b"no-cache")
 
 
 class Metrics:
-    """The server's numbers, in a registry of its own.
+    """The server's metrics, in a registry of its own.
 
     Args:
         queues: by name; their lengths are read when Prometheus asks.

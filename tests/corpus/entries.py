@@ -1,4 +1,4 @@
-"""The corpus of bad radiographs: what dirty folders and hostile senders hold.
+"""The corpus of bad radiographs: damaged, contradictory and hostile files.
 
 Made anew each time, the same bytes each time; 5 MB in all. To test a reader of your own with it::
 

@@ -1,4 +1,4 @@
-"""What a folder of radiographs may hold that is no file of bytes."""
+"""What a folder of radiographs may hold beside regular files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every public way in meets the whole corpus of bad radiographs."""
+"""Every public function and tool that reads radiographs, on the whole corpus of bad ones."""
 
 from __future__ import annotations
 

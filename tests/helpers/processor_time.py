@@ -1,4 +1,4 @@
-"""A pytest plugin: what each file of tests costs in processor time, printed at the end of a run.
+"""A pytest plugin: the processor time of each test file, printed at the end of a run.
 
 Seconds of the clock say more about what else the machine does. A process that a test starts counts when it has ended.
 """

@@ -1,4 +1,4 @@
-"""Starts tools through the fork server and tells how they ended."""
+"""Starts tools through the fork server and returns how they ended."""
 
 from __future__ import annotations
 

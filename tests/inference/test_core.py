@@ -1,4 +1,4 @@
-"""What networks and plugins are asked, here and pickled for other processes, and which answers are refused."""
+"""The steps in this process and pickled for others, and which results of plugins are refused."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Who asks the networks: this process, which reads ahead, torchrun's processes, and the workers of a Dask cluster."""
+"""Where the networks run: this process, which reads ahead, torchrun's processes, and the workers of a Dask cluster."""
 
 import json
 import threading

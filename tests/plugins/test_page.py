@@ -1,4 +1,4 @@
-"""docs/plugins.md, followed word for word."""
+"""docs/plugins.md, step by step."""
 
 import inspect
 import json

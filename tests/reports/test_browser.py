@@ -1,4 +1,4 @@
-"""The report in a real browser: quiet, alone, and never wider than a phone."""
+"""The report in a real browser: no error, no network, and never wider than a phone."""
 
 import functools
 import http.server

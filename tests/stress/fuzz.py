@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of what reads files from outside: ``make fuzz``, which brings atheris.
+"""Coverage-guided fuzzing of what reads files from outside: ``make fuzz``, which installs atheris.
 
 Any exception that is none of covidmm's, any attempt to start a process, open a connection, or change the disk, five
 seconds for one input, and memory over the bound are findings: libFuzzer ends there and leaves the input behind.

@@ -92,7 +92,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50, help="with SIGKILL, of every tool (%(default)s)")
     parser.add_argument("--others", type=int, default=4, help="of every other kind (%(default)s)")
     parser.add_argument("--processes", type=int, default=2, help="at once (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="draws the moments (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments (%(default)s)")
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS, help="(all)")
     started = time.monotonic()
     rows, problems = run_long(**vars(parser.parse_args()))

@@ -1,4 +1,4 @@
-"""A real Dask scheduler and two worker processes. ``eval`` is the job function, as in ``test_workers.py``."""
+"""A real Dask scheduler and two worker processes. ``eval`` is the job function, as in ``test_pool.py``."""
 
 import os
 import shutil
@@ -118,7 +118,7 @@ def test_no_scheduler_and_no_address_are_told(monkeypatch):
     monkeypatch.setattr(cluster, "_ANSWER", 0.3)
     with pytest.raises(ClusterError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler answers"):
         list(run_each(eval, ["1"], 1, "tcp://127.0.0.1:9"))
-    with pytest.raises(ConfigError, match="is no address such as"):
+    with pytest.raises(ConfigError, match="expected an address such as"):
         list(run_each(eval, ["1"], 1, "nothing://x"))
 
 

@@ -1,4 +1,4 @@
-"""What an output came from."""
+"""Provenance of outputs: hashes, versions, the commit."""
 
 import subprocess
 from pathlib import Path

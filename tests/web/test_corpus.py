@@ -1,4 +1,4 @@
-"""The server meets the corpus of bad radiographs."""
+"""The server on the corpus of bad radiographs."""
 
 from tests.corpus.entries import entries
 

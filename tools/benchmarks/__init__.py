@@ -1,1 +1,1 @@
-"""What covidmm's speed claims rest on: each measured beside the plain way of doing the same."""
+"""The benchmarks: covidmm's speed beside the plain way of doing the same."""

@@ -34,7 +34,7 @@ def format_measured(report: dict[str, Any]) -> str:
 
 
 def machine(*distributions: str) -> dict[str, Any]:
-    """The facts without which a number of seconds means nothing, with covidmm's version and some distributions'."""
+    """The facts that a time depends on, with covidmm's version and some distributions'."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),

@@ -1,4 +1,4 @@
-"""Seconds from the command to its first word, and to the first training iteration."""
+"""Seconds that ``--help`` of each tool takes, and those until the first training iteration."""
 
 from __future__ import annotations
 

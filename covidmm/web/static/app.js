@@ -169,7 +169,7 @@ async function run() {
   let what = "Sending";
   const clock = setInterval(() => tell(`${what} ... ${((performance.now() - started) / 1000).toFixed(1)} s`), 100);
   const progress = (share) => {
-    what = share < 1 ? "Sending" : "Looking";
+    what = share < 1 ? "Sending" : "Predicting";
     if (share < 1) $("bar").value = share;
     else $("bar").removeAttribute("value");
   };

@@ -1,4 +1,4 @@
-"""The head: losses against their definition, gradients, predictions against boxes that it was made to say."""
+"""The head: losses against their definition, gradients, predictions against boxes that its outputs encode."""
 
 import math
 
