@@ -55,7 +55,7 @@ class DetectionMetric(BaseMetric):
                 {
                     "image_id": int(sample["img_id"]),
                     "shape": tuple(sample["ori_shape"][:2]),
-                    "boxes": xywh(instances["bboxes"].cpu().double()).tolist(),
+                    "boxes": xywh(instances["bboxes"].cpu().double().numpy()).tolist(),
                     "scores": instances["scores"].cpu().double().tolist(),
                     "labels": instances["labels"].cpu().tolist(),
                 }

@@ -11,6 +11,8 @@ from covidmm.audit.checks import Level, worst
 from covidmm.audit.full_audit import audit
 from covidmm.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.e2e  # whole audits
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -145,6 +145,7 @@ def test_a_full_disk_leaves_nothing(resnet, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["in.pth"]
 
 
+@pytest.mark.e2e
 def test_the_tool_says_one_line_and_writes_nothing_when_it_refuses(tmp_path):
     torch.save({"model": {"fc.weight": torch.ones(1)}}, tmp_path / "a.pt")
     command = [sys.executable, TOOL, "yolov5", tmp_path / "a.pt", tmp_path / "out.pth"]
@@ -197,6 +198,7 @@ def test_trust_does_not_make_a_model_of_nothing(tmp_path, content):
         convert_plain(tmp_path / "a.pt", tmp_path / "b.pth", trusted=True)
 
 
+@pytest.mark.e2e
 def test_a_refusal_names_the_command_that_helps(resnet, tmp_path):
     """The command as it is printed, run."""
     torch.save(resnet, tmp_path / "a model.pt")

@@ -13,6 +13,8 @@ from covidmm.reports.report_page import report
 from tests.helpers.processor_time import used
 from tests.helpers.tool_runs import run_tool
 
+pytestmark = pytest.mark.e2e  # whole reports
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -4,6 +4,10 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
+pytestmark = pytest.mark.e2e  # starts a Python for each question
+
 SLOW = ("imgaug", "sklearn", "matplotlib.pyplot", "scipy", "numba")
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.helpers.tool_runs import ROOT, run_tool
 
+pytestmark = pytest.mark.e2e  # starts the server
+
 TOOL = [sys.executable, str(ROOT / "tools/serve.py")]
 
 
