@@ -11,8 +11,8 @@ param_scheduler = [
 ]
 
 resize = dict(type="Resize", scale=(192, 192), keep_ratio=False)
-train_pipeline = [*_base_.load, _base_.crop, resize, *_base_.augment]
-test_pipeline = [*_base_.load, resize, _base_.pack]
+train_pipeline = [*_base_.load_with_boxes, _base_.crop, resize, *_base_.augment]
+test_pipeline = [*_base_.load_with_boxes, resize, _base_.pack]
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -9,8 +9,8 @@ pretrained = "none"
 
 # the whole radiograph: the centre crop cuts off outer lung, where typical opacities lie
 whole = dict(type="Resize", scale=(112, 112), keep_ratio=False)
-train_pipeline = [_base_.load, whole, *_base_.augment, _base_.pack]
-test_pipeline = [_base_.load, whole, _base_.pack]
+train_pipeline = [_base_.load_image, whole, *_base_.augment, _base_.pack]
+test_pipeline = [_base_.load_image, whole, _base_.pack]
 # one study in twelve is atypical
 train_dataloader = dict(sampler=dict(_delete_=True, type="ClassAwareSampler"), dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -30,8 +30,8 @@ model = dict(
 )
 
 resize = dict(type="Resize", scale=(256, 256), keep_ratio=False)
-train_pipeline = [*_base_.load, _base_.crop, resize, *_base_.augment]
-test_pipeline = [*_base_.load, resize, _base_.pack]
+train_pipeline = [*_base_.load_with_boxes, _base_.crop, resize, *_base_.augment]
+test_pipeline = [*_base_.load_with_boxes, resize, _base_.pack]
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=test_pipeline))

@@ -3,8 +3,8 @@
 _base_ = "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py"
 custom_imports = dict(imports=["covidmm.registration"], allow_failed_imports=False)
 model = dict(backbone=dict(init_cfg=None, frozen_stages=-1, norm_eval=False), bbox_head=dict(num_classes=1))
-root = "{{$SIIM_ROOT:data/siim}}"
-siim = dict(type="SIIMDataset", data_root=root, data_prefix=dict(img="images/"))
+data_root = "{{$SIIM_ROOT:data/siim}}"
+siim = dict(type="SIIMDataset", data_root=data_root, data_prefix=dict(img="images/"))
 train, test = [
     [{**t, "scale": (256, 256)} if "scale" in t else t for t in p]
     for p in (_base_.train_pipeline, _base_.test_pipeline)
@@ -17,8 +17,8 @@ train_dataloader = dict(
 )
 val_dataloader = dict(dataset=dict(ann_file="annotations/val.json", pipeline=test, **siim))
 test_dataloader = dict(dataset=dict(ann_file="annotations/test.json", pipeline=test, **siim))
-val_evaluator = dict(_delete_=True, type="DetectionMetric", ann_file=f"{root}/annotations/val.json")
-test_evaluator = dict(_delete_=True, type="DetectionMetric", ann_file=f"{root}/annotations/test.json")
+val_evaluator = dict(_delete_=True, type="DetectionMetric", ann_file=f"{data_root}/annotations/val.json")
+test_evaluator = dict(_delete_=True, type="DetectionMetric", ann_file=f"{data_root}/annotations/test.json")
 
 # what configs/_base_/default_runtime.py gives the others: checks, seeds, and checkpoints for an exact resume
 randomness = dict(seed=0)

@@ -13,8 +13,8 @@ _base_ = [
 model = dict(num_classes=4, loss=dict(type="CrossEntropyLoss"))
 
 fit = [dict(type="Resize", scale=(100000, 128), keep_ratio=True), dict(type="CenterCrop", crop_size=112)]
-train_pipeline = [_base_.load, *fit, *_base_.augment, _base_.pack]
-test_pipeline = [_base_.load, *fit, _base_.pack]
+train_pipeline = [_base_.load_image, *fit, *_base_.augment, _base_.pack]
+test_pipeline = [_base_.load_image, *fit, _base_.pack]
 train_dataloader = dict(num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))

@@ -23,7 +23,7 @@ train_pipeline = [
     *_base_.augment,
 ]
 test_pipeline = [
-    *_base_.load,
+    *_base_.load_with_boxes,
     dict(type="Resize", scale=(size, size), keep_ratio=True),
     dict(type="Pad", size=(size, size), pad_val=dict(img=(114, 114, 114))),
     _base_.pack,

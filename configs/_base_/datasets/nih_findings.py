@@ -11,7 +11,7 @@ findings = (
     *("Infiltration", "Mass", "Nodule", "Pleural_Thickening", "Pneumonia", "Pneumothorax", "No Finding"),
 )
 
-load = dict(type="LoadImageFromFile")
+load_image = dict(type="LoadImageFromFile")
 # the short side to 256
 fit = [dict(type="Resize", scale=(100000, 256), keep_ratio=True), dict(type="CenterCrop", crop_size=224)]
 augment = [
@@ -27,8 +27,8 @@ augment = [
     ),
 ]
 pack = dict(type="PackClassInputs")
-train_pipeline = [load, *fit, *augment, pack]
-test_pipeline = [load, *fit, pack]
+train_pipeline = [load_image, *fit, *augment, pack]
+test_pipeline = [load_image, *fit, pack]
 
 nih = dict(type="NIHDataset", data_root="{{$NIH_ROOT:data/nih}}")
 train_dataloader = dict(batch_size=32, dataset=dict(**nih, ann_file="annotations/train.json", pipeline=train_pipeline))

@@ -7,7 +7,7 @@ SIIM_ROOT names the prepared folder.
 _base_ = "./loaders.py"
 
 # annotations before Resize, in the test pipeline too, so that the validation loss sees boxes in the model's pixels
-load = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations", with_bbox=True)]
+load_with_boxes = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations", with_bbox=True)]
 crop = dict(type="BoxSafeRandomCrop", min_share=0.5)  # min_share chosen here
 augment = [
     dict(type="RandomFlip", prob=0.3),
@@ -54,12 +54,12 @@ pack = dict(
     type="PackDetInputs",
     meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "study_id", "study_class"),
 )
-train_pipeline = [*load, crop, dict(type="Resize", scale=(512, 512), keep_ratio=False), *augment]
+train_pipeline = [*load_with_boxes, crop, dict(type="Resize", scale=(512, 512), keep_ratio=False), *augment]
 # 1024 px (report, section 4.1), stretched as in training; predictions are scaled back by scale_factor
-test_pipeline = [*load, dict(type="Resize", scale=(1024, 1024), keep_ratio=False), pack]
+test_pipeline = [*load_with_boxes, dict(type="Resize", scale=(1024, 1024), keep_ratio=False), pack]
 
-root = "{{$SIIM_ROOT:data/siim}}"
-siim = dict(type="SIIMDataset", data_root=root)
+data_root = "{{$SIIM_ROOT:data/siim}}"
+siim = dict(type="SIIMDataset", data_root=data_root)
 train_dataloader = dict(batch_size=10, dataset=dict(**siim, ann_file="annotations/train.json", pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=6, dataset=dict(**siim, ann_file="annotations/val.json", test_mode=True, pipeline=test_pipeline)
@@ -67,5 +67,5 @@ val_dataloader = dict(
 test_dataloader = dict(
     batch_size=6, dataset=dict(**siim, ann_file="annotations/test.json", test_mode=True, pipeline=test_pipeline)
 )
-val_evaluator = dict(type="DetectionMetric", ann_file=f"{root}/annotations/val.json")
-test_evaluator = dict(type="DetectionMetric", ann_file=f"{root}/annotations/test.json")
+val_evaluator = dict(type="DetectionMetric", ann_file=f"{data_root}/annotations/val.json")
+test_evaluator = dict(type="DetectionMetric", ann_file=f"{data_root}/annotations/test.json")

@@ -38,7 +38,7 @@ train_pipeline = [
     *augment,
 ]
 test_pipeline = [
-    *_base_.load,
+    *_base_.load_with_boxes,
     # a letterbox whose padding is at the right and below, so that undoing it is undoing the scale
     dict(type="Resize", scale=(size, size), keep_ratio=True),
     dict(type="Pad", size=(size, size), pad_val=dict(img=(114, 114, 114))),
