@@ -256,9 +256,13 @@ def test_the_audit_lists_every_entry_that_cannot_be_used(corpus, tmp_path):
             "file_name": path.name,
             "width": 56,
             "height": 64,
+            "original_width": 56,
+            "original_height": 64,
             "image_id": path.name,
             "study_id": f"study {path.name}",
             "study_class": "negative",
+            "fold": 0,
+            "patient": None,
         }
         for number, path in enumerate(placed, 1)
     ]

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -193,8 +194,18 @@ def wait_until_alone(session: int, seconds: float = 120) -> None:
     """
     end = time.monotonic() + seconds
     while left := processes_of(session):
-        assert time.monotonic() < end, f"processes {left} outlive their tool"
+        assert time.monotonic() < end, f"processes outlive their tool: {[_shown(one) for one in left]}"
         time.sleep(0.01)
+
+
+def _shown(process: str) -> str:
+    """Id, state and system call of a process, and its command."""
+    folder, parts = Path("/proc") / process, [process]
+    for name in ("stat", "wchan", "cmdline"):
+        with suppress(OSError):
+            text = (folder / name).read_text()
+            parts.append(text.rpartition(")")[2].split()[0] if name == "stat" else text.replace("\0", " ")[:120])
+    return " ".join(parts)
 
 
 def processes_of(session: int) -> list[str]:
