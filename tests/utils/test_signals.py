@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -51,3 +52,21 @@ def test_a_signal_that_is_ignored_stays_ignored():
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a worker with its parent")
+def test_a_forked_worker_ends_with_a_parent_that_is_killed():
+    ready, told = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        with stoppable():
+            if os.fork() == 0:
+                os.write(told, b"x")
+                time.sleep(600)
+                os._exit(0)
+            time.sleep(600)
+    os.close(told)
+    assert os.read(ready, 1) == b"x"
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    assert os.read(ready, 1) == b""  # the last one that held the other end is gone
