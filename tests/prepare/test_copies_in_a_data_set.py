@@ -94,6 +94,7 @@ def copied(tmp_path_factory, make):
     return raw, originals
 
 
+@pytest.mark.e2e
 def test_audit_finds_the_pairs_that_prepare_kept_together(copied, tmp_path):
     raw, originals = copied
     summary = prepare("siim", raw, tmp_path / "out", Options(workers=1, progress=False, max_size=256))
