@@ -29,9 +29,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from covidmm import radiograph
+from covidmm.errors import DataError
 from covidmm.prepare.alignment import agreement, detail_agreement, even_out, in_pixels, resized
 from covidmm.utils.fileio import json_bytes, json_value
-from covidmm.utils.pool import run_each
+from covidmm.utils.pool import WorkerCrashedError, run_each
 
 #: Side of the thumbnails, pixels.
 SIDE = 48
@@ -107,6 +108,7 @@ def find_pairs(
 
     Raises:
         RadiographError: a file cannot be read.
+        DataError: a worker died, as when memory runs out.
     """
     same: dict[str, list[int]] = defaultdict(list)
     for index, digest in enumerate(digests):
@@ -139,6 +141,8 @@ def _near_pairs(
             search = _Search(thumbnails, paths)
             results = (((None, start), search.pairs(start)) for start in blocks)
         for (_, start), outcome in results:
+            if isinstance(outcome, WorkerCrashedError):
+                raise DataError(f"{paths[start]}: comparing it and the next images failed: {outcome}") from outcome
             if isinstance(outcome, Exception):
                 raise outcome
             found |= outcome

@@ -1,13 +1,15 @@
 import hashlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from covidmm import radiograph
-from covidmm.errors import RadiographError
+from covidmm.errors import DataError, RadiographError
 from covidmm.prepare import near_duplicates
 from covidmm.prepare.near_duplicates import Pair, find_pairs, thumbnail
+from covidmm.utils.pool import WorkerCrashedError
 
 
 def scene(seed):
@@ -136,3 +138,19 @@ def test_several_processes_find_the_same(tmp_path):
     paths[0].unlink()
     with pytest.raises(RadiographError, match=r"0\.png: no such file"):
         find_pairs(many, names, [*paths, *paths[:1] * near_duplicates._BLOCK], workers=2, progress=False)
+
+
+def test_a_worker_that_died_is_one_line(monkeypatch):
+    def dying(function, jobs, workers):
+        yield from ((job, WorkerCrashedError("its process died")) for job in jobs)
+
+    monkeypatch.setattr(near_duplicates, "run_each", dying)
+    count = 2 * near_duplicates._BLOCK
+    with pytest.raises(DataError, match=r"0\.png: comparing it and the next images failed: its process died"):
+        find_pairs(
+            np.zeros((count, 48, 48), np.uint8),
+            [str(number) for number in range(count)],
+            [Path(f"{number}.png") for number in range(count)],
+            workers=2,
+            progress=False,
+        )
