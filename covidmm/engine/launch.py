@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covidmm.errors import ClusterError, ConfigError
-from covidmm.utils.distributed import is_first
+from covidmm.utils.distributed import is_first, under_torchrun
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -38,7 +38,7 @@ def launched(launcher: str, objects_only: bool = False, patience: timedelta | No
         ClusterError: another process could not be reached, or died meanwhile.
     """
     if launcher == "none":
-        if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
+        if under_torchrun() and os.environ.get("WORLD_SIZE", "1") != "1":
             raise ConfigError("torchrun without --launcher pytorch: every process would do the whole work")
         yield
         return

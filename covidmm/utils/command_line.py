@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from covidmm.errors import CovidmmError
-from covidmm.utils.distributed import is_first, leave, rank
+from covidmm.utils.distributed import is_first, leave, rank, under_torchrun
 from covidmm.utils.signals import Terminated, stoppable
 
 # Errors of the operating system that a user can fix: a full, broken, read-only or foreign disk, too many open files, a
@@ -20,6 +20,8 @@ from covidmm.utils.signals import Terminated, stoppable
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MISPLACED = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _REFUSALS = (*_FULL, *_MISPLACED, errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE)
+
+_STOPPED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM))
 
 # Seconds by which the other processes of a run delay their errors; chosen here, starts differ by less.
 _FIRST_PROCESS_HEAD_START = 5.0
@@ -34,13 +36,14 @@ def run_tool(main: Callable[[], int | None], advice: str = "run the same command
 
     Returns:
         The exit code: what ``main`` returned (None counts as 0), 1 after a :class:`CovidmmError` or an
-        operating-system error such as a full disk, 130 after ctrl-C, 143 after SIGTERM. A process of torchrun ends
-        here with that code.
+        operating-system error such as a full disk. A process that was stopped ends here with 130 after ctrl-C and
+        143 after SIGTERM, and one of torchrun with any code.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file name may be no UTF-8
     code = _exit_code(main, advice)
-    leave(code)
+    if code in _STOPPED or under_torchrun():
+        leave(code)
     return code
 
 

@@ -18,15 +18,19 @@ def is_first() -> bool:
     return rank() == 0
 
 
-def leave(code: int) -> None:
-    """End a process of torchrun with an exit code, without finalising Python; outside of torchrun do nothing.
+def under_torchrun() -> bool:
+    """Whether torchrun has started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
-    PyTorch's communication threads may still be freeing tensors. One that does so while Python is finalised aborts the
-    process by SIGABRT, though its work is done. Destroying the group joins these threads only if nothing refers to it,
-    and parts of PyTorch that are imported after the processes have joined do, as a default argument.
+
+def leave(code: int) -> None:
+    """End this process with an exit code, without finalising Python.
+
+    A thread that is still at work while Python is finalised, or an extension that a stop has interrupted, aborts the
+    process by SIGABRT, though all is written. PyTorch's communication threads are such: destroying the group joins
+    them only if nothing refers to it, and parts of PyTorch that are imported after the processes have joined do, as a
+    default argument.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # its reader has closed it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -11,7 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 _PR_SET_PDEATHSIG = 1
+# For a data loader's workers to end when the tool is stopped; they need milliseconds. Chosen here.
+_FAREWELL_SECONDS = 2.0
 #: Id of the process that is forking, if its main thread does.
 _forking: list[int] = []
 
@@ -22,30 +26,49 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Let SIGTERM raise :class:`Terminated` in the block, and keep both signals from worker processes.
+    """Let SIGTERM raise :class:`Terminated` in the block; both signals end a data loader's workers quietly before.
 
     A terminal sends ctrl-C to every process of the tool, ``timeout`` and some schedulers SIGTERM too. A data loader's
     worker that it ends makes the main process fail with another error before that has seen the signal; so workers that
-    are forked in the block ignore ctrl-C, and exit with code 0 on SIGTERM. Where SIGTERM has a handler already, and
-    outside the main thread, nothing is changed.
+    are forked in the block ignore ctrl-C, and exit with code 0 on SIGTERM. A worker whose main process goes away in
+    the middle of a message prints a traceback; so the main process sends them SIGTERM before anything else. Where a
+    signal has a handler already, and outside the main thread, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, _terminate)
+    interrupt = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGTERM, _stop)
+    if interrupt is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, interrupt)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+def _stop(number: int, frame: FrameType | None) -> None:
+    # a data loader's workers are daemons; those of a process pool are not, and finish what they write
+    workers = [child for child in multiprocessing.active_children() if child.daemon]
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.join(_FAREWELL_SECONDS)
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
-def _note_the_parent() -> None:
+def _hold_back() -> None:
+    """Before a fork: let no signal reach the child before it has handlers of its own, which would lose it."""
     # Linux takes the end of the forking thread for that of the parent; the main one lives as long as the process
     _forking[:] = [os.getpid()] if threading.current_thread() is threading.main_thread() else []
+    if signal.getsignal(signal.SIGTERM) is _stop:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+
+
+def _let_through() -> None:
+    if signal.getsignal(signal.SIGTERM) is _stop:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
 
 def _follow_the_parent() -> None:
@@ -54,15 +77,16 @@ def _follow_the_parent() -> None:
     PyTorch's workers look every five seconds whether their parent is the one that they saw first; one whose parent was
     killed before that look lives on for good.
     """
-    if signal.getsignal(signal.SIGTERM) is not _terminate:
+    if signal.getsignal(signal.SIGTERM) is not _stop:
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # exit code 0: any other one is an error to the data loader
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     if _forking and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != _forking[0]:
             os._exit(0)
 
 
-os.register_at_fork(before=_note_the_parent, after_in_child=_follow_the_parent)
+os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_follow_the_parent)

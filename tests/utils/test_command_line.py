@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from covidmm.errors import DataError, RadiographError
+from covidmm.utils import command_line
 from covidmm.utils.command_line import run_tool
 from covidmm.utils.signals import Terminated
 
@@ -33,13 +34,26 @@ def raising(error):
         (FileExistsError(errno.EEXIST, "File exists", "out"), 1, "error: out: File exists\n"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "x/y"), 1, "error: x/y: Not a directory\n"),
         (IsADirectoryError(errno.EISDIR, "Is a directory", "a.json"), 1, "error: a.json: Is a directory\n"),
+    ],
+)
+def test_expected_failures_end_in_one_line(error, code, line, capsys):
+    assert run_tool(raising(error)) == code
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "line"),
+    [
         (KeyboardInterrupt(), 130, "stopped; run the same command again\n"),
         (KeyboardInterrupt("resume with --resume"), 130, "stopped; resume with --resume\n"),
         (Terminated(), 143, "stopped; run the same command again\n"),
     ],
 )
-def test_expected_failures_end_in_one_line(error, code, line, capsys):
-    assert run_tool(raising(error)) == code
+def test_a_stop_says_how_to_resume_and_ends_the_process(stop, code, line, capsys, monkeypatch):
+    left = []
+    monkeypatch.setattr(command_line, "leave", left.append)
+    run_tool(raising(stop))
+    assert left == [code]
     assert capsys.readouterr().err == line
 
 

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import sys
@@ -42,6 +43,23 @@ def test_sigterm_raises_what_ctrl_c_does():
 def test_forked_workers_leave_both_signals_to_their_parent():
     with stoppable():
         assert ends_of_children() == (True, 0)
+
+
+def exit_code_of_a_worker_when_stopped_by(number):
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(120,), daemon=True)
+    try:
+        with stoppable():
+            worker.start()
+            os.kill(os.getpid(), number)
+            time.sleep(120)
+    except KeyboardInterrupt:
+        return worker.exitcode
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_ends_the_workers_of_data_loaders_before_anything_else(number):
+    assert exit_code_of_a_worker_when_stopped_by(number) == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_signal_that_is_ignored_stays_ignored():
