@@ -24,6 +24,7 @@ from covidmm.utils.fileio import json_bytes, write_bytes
 from covidmm.utils.lazy_imports import imports_that_stay
 from covidmm.utils.malloc import NEVER_RELEASE, keep_freed_memory
 from covidmm.utils.provenance import resolved_sha256
+from covidmm.utils.signals import stops_restored
 
 
 def train(
@@ -62,7 +63,7 @@ def train(
         cfg.resume = True
         cfg.load_from = str(latest_checkpoint(folder)) if resume is True else str(resume)
     try:
-        with launched(launcher):
+        with stops_restored(), launched(launcher):
             if not resume and is_first():
                 _set_aside(folder)
             barrier()

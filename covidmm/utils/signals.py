@@ -16,6 +16,10 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 _PR_SET_PDEATHSIG = 1
 # For a data loader's workers to end when the tool is stopped; they need milliseconds. Chosen here.
 _FAREWELL_SECONDS = 2.0
+# Before a stop that was dropped is tried again. Chosen here.
+_PAUSE_SECONDS = 0.05
+#: Numbers of the signals that came in the block of `stoppable`.
+_received: list[int] = []
 #: Id of the process that is forking, if its main thread does.
 _forking: list[int] = []
 
@@ -33,29 +37,65 @@ def stoppable() -> Iterator[None]:
     are forked in the block ignore ctrl-C, and exit with code 0 on SIGTERM. A worker whose main process goes away in
     the middle of a message prints a traceback; so the main process sends them SIGTERM before anything else. Where a
     signal has a handler already, and outside the main thread, nothing is changed.
+
+    A stop is not lost where Python drops the exception, as in an object's ``__del__``, or where an extension that was
+    being imported makes another error of it.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
     interrupt = signal.getsignal(signal.SIGINT)
+    usual = sys.unraisablehook
+    _received.clear()
     signal.signal(signal.SIGTERM, _stop)
     if interrupt is signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
+
+    def stop_again(dropped: sys.UnraisableHookArgs) -> None:
+        if not (_received and isinstance(dropped.exc_value, KeyboardInterrupt)):
+            usual(dropped)
+            return
+        # from another thread, and later: what is raised here is dropped too
+        threading.Timer(_PAUSE_SECONDS, os.kill, (os.getpid(), _received[-1])).start()
+
+    sys.unraisablehook = stop_again
     try:
-        yield
+        with stops_restored():
+            yield
     finally:
+        sys.unraisablehook = usual
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, interrupt)
 
 
+@contextmanager
+def stops_restored() -> Iterator[None]:
+    """Raise the stop in place of an error that came of it.
+
+    Raises:
+        KeyboardInterrupt: the block raised some error after a signal that :func:`stoppable` takes.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _received:
+            raise _exception(_received[-1]) from error
+        raise
+
+
+def _exception(number: int) -> KeyboardInterrupt:
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
     # a data loader's workers are daemons; those of a process pool are not, and finish what they write
     workers = [child for child in multiprocessing.active_children() if child.daemon]
     for worker in workers:
         worker.terminate()
     for worker in workers:
         worker.join(_FAREWELL_SECONDS)
-    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+    raise _exception(number)
 
 
 def _hold_back() -> None:

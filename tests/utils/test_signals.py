@@ -29,8 +29,7 @@ def ends_of_children():
 
 def stop_oneself():
     with stoppable():
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(120)
+        stop_oneself_now()
 
 
 def test_sigterm_raises_what_ctrl_c_does():
@@ -60,6 +59,43 @@ def exit_code_of_a_worker_when_stopped_by(number):
 def test_a_stop_ends_the_workers_of_data_loaders_before_anything_else(number):
     assert exit_code_of_a_worker_when_stopped_by(number) == 0
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def lose_a_stop_in_a_finalizer():
+    class Final:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+
+    with stoppable():
+        Final()
+        time.sleep(120)
+
+
+def make_another_error_of_a_stop():
+    with stoppable():
+        try:
+            stop_oneself_now()
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+
+def stop_oneself_now():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(120)
+
+
+@pytest.mark.parametrize("lose", [lose_a_stop_in_a_finalizer, make_another_error_of_a_stop])
+def test_a_stop_that_is_dropped_or_disguised_is_a_stop(lose):
+    usual = sys.unraisablehook
+    with pytest.raises(Terminated):
+        lose()
+    assert sys.unraisablehook is usual
+
+
+def test_an_error_without_a_stop_stays_itself():
+    with pytest.raises(ImportError), stoppable():
+        raise ImportError
 
 
 def test_a_signal_that_is_ignored_stays_ignored():
