@@ -46,6 +46,7 @@ def stoppable() -> Iterator[None]:
         return
     interrupt = signal.getsignal(signal.SIGINT)
     usual = sys.unraisablehook
+    again: list[threading.Timer] = []
     _received.clear()
     signal.signal(signal.SIGTERM, _stop)
     if interrupt is signal.default_int_handler:
@@ -56,13 +57,17 @@ def stoppable() -> Iterator[None]:
             usual(dropped)
             return
         # from another thread, and later: what is raised here is dropped too
-        threading.Timer(_PAUSE_SECONDS, os.kill, (os.getpid(), _received[-1])).start()
+        again.append(threading.Timer(_PAUSE_SECONDS, os.kill, (os.getpid(), _received[-1])))
+        again[-1].start()
 
     sys.unraisablehook = stop_again
     try:
         with stops_restored():
             yield
     finally:
+        for timer in again:  # with the handlers gone it would end the process
+            timer.cancel()
+            timer.join()
         sys.unraisablehook = usual
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, interrupt)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from covidmm.utils.distributed import is_first, leave, rank
+from covidmm.utils.distributed import is_first, rank, under_torchrun
 
 
 def test_a_process_of_its_own_is_the_first(monkeypatch):
@@ -19,9 +19,11 @@ def test_torchrun_tells_the_others(monkeypatch):
     assert (rank(), is_first()) == (3, False)
 
 
-def test_outside_of_torchrun_a_process_is_left_as_ever(monkeypatch):
+def test_torchrun_is_known_by_its_number_of_the_run(monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
-    leave(3)
+    assert not under_torchrun()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    assert under_torchrun()
 
 
 # as PyTorch's thread does that gives a tensor back while Python goes down
@@ -32,19 +34,22 @@ class Last:
 last = Last()
 atexit.register(print, "handlers run")
 print("work is done")
-from covidmm.utils.distributed import leave
-leave(5)
+from covidmm.utils.command_line import run_tool
+def main(): MAIN
+sys.exit(run_tool(main))
 """
 
 
 @pytest.mark.parametrize(
-    ("variables", "code", "said"),
+    ("variables", "main", "code", "said"),
     [
-        ({"TORCHELASTIC_RUN_ID": "1"}, 5, ["work is done", "handlers run"]),
-        ({}, 0, ["work is done", "handlers run", "Python goes down"]),
+        ({"TORCHELASTIC_RUN_ID": "1"}, "return 5", 5, []),
+        ({}, "raise KeyboardInterrupt", 130, []),
+        ({}, "return 5", 5, ["Python goes down"]),
     ],
 )
-def test_a_process_of_torchrun_ends_with_its_words_said_and_python_not_taken_down(variables, code, said):
+def test_under_torchrun_and_after_a_stop_python_is_not_taken_down(variables, main, code, said):
     environment = {name: value for name, value in os.environ.items() if name != "TORCHELASTIC_RUN_ID"} | variables
-    ended = subprocess.run([sys.executable, "-c", LEAVES], env=environment, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout.splitlines()) == (code, said)
+    script = LEAVES.replace("MAIN", main)
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout.splitlines()) == (code, ["work is done", "handlers run", *said])
