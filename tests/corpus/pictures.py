@@ -43,7 +43,7 @@ def picture_entries() -> Iterator[Entry]:
     yield Entry(
         "huge_png.png", _chunks((b"IHDR", _ihdr(65535, 65535)), (b"IDAT", zlib.compress(bytes(999))), (b"IEND", b""))
     )
-    yield Entry("bomb.png", _bomb())
+    yield Entry("bomb.png", png_bomb(6_000, 16))
     yield Entry("text_bomb.png", _text_bomb())
     yield Entry("bits_3.png", _chunks((b"IHDR", struct.pack(">IIBBBBB", 8, 8, 3, 0, 0, 0, 0)), (b"IEND", b"")))
     yield Entry("cmyk.jpg", _cmyk())
@@ -78,13 +78,13 @@ def _ihdr(width: int, height: int, bits: int = 8) -> bytes:
     return struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
 
 
-def _bomb() -> bytes:
-    """16 bits of 6,000 x 6,000 pixels, all alike: 70 kB that stand for 72 MB."""
-    size = 6_000 * (1 + 2 * 6_000)
+def png_bomb(side: int, bits: int) -> bytes:
+    """A square of equal pixels: 70 kB that stand for 72 MB where it has 6,000 pixels of 16 bits a side."""
+    size = side * (1 + side * bits // 8)
     packer = zlib.compressobj(9)
     rows = packer.compress(bytes(size % 2**20)) + packer.flush(zlib.Z_FULL_FLUSH) + zeros(size // 2**20)
     rows += b"\x03\0" + struct.pack(">I", (size % 65521) << 16 | 1)  # the last block, and Adler-32 of zeros
-    return _chunks((b"IHDR", _ihdr(6_000, 6_000, 16)), (b"IDAT", rows), (b"IEND", b""))
+    return _chunks((b"IHDR", _ihdr(side, side, bits)), (b"IDAT", rows), (b"IEND", b""))
 
 
 def _text_bomb() -> bytes:

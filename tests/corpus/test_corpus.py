@@ -166,6 +166,7 @@ def raw(tmp_path_factory, make):
     return folder, names
 
 
+@pytest.mark.e2e
 def test_prepare_goes_on_and_lists_what_it_skipped(raw, tmp_path):
     folder, names = raw
     first = run_tool("prepare.py", "siim", folder, tmp_path / "out", "--workers", 2, "--max-size", 128)

@@ -462,6 +462,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.e2e
 def test_memory_is_at_most_four_kilobytes_an_image(tmp_path):
     (tmp_path / "measured.py").write_text(MEASURED)
     peaks = []

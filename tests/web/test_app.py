@@ -7,7 +7,6 @@ import socket
 import struct
 import threading
 import time
-import zlib
 
 import numpy as np
 import pydicom
@@ -16,6 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from covidmm.radiograph.sandbox import IsolatedReader
 from covidmm.web.problems import MEDIA_TYPE
+from tests.corpus.pictures import png_bomb
 
 PREDICT = "/api/v1/predict"
 
@@ -33,16 +33,6 @@ def png(width=40, height=30, **options):
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (height, width), np.uint8)).save(file, "PNG", **options)
     return file.getvalue()
-
-
-def bomb(side=30_000):
-    """A PNG that is small here and large when it is read."""
-    pack = zlib.compressobj(9)
-    rows = b"".join([pack.compress(bytes(side + 1)) for _ in range(side)]) + pack.flush()
-    file = b"\x89PNG\r\n\x1a\n"
-    for kind, data in ((b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")):
-        file += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    return file
 
 
 def animation():
@@ -178,7 +168,7 @@ BAD = {
     "gif": (animation(), "neither DICOM nor PNG"),
     "empty": (b"", "is empty"),
     "png head": (b"\x89PNG\r\n\x1a\n", "damaged picture"),
-    "bomb": (bomb(), "900000000 pixels"),
+    "bomb": (png_bomb(30_000, 8), "900000000 pixels"),
 }
 
 
