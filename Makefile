@@ -18,10 +18,10 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)
 	$(BIN)/python tools/demo.py
 
-# One process a core, up to four, each with one thread; the tests of a file share their fixtures in one process. The
-# order is that of tests/conftest.py: what takes longest begins first.
+# Processes of one thread each; the tests of a file share their fixtures in one process. Their number and the order are
+# those of tests/conftest.py: what takes longest begins first.
 # Bytecode is kept, since tests start many processes.
-PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Two minutes, while one works: no browser, no kills, no whole jobs or ensembles.
 check: lint

@@ -34,6 +34,11 @@ MARKED_FIXTURES = {"browser": "browser", "browse": "browser", "dask_cluster": "e
 FIRST = ("kills", "e2e", "browser", "networks")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores, since many tests wait for others; at most four, which take 12 GB."""
+    return min(4, len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else 2)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests, and put the files that take longest first, so that none of them is begun last."""
     for item in items:

@@ -1,3 +1,5 @@
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -43,6 +45,15 @@ def test_a_word_is_one_region_and_two_lines_are_two(radiograph):
 def test_size_does_not_matter(radiograph):
     large = cv2.resize(written(radiograph, "R", (320, 50)), None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
     assert len(find_markers(large)) == 1
+
+
+def test_a_large_picture_is_searched_in_seconds_and_its_boxes_are_in_its_own_pixels(radiograph):
+    pixels = written(radiograph, "R", (320, 50))
+    (expected,) = find_markers(pixels)
+    start = time.process_time()
+    (found,) = find_markers(cv2.resize(pixels, None, fx=15, fy=15, interpolation=cv2.INTER_LINEAR))
+    assert time.process_time() - start < 5  # minutes, if the kernel had the picture's size
+    assert np.abs(found / 15 - expected).max() < 2
 
 
 def test_masking_takes_the_letters_and_nothing_else(radiograph):
