@@ -16,6 +16,7 @@ from typing import Any
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.datasets.prepared_folder import read_manifest, read_split
 from covidmm.errors import DataError, RadiographError
+from covidmm.prepare.layouts.siim import IMAGE_CSV, STUDY_CSV
 from covidmm.radiograph import Radiograph, sandbox
 from covidmm.radiograph.found_files import FoundFile, find_radiographs, identify, name_of
 
@@ -223,7 +224,7 @@ def _cause(image: FolderImage, error: RadiographError) -> str:
 
 
 def _siim(folder: Path, chosen: str) -> tuple[list[FolderImage], list[LeftOut]]:
-    """The images of a split of a raw SIIM folder, and all files that are none of the other split."""
+    """The images of a split of a raw SIIM folder, and what else is there but the tables and the other split."""
     images, left_out = [], []
     for found in find_radiographs(folder / chosen):
         parts = found.path.relative_to(folder / chosen).parts
@@ -233,7 +234,7 @@ def _siim(folder: Path, chosen: str) -> tuple[list[FolderImage], list[LeftOut]]:
         else:
             images.append(FolderImage(_plain(name_of(found.path)), parts[0], found.path))
     for path in folder.iterdir():
-        if path.name in ("train", "test"):
+        if path.name in ("train", "test", IMAGE_CSV, STUDY_CSV):
             continue
         for found in find_radiographs(path) if path.is_dir() else [identify(path)]:
             cause = found.cause or f"lies outside of {chosen}/"

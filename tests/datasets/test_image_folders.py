@@ -80,7 +80,7 @@ def test_the_digest_follows_names_pixels_and_split(raw, prepared, tmp_path, make
 def test_faults_are_named(tmp_path, prepared, make):
     with pytest.raises(DataError, match="no such folder"):
         read_image_folder(tmp_path / "none")
-    with pytest.raises(DataError, match="no image in it, expected DICOM, PNG, JPEG or TIFF$"):
+    with pytest.raises(DataError, match=r"no image in it, expected DICOM, PNG, JPEG or TIFF$"):
         read_image_folder(tmp_path)
     with pytest.raises(DataError, match="has no split 'val'"):
         read_image_folder(tmp_path, "val")
