@@ -7,11 +7,10 @@ import filecmp
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.datasets.prepared_folder import read_manifest, read_split
@@ -27,8 +26,6 @@ SAFE_ID = re.compile(r"\w([\w. ~-]*[\w.~-])?")
 _LONGEST_ID = 128
 
 
-#: What a prepared folder keeps of the headers of its originals, that says what an image shows.
-_DESCRIPTION = ("modality", "body_part", "view")
 _SIIM = "<study>/<series>/<image>.dcm"
 
 
@@ -42,7 +39,7 @@ class FolderImage:
         path: the file.
         height: of the original where the file is a smaller copy of it, else None.
         width: as ``height``.
-        description: fields of the original's header where the file is a copy without one.
+        labelled: whether people labelled it as a chest radiograph, whatever its header says.
         notes: how it got its name, where that is not plain.
     """
 
@@ -51,7 +48,7 @@ class FolderImage:
     path: Path
     height: int | None = None
     width: int | None = None
-    description: Mapping[str, str] = field(default_factory=dict)
+    labelled: bool = False
     notes: tuple[str, ...] = ()
 
     def read(self) -> Radiograph:
@@ -61,12 +58,8 @@ class FolderImage:
             RadiographError: the file cannot be read.
         """
         found = sandbox.read(self.path)
-        known: dict[str, Any] = {
-            "height": self.height or found.header.height,
-            "width": self.width or found.header.width,
-            **self.description,
-        }
-        header = dataclasses.replace(found.header, **known)
+        size = {"height": self.height or found.header.height, "width": self.width or found.header.width}
+        header = dataclasses.replace(found.header, **size)
         return dataclasses.replace(found, header=header, notes=(*self.notes, *found.notes))
 
 
@@ -178,8 +171,7 @@ def _prepared(folder: Path, split: str) -> ImageFolder:
 
 
 def _copy(one: AnnotatedImage) -> FolderImage:
-    description = {name: one.coco[name] for name in _DESCRIPTION if isinstance(one.coco.get(name), str)}
-    return FolderImage(one.image_id, one.study_id, one.path, *(one.original_size or ()), description=description)
+    return FolderImage(one.image_id, one.study_id, one.path, *(one.original_size or ()), labelled=True)
 
 
 def _in_order(images: Iterable[FolderImage]) -> tuple[FolderImage, ...]:
@@ -226,13 +218,14 @@ def _cause(image: FolderImage, error: RadiographError) -> str:
 def _siim(folder: Path, chosen: str) -> tuple[list[FolderImage], list[LeftOut]]:
     """The images of a split of a raw SIIM folder, and what else is there but the tables and the other split."""
     images, left_out = [], []
+    labelled = all((folder / name).is_file() for name in (IMAGE_CSV, STUDY_CSV))
     for found in find_radiographs(folder / chosen):
         parts = found.path.relative_to(folder / chosen).parts
         if found.cause or len(parts) != 3:
             cause = found.cause or f"is not where images are, expected {folder / chosen}/{_SIIM}"
             left_out.append(LeftOut(found.path, cause, fault=not found.cause))
         else:
-            images.append(FolderImage(_plain(name_of(found.path)), parts[0], found.path))
+            images.append(FolderImage(_plain(name_of(found.path)), parts[0], found.path, labelled=labelled))
     for path in folder.iterdir():
         if path.name in ("train", "test", IMAGE_CSV, STUDY_CSV):
             continue

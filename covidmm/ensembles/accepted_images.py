@@ -14,7 +14,8 @@ from covidmm.radiograph import Header
 _ATTRIBUTES = {"modality": "Modality", "body_part": "BodyPartExamined", "view": "ViewPosition"}
 #: Values that say no more than an empty one does. Chosen here.
 _UNKNOWN = frozenset(("", "unknown", "unspecified", "undefined", "none", "na", "null"))
-_SHOWN = 4
+#: Of a message: how many values it lists, and characters of one. Chosen here.
+_SHOWN, _LONGEST = 4, 50
 
 
 @dataclass(frozen=True)
@@ -50,25 +51,36 @@ class Accepts:
         values = {name: frozenset(map(_joined, getattr(self, name))) for name in _ATTRIBUTES}
         return {name: known for name, known in values.items() if known}
 
-    def check(self, header: Header) -> tuple[str, ...]:
+    def check(self, header: Header, labelled: bool = False) -> tuple[str, ...]:
         """Refuse a radiograph of another kind; a note where its header does not say of which kind it is.
+
+        Args:
+            header: of the radiograph.
+            labelled: whether people labelled it as a chest radiograph; headers are filled in less carefully, so that
+                a contradiction is a note then.
 
         Raises:
             RefusedError: an attribute has a value that is not taken; names the file, the attribute and the value.
         """
-        unknown = []
+        notes, unknown = [], []
         for name, known in self._known.items():
             value = getattr(header, name)
             if value is None or _joined(value) in _UNKNOWN:
                 unknown.append(_ATTRIBUTES[name])
             elif known.isdisjoint({_joined(value), *_words(value)}):
-                taken = getattr(self, name)
-                shown = ", ".join(taken[:_SHOWN]) + (", ..." if len(taken) > _SHOWN else "")
-                raise RefusedError(
-                    f"{header.path}: refused: {_ATTRIBUTES[name]} is {' '.join(value.split())[:50]!r}, "
-                    f"the models are for {shown}"
-                )
-        return (f"taken without {', '.join(unknown)}: its header does not say what it shows",) if unknown else ()
+                said = f"{_ATTRIBUTES[name]} is {' '.join(value.split())[:_LONGEST]!r}"
+                if not labelled:
+                    raise RefusedError(
+                        f"{header.path}: refused: {said}, the models are for {_few(getattr(self, name))}"
+                    )
+                notes.append(f"taken though {said}: its data set has labels of it")
+        if unknown and not labelled:
+            notes.append(f"taken without {', '.join(unknown)}: its header does not say what it shows")
+        return tuple(notes)
+
+
+def _few(values: tuple[str, ...]) -> str:
+    return ", ".join(values[:_SHOWN]) + (", ..." if len(values) > _SHOWN else "")
 
 
 def _joined(text: str) -> str:

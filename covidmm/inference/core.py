@@ -38,6 +38,7 @@ class Image(Protocol):
 
     image_id: str
     study_id: str
+    labelled: bool
 
     def read(self) -> Radiograph:
         """The radiograph, with the original's size in its header.
@@ -141,7 +142,7 @@ class Detecting(Work):
         image = job.images[index]
         try:
             one = image.read().shrunk(self.max_size)
-            notes = (*one.notes, *self.accepts.check(one.header))
+            notes = (*one.notes, *self.accepts.check(one.header, image.labelled))
         except RadiographError as error:
             refused = isinstance(error, RefusedError)
             return ImageEntry(image.image_id, image.study_id, 0, 0, str(error), refused), None

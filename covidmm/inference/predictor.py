@@ -38,6 +38,7 @@ class _Single:
 
     source: Source
     image_id: str
+    labelled: bool = False
 
     @property
     def study_id(self) -> str:
