@@ -7,14 +7,11 @@ import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from covidmm.errors import RadiographError
 from covidmm.radiograph.bounds import BoundedFile
 from covidmm.radiograph.reader import read_header
-
-if TYPE_CHECKING:
-    from pydicom.uid import UID
 
 #: A file so called is taken for a radiograph whatever it holds: what is wrong is said when its pixels are read.
 SUFFIXES = (".dcm", ".dicom", ".dic", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -36,7 +33,8 @@ _OTHERS = (
 _SNIFFED = 512
 # SOP class, SOP instance, study, rows
 _CLASS, _IMAGE, _STUDY, _ROWS = 0x00080016, 0x00080018, 0x0020000D, 0x00280010
-_EXPLICIT, _IMPLICIT, _DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99"
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_IMPLICIT, _DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99"
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 
@@ -157,24 +155,26 @@ def _dicom(path: Path) -> FoundFile:
     try:
         header = read_header(path)
     except RadiographError as error:
-        kind = _sop_class(path)
+        kind = _without_pixels(path)
         if kind is None:
             return _unless_named(path, str(error).removeprefix(f"{path}: "))
-        if "Image Storage" in kind.name:
-            return FoundFile(path)
-        return FoundFile(path, f"is DICOM, but holds no image: {kind.name}")
+        return FoundFile(path, f"is DICOM, but holds no image: {kind}" if kind else None)
     return FoundFile(path, None, header.study, header.image)
 
 
-def _sop_class(path: Path) -> UID | None:
-    """What a DICOM file says that it is; None where it is not DICOM."""
+def _without_pixels(path: Path) -> str | None:
+    """The SOP class of a DICOM file without pixels, whole or no image by its class; "" of others, None of no DICOM."""
     import pydicom
 
     try:
-        with warnings.catch_warnings(), BoundedFile(path) as file:
-            warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-            kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
-            return pydicom.uid.UID(kind) if kind else None
+        with warnings.catch_warnings(record=True) as caught, BoundedFile(path) as file:
+            warnings.simplefilter("always")
+            dataset = pydicom.dcmread(file, force=True)  # whole: tags that are skipped may lie beyond the end
+            uid = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+            name = pydicom.uid.UID(uid).name if uid else None
     except Exception:  # foreign bytes raise anything
         return None
+    cut = any("nd of file" in str(warning.message) for warning in caught)
+    if name and "Image Storage" in name and (cut or any(keyword in dataset for keyword in _PIXELS)):
+        return ""
+    return name

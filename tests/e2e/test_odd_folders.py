@@ -122,8 +122,8 @@ def test_pydicoms_own_test_files(random_ensemble, tmp_path):
     output = run(random_ensemble, PYDICOM_FILES, tmp_path / "out")
     predicted, refused, _, left_out = accounted(output, tmp_path / "out", count)
     assert predicted > 20  # secondary captures
-    assert refused > 60  # CT, MR, ultrasound and others
-    assert left_out > 20  # reports, plans, directories and text
+    assert refused > 40  # CT, MR, ultrasound and others
+    assert left_out > 80  # reports, plans, headers alone, directories, text
     causes = {Path(row["file"]).name: row["cause"] for row in rows(tmp_path / "out/images/skipped.csv")}
-    assert "Modality is 'MR'" in causes["MR_small.dcm"]
+    assert "Modality is 'MR'" in "".join(causes.values())
     assert "holds no image: Comprehensive SR Storage" in causes["test-SR.dcm"]

@@ -85,6 +85,7 @@ def object_without_image(kind):
         (".git/one", saved(dataset("one")), "is hidden"),
         ("sr.dcm", saved(object_without_image(BasicTextSRStorage)), "holds no image: Basic Text SR Storage"),
         ("gsps", saved(object_without_image(GrayscaleSoftcopyPresentationStateStorage)), "Presentation State"),
+        ("dx.dcm", saved(dataset("one", Rows=None, PixelData=None)), "holds no image: Digital X-Ray Image Storage"),
         ("DICOMDIR", (PYDICOM_FILES / "dicomdirtests/DICOMDIR").read_bytes(), "Media Storage Directory"),
         ("number", b"\x08\x00" * 200, ""),
     ],
@@ -111,6 +112,7 @@ def test_pictures_are_found_under_any_name(tmp_path, kind):
         ("text.png", b"nothing"),
         ("cut.dcm", saved(dataset("one"))[:300]),
         ("cut", saved(dataset("one"))[:300]),
+        ("no_rows", saved(dataset("one", Rows=None))),
     ],
 )
 def test_what_claims_to_be_a_radiograph_is_one_that_cannot_be_read(tmp_path, name, content):
