@@ -7,11 +7,14 @@ import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from covidmm.errors import RadiographError
 from covidmm.radiograph.bounds import BoundedFile
 from covidmm.radiograph.reader import read_header
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 #: A file so called is taken for a radiograph whatever it holds: what is wrong is said when its pixels are read.
 SUFFIXES = (".dcm", ".dicom", ".dic", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -167,14 +170,20 @@ def _without_pixels(path: Path) -> str | None:
     import pydicom
 
     try:
-        with warnings.catch_warnings(record=True) as caught, BoundedFile(path) as file:
-            warnings.simplefilter("always")
-            dataset = pydicom.dcmread(file, force=True)  # whole: tags that are skipped may lie beyond the end
+        with warnings.catch_warnings(), BoundedFile(path) as file:
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(file, force=True)
             uid = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
             name = pydicom.uid.UID(uid).name if uid else None
+            pixels = any(keyword in dataset for keyword in _PIXELS)
+            return "" if name and "Image Storage" in name and (pixels or _is_cut(dataset, path)) else name
     except Exception:  # foreign bytes raise anything
         return None
-    cut = any("nd of file" in str(warning.message) for warning in caught)
-    if name and "Image Storage" in name and (cut or any(keyword in dataset for keyword in _PIXELS)):
-        return ""
-    return name
+
+
+def _is_cut(dataset: Dataset, path: Path) -> bool:
+    """Whether the last element of a file does not end where the file does; pydicom says nothing of it."""
+    if not len(dataset):
+        return True
+    last = dataset.get_item(max(dataset.keys()))
+    return last.is_raw and last.value_tell + len(last.value or b"") != path.stat().st_size

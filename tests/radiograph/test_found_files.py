@@ -111,7 +111,7 @@ def test_pictures_are_found_under_any_name(tmp_path, kind):
         ("text.dcm", b"nothing"),
         ("text.png", b"nothing"),
         ("cut.dcm", saved(dataset("one"))[:300]),
-        ("cut", saved(dataset("one"))[:300]),
+        *(("cut", saved(dataset("one"))[:size]) for size in (250, 300, 340, 399, 500)),
         ("no_rows", saved(dataset("one", Rows=None))),
     ],
 )
