@@ -17,6 +17,10 @@ class RadiographError(CovidmmError):
     """A file that cannot be read as a chest radiograph."""
 
 
+class RefusedError(RadiographError):
+    """A radiograph that can be read, of a kind that the models are not made for."""
+
+
 class DataError(CovidmmError):
     """A data set folder, label file or annotation that is missing, malformed or contradictory."""
 

@@ -9,6 +9,20 @@ rerank = None
 max_size = 1024
 batch_size = 4  # chosen here
 
+# What the models are made for: chest radiographs from the front. Other values of these attributes are refused, absent
+# ones pass with a note; None takes everything. Chosen here, with the names that files have: OT and SC say how a picture
+# came to be, not what it shows, and many public radiographs have no better.
+accepts = dict(
+    modality=("CR", "DX", "DR", "RG", "XR", "X-RAY", "OT", "SC"),
+    body_part=(
+        *("CHEST", "THORAX", "LUNG", "LUNGS", "CXR", "PORTCHEST", "CHESTPORT", "CHESTPA", "CHESTAP"),
+        *("TORAX", "T?RAX", "TORACE", "PECHO", "PULMON", "PULMONES", "POLMONE", "POLMONI", "PULMAO", "PEITO"),
+        *("POITRINE", "POUMON", "POUMONS", "BRUSTKORB", "BRUST", "LUNGE", "BORST", "LONGEN"),
+        *("TORAKS", "AKCIGER", "KLATKA", "ГРУДЬ", "ГРУДНАЯ", "ЛЕГКИЕ", "ОГК", "胸", "胸部", "흉부"),
+    ),
+    view=("AP", "PA", "FRONTAL", "ANTEROPOSTERIOR", "POSTEROANTERIOR"),
+)
+
 strategy = dict(
     type="wbf",
     iou_thr=0.55,

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 import hashlib
-import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from covidmm import radiograph
+from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.datasets.prepared_folder import read_manifest, read_split
 from covidmm.errors import DataError, RadiographError
+from covidmm.prepare.layouts.siim import IMAGE_CSV, STUDY_CSV
 from covidmm.radiograph import Radiograph, sandbox
+from covidmm.radiograph.found_files import FoundFile, find_radiographs, identify, name_of
 
-#: What a folder in no known layout is searched for; files without a suffix may be DICOM.
-SUFFIXES = ("", ".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 #: What a submission may call a study or an image: a cell that begins with = + - @ is a formula to a spreadsheet, and a
 #: path, a quote or a line break has no place in an id.
 SAFE_ID = re.compile(r"\w([\w. ~-]*[\w.~-])?")
@@ -25,11 +26,21 @@ SAFE_ID = re.compile(r"\w([\w. ~-]*[\w.~-])?")
 _LONGEST_ID = 128
 
 
+_SIIM = "<study>/<series>/<image>.dcm"
+
+
 @dataclass(frozen=True)
 class FolderImage:
     """One image; no pixel has been read.
 
-    ``height`` and ``width`` are those of the original where the file is a smaller copy of it, else None.
+    Attributes:
+        image_id: its name.
+        study_id: its study's.
+        path: the file.
+        height: of the original where the file is a smaller copy of it, else None.
+        width: as ``height``.
+        labelled: whether people labelled it as a chest radiograph, whatever its header says.
+        notes: how it got its name, where that is not plain.
     """
 
     image_id: str
@@ -37,6 +48,8 @@ class FolderImage:
     path: Path
     height: int | None = None
     width: int | None = None
+    labelled: bool = False
+    notes: tuple[str, ...] = ()
 
     def read(self) -> Radiograph:
         """The radiograph, with the original's size in its header.
@@ -46,7 +59,23 @@ class FolderImage:
         """
         found = sandbox.read(self.path)
         size = {"height": self.height or found.header.height, "width": self.width or found.header.width}
-        return dataclasses.replace(found, header=dataclasses.replace(found.header, **size))
+        header = dataclasses.replace(found.header, **size)
+        return dataclasses.replace(found, header=header, notes=(*self.notes, *found.notes))
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What lies in a folder and is not predicted.
+
+    Attributes:
+        path: a file, or a folder that cannot be read.
+        cause: why it is not.
+        fault: whether an image is lost by it, such as another one of the same name.
+    """
+
+    path: Path
+    cause: str
+    fault: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +88,7 @@ class ImageFolder:
         split: the split, or None where the folder has none.
         annotations: the COCO file with the truth, where the folder is a prepared one.
         sha256: of a prepared folder's annotations and grey values; of a raw one's names, sizes and times of change.
+        left_out: every other file of a raw folder, by path.
     """
 
     images: tuple[FolderImage, ...]
@@ -66,6 +96,7 @@ class ImageFolder:
     split: str | None
     annotations: Path | None
     sha256: str
+    left_out: tuple[LeftOut, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -77,17 +108,19 @@ class ImageFolder:
 
 
 def read_image_folder(folder: str | Path, split: str | None = None) -> ImageFolder:
-    """Find the images of a folder.
+    """Find the images of a folder, by what its files hold and not by their names.
 
     * A prepared folder: the images of ``split``, ``test`` by default, under the names of the data set.
     * A raw SIIM folder: ``<split>/<study>/<series>/<image>.dcm``, ``test`` by default, ``train`` where there is no
-      ``test``.
+      ``test``; the other split is not looked at.
     * Any other folder: every DICOM, PNG, JPEG or TIFF file below it. Study and image are named by the DICOM header;
-      a picture without one is a study of its own, named by its file.
+      an image without a study is one of its own, a picture is named by its file, and by its folders where others have
+      its name.
+
+    Of several files with one name the first is taken; the others are left out, as copies or as faults.
 
     Raises:
-        DataError: no such folder, no image in it, two images with the same name, or an annotation file or manifest
-            that is missing or damaged.
+        DataError: no such folder, no image in it, or an annotation file or manifest that is missing or damaged.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -99,18 +132,23 @@ def read_image_folder(folder: str | Path, split: str | None = None) -> ImageFold
         raise DataError(f"{folder}: has no split '{split}'; it is neither prepared nor holds a folder of that name")
     if layout:
         chosen = split or layout[0]
-        images = (_siim_image(path, folder / chosen) for path in _files(folder / chosen, (".dcm",)))
-        return _listed(images, folder, chosen)
-    return _listed((_free_image(path) for path in _files(folder, SUFFIXES)), folder, None)
+        return _listed(*_siim(folder, chosen), folder, chosen)
+    found = list(find_radiographs(folder))
+    left_out = [LeftOut(one.path, one.cause) for one in found if one.cause]
+    return _listed(_free([one for one in found if not one.cause], folder), left_out, folder, None)
 
 
-def _listed(images: Iterable[FolderImage], folder: Path, split: str | None) -> ImageFolder:
-    ordered = _unique(images)
+def _listed(images: Iterable[FolderImage], left_out: list[LeftOut], folder: Path, split: str | None) -> ImageFolder:
+    ordered, copies = _distinct(images)
+    left_out = sorted([*left_out, *copies], key=lambda one: one.path)
+    if not ordered:
+        more = f"; {len(left_out)} other files, the first: {left_out[0].path}: {left_out[0].cause}" if left_out else ""
+        raise DataError(f"{folder}: no image in it, expected DICOM, PNG, JPEG or TIFF{more}")
     digest = hashlib.sha256()
     for image in ordered:
         # not the content: reading a whole folder twice would double the work of the first run
         digest.update(f"{image.study_id} {image.image_id} {_version(image.path)}\n".encode())
-    return ImageFolder(ordered, folder, split, None, digest.hexdigest())
+    return ImageFolder(ordered, folder, split, None, digest.hexdigest(), tuple(left_out))
 
 
 def _version(path: Path) -> str:
@@ -123,47 +161,90 @@ def _version(path: Path) -> str:
 
 def _prepared(folder: Path, split: str) -> ImageFolder:
     annotations = folder / "annotations" / f"{split}.json"
-    known = read_split(annotations).images
-    images = _unique(FolderImage(one.image_id, one.study_id, one.path, *one.original_size) for one in known)
-    digest = hashlib.sha256(annotations.read_bytes() + read_manifest(folder)["data_sha256"].encode())
-    return ImageFolder(images, folder, split, annotations, digest.hexdigest())
-
-
-def _unique(images: Iterable[FolderImage]) -> tuple[FolderImage, ...]:
-    """Sorted by study and image; no image name may occur twice."""
     seen: dict[str, FolderImage] = {}
-    for image in images:
+    for image in map(_copy, read_split(annotations).images):
         if image.image_id in seen:
             raise DataError(f"{image.path}: has the image id '{image.image_id}' of {seen[image.image_id].path}")
         seen[image.image_id] = image
-    return tuple(sorted(seen.values(), key=lambda image: (image.study_id, image.image_id)))
+    digest = hashlib.sha256(annotations.read_bytes() + read_manifest(folder)["data_sha256"].encode())
+    return ImageFolder(_in_order(seen.values()), folder, split, annotations, digest.hexdigest())
 
 
-def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    found = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() in suffixes and name != "DICOMDIR"
-    ]
-    if not found:
-        raise DataError(f"{folder}: no image in it; expected files ending in {', '.join(filter(None, suffixes))}")
-    return sorted(found)
+def _copy(one: AnnotatedImage) -> FolderImage:
+    return FolderImage(one.image_id, one.study_id, one.path, *(one.original_size or ()), labelled=True)
 
 
-def _siim_image(path: Path, root: Path) -> FolderImage:
-    parts = path.relative_to(root).parts
-    if len(parts) != 3:
-        raise DataError(f"{path}: expected {root}/<study>/<series>/<image>.dcm")
-    return FolderImage(path.stem, parts[0], path)
+def _in_order(images: Iterable[FolderImage]) -> tuple[FolderImage, ...]:
+    return tuple(sorted(images, key=lambda image: (image.study_id, image.image_id)))
 
 
-def _free_image(path: Path) -> FolderImage:
+def _distinct(images: Iterable[FolderImage]) -> tuple[tuple[FolderImage, ...], list[LeftOut]]:
+    """One image of each name, sorted by study and image, and the others."""
+    taken: dict[str, FolderImage] = {}
+    left_out = []
+    for image in images:
+        first = taken.setdefault(image.image_id, image)
+        if first is not image:
+            taken[image.image_id], other = _of_one_name(first, image)
+            left_out.append(other)
+    return _in_order(taken.values()), left_out
+
+
+def _of_one_name(first: FolderImage, second: FolderImage) -> tuple[FolderImage, LeftOut]:
+    """Which of two images with one name is taken, and the other."""
+    same_name = f"has the image id '{first.image_id}' of {first.path}"
     try:
-        header = radiograph.read_header(path)
-    except RadiographError:
-        return FolderImage(_plain(path.stem), _plain(path.stem), path)  # reported when its pixels are read
-    return FolderImage(_plain(header.image or path.stem), _plain(header.study or path.stem), path)
+        if filecmp.cmp(first.path, second.path, shallow=False):
+            return first, LeftOut(second.path, f"{same_name} and is a copy of it")
+    except OSError:
+        pass  # said by what follows
+    try:
+        pixels = first.read().pixels
+    except RadiographError as error:
+        return second, LeftOut(first.path, f"{_cause(first, error)}; {second.path} has its image id, too")
+    try:
+        other = second.read().pixels
+    except RadiographError as error:
+        return first, LeftOut(second.path, f"{_cause(second, error)}; it {same_name}, too", fault=True)
+    if pixels.shape == other.shape and (pixels == other).all():
+        return first, LeftOut(second.path, f"{same_name} and its pixels")
+    return first, LeftOut(second.path, f"{same_name}, but is another image", fault=True)
+
+
+def _cause(image: FolderImage, error: RadiographError) -> str:
+    return str(error).removeprefix(f"{image.path}: ")
+
+
+def _siim(folder: Path, chosen: str) -> tuple[list[FolderImage], list[LeftOut]]:
+    """The images of a split of a raw SIIM folder, and what else is there but the tables and the other split."""
+    images, left_out = [], []
+    labelled = all((folder / name).is_file() for name in (IMAGE_CSV, STUDY_CSV))
+    for found in find_radiographs(folder / chosen):
+        parts = found.path.relative_to(folder / chosen).parts
+        if found.cause or len(parts) != 3:
+            cause = found.cause or f"is not where images are, expected {folder / chosen}/{_SIIM}"
+            left_out.append(LeftOut(found.path, cause, fault=not found.cause))
+        else:
+            images.append(FolderImage(_plain(name_of(found.path)), parts[0], found.path, labelled=labelled))
+    for path in folder.iterdir():
+        if path.name in ("train", "test", IMAGE_CSV, STUDY_CSV):
+            continue
+        for found in find_radiographs(path) if path.is_dir() else [identify(path)]:
+            cause = found.cause or f"lies outside of {chosen}/"
+            left_out.append(LeftOut(found.path, cause, fault=not found.cause))
+    return images, left_out
+
+
+def _free(found: list[FoundFile], folder: Path) -> Iterator[FolderImage]:
+    """The images of a folder in no known layout."""
+    files = Counter(name_of(one.path) for one in found if one.image is None)
+    for one in found:
+        name, notes = one.image or name_of(one.path), ()
+        if one.image is None and files[name] > 1:
+            notes = (f"named by its folders: {files[name]} files are called '{name}'",)
+            name = "_".join(one.path.relative_to(folder).parts)
+        image_id = _plain(name)
+        yield FolderImage(image_id, _plain(one.study) if one.study else image_id, one.path, notes=notes)
 
 
 def _plain(name: str) -> str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from covidmm.engine.config import merge_options, read_config
+from covidmm.ensembles.accepted_images import Accepts
 from covidmm.errors import ConfigError, PluginError, did_you_mean
 from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
 from covidmm.plugins.manager import UnknownArgumentError
 from covidmm.utils.provenance import resolved_sha256
 
-_TOP_LEVEL = ("members", "strategy", "study", "none", "rerank", "max_size", "batch_size", "custom_imports")
+_TOP_LEVEL = ("members", "strategy", "study", "none", "rerank", "max_size", "batch_size", "accepts", "custom_imports")
 #: What a backend can compute in.
 PRECISIONS = {
     "torch": ("float32", "bfloat16", "float16", "auto"),
@@ -94,6 +96,7 @@ class EnsembleConfig:
         rerank: exponents of the re-ranking of opacity scores, None for none.
         max_size: longer side, in pixels, that images are shrunk to before anything sees them, as in ``prepare``.
         batch_size: images that go through a network at once.
+        accepts: what the models are made for.
     """
 
     path: Path
@@ -104,6 +107,7 @@ class EnsembleConfig:
     rerank: Mapping[str, Any] | None
     max_size: int
     batch_size: int
+    accepts: Accepts = field(default_factory=Accepts)
 
     @property
     def sha256(self) -> str:
@@ -179,15 +183,39 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
         rerank=content.get("rerank"),
         max_size=content["max_size"],
         batch_size=content["batch_size"],
+        accepts=_accepts(path, content.get("accepts")),
     )
+
+
+def _accepts(path: Path, value: Any) -> Accepts:
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f"{path}: accepts must be a dict or None, not {value!r}")
+    values = {key: own for key, own in (value or {}).items() if key != "_delete_"}
+    try:
+        # merged with its base, an empty dict would change nothing
+        return Accepts() if values and _is_emptied(path) else _made(Accepts, values, " in accepts")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _is_emptied(path: Path) -> bool:
+    """Whether the last file of a config that has ``accepts`` gives it an empty dict."""
+    for file in reversed(_files(path)):
+        for node in ast.parse(Path(file).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and any(ast.unparse(one) == "accepts" for one in node.targets):
+                return ast.unparse(node.value) in ("{}", "dict()")
+    return False
+
+
+def _files(path: Path) -> list[str]:
+    """Every file that a config is made of, the deepest base first; MMEngine's text of it names them."""
+    return [file for file in re.findall(r"^.+\.py$", Config.fromfile(path).text, re.MULTILINE) if Path(file).is_file()]
 
 
 def _inherited(path: Path, role: str, error: UnknownArgumentError) -> str | None:
     """What to write where a file gave a dict another type, and kept an argument of the type below; else None."""
-    # MMEngine's text of a config names every file that it was made of, the deepest base first
-    files = [file for file in re.findall(r"^.+\.py$", Config.fromfile(path).text, re.MULTILINE) if Path(file).is_file()]
     changed = None
-    for file in reversed(files):
+    for file in reversed(_files(path)):
         found = Config.fromfile(file).get(role)
         other = found.get("type") if isinstance(found, dict) else None
         if other == error.plugin:
@@ -217,11 +245,11 @@ def _member(path: Path, name: str, value: Mapping[str, Any]) -> Member:
 
 def _made(kind: Callable[..., Any], values: Mapping[str, Any], where: str = "") -> Any:
     """A dataclass of a config's dict, which has its fields and no others."""
-    known = {field.name: field for field in fields(kind)}
+    known = {one.name: one for one in fields(kind)}
     for key in values:
         if key not in known:
             raise ConfigError(f"unknown key '{key}'{where}{did_you_mean(key, known)}")
-    for name, field in known.items():
-        if field.default is MISSING and name not in values:
+    for name, one in known.items():
+        if one.default is MISSING and one.default_factory is MISSING and name not in values:
             raise ConfigError(f"has no '{name}'")
     return kind(**values)

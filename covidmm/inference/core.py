@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 import covidmm.ensembles
 import covidmm.studies
 from covidmm.datasets.image_folders import FolderImage
+from covidmm.ensembles.accepted_images import Accepts
 from covidmm.ensembles.ensemble_config import Member
-from covidmm.errors import CovidmmError, DataError, PluginError, RadiographError
+from covidmm.errors import CovidmmError, DataError, PluginError, RadiographError, RefusedError
 from covidmm.findings import STUDY_CLASSES, Detections, Study
 from covidmm.inference.detector import CLASSES, Detector, select
 from covidmm.outputs.predictions import TOLERANCE, ImageEntry
@@ -37,6 +38,7 @@ class Image(Protocol):
 
     image_id: str
     study_id: str
+    labelled: bool
 
     def read(self) -> Radiograph:
         """The radiograph, with the original's size in its header.
@@ -115,11 +117,13 @@ class Detecting(Work):
         members: by name.
         max_size: longer side of the images that the networks see, at most, pixels.
         device: where the networks run; see :class:`Detector`.
+        accepts: what they are made for.
     """
 
     members: Mapping[str, Member]
     max_size: int
     device: str | None = None
+    accepts: Accepts = field(default_factory=Accepts)
     _detectors: dict[str, Detector] | None = field(default=None, init=False)
 
     @property
@@ -134,13 +138,16 @@ class Detecting(Work):
         return self._detectors
 
     def read(self, job: Batch, index: int) -> tuple[ImageEntry, Radiograph | None]:
-        """Read one image; one that cannot be read gets an entry that says why."""
+        """Read one image; one that cannot be read, or is refused, gets an entry that says why."""
         image = job.images[index]
         try:
             one = image.read().shrunk(self.max_size)
+            notes = (*one.notes, *self.accepts.check(one.header, image.labelled))
         except RadiographError as error:
-            return ImageEntry(image.image_id, image.study_id, 0, 0, str(error)), None
-        return ImageEntry(image.image_id, image.study_id, one.header.height, one.header.width), one
+            refused = isinstance(error, RefusedError)
+            return ImageEntry(image.image_id, image.study_id, 0, 0, str(error), refused), None
+        size = one.header.height, one.header.width
+        return ImageEntry(image.image_id, image.study_id, *size, notes=notes), one
 
     def ask(self, job: Batch, decoded: Sequence[Decoded]) -> Predicted:
         """Run each of the batch's members.
@@ -161,7 +168,7 @@ class Detecting(Work):
         return Predicted([one.entry for one in decoded], found, taken)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Detecting, (self.members, self.max_size, self.device)
+        return Detecting, (self.members, self.max_size, self.device, self.accepts)
 
 
 @dataclass

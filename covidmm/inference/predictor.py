@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -15,13 +16,14 @@ from typing_extensions import Self
 from covidmm import radiograph
 from covidmm.datasets.image_folders import FolderImage, read_image_folder
 from covidmm.ensembles.ensemble_config import EnsembleConfig, load_ensemble
-from covidmm.errors import ConfigError, CovidmmError, RadiographError
+from covidmm.errors import ConfigError, CovidmmError, RadiographError, RefusedError
 from covidmm.findings import Detections, ImageFindings, Study, StudyFindings
 from covidmm.inference.core import NO_PIXELS, Batch, Decoded, Detecting, classify, fuse, plugins
 from covidmm.inference.detector import Detector
 from covidmm.inference.mapping import decoded_ahead
 from covidmm.outputs.predictions import ImageEntry
 from covidmm.radiograph import Radiograph, sandbox
+from covidmm.radiograph.found_files import name_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +38,7 @@ class _Single:
 
     source: Source
     image_id: str
+    labelled: bool = False
 
     @property
     def study_id(self) -> str:
@@ -61,7 +64,7 @@ class Predictor:
         self.config = config
         self.strategy = config.build_strategy(self._manager)
         self.classifier = config.build_classifier(self._manager)
-        self._detecting = Detecting(config.members, config.max_size, device)
+        self._detecting = Detecting(config.members, config.max_size, device, config.accepts)
         self.detectors: Mapping[str, Detector] = self._detecting.detectors
 
     @classmethod
@@ -115,16 +118,18 @@ class Predictor:
         folder that is one study.
 
         Args:
-            sources: one or several of: a file or a folder; a grey image (height, width), air black; a pydicom
-                dataset; a :class:`~covidmm.radiograph.Radiograph`. Images of one study, by its UID or the layout of
-                the folder, are classified together; an image without one is a study of its own.
-            errors: ``report`` continues after an image that cannot be read; its findings hold the error.
+            sources: one or several of: a file; a folder, of which a warning says what is left out; a grey image
+                (height, width), air black; a pydicom dataset; a :class:`~covidmm.radiograph.Radiograph`. Images of one
+                study, by its UID or the layout of the folder, are classified together; an image without one is a study
+                of its own.
+            errors: ``report`` continues after an image that cannot be read or is refused; its findings hold the error.
 
         Returns:
             One value per study, in the order of their first images; boxes in pixels of the original images.
 
         Raises:
-            RadiographError: an image cannot be read, unless ``errors`` is ``report``.
+            RadiographError: an image cannot be read, unless ``errors`` is ``report``; a ``RefusedError`` where it is
+                of a kind that the models are not made for, by ``accepts`` of the config.
             DataError: a folder without images.
             PluginError: a strategy or study classifier that fails, or whose answer is none.
         """
@@ -148,7 +153,7 @@ class Predictor:
         for batch, decoded in decoded_ahead(self._detecting, batches):
             for one in decoded:
                 if one.entry.error is not None and not report:
-                    raise RadiographError(one.entry.error)
+                    raise (RefusedError if one.entry.refused else RadiographError)(one.entry.error)
             found = self._detecting.ask(batch, decoded).found
             for index, (image, one) in enumerate(zip(batch.images, decoded, strict=True)):
                 entry, kept = _named(image, one), one.radiograph
@@ -158,7 +163,9 @@ class Predictor:
                     members = {name: boxes[index] for name, boxes in found.items()}
                     fused = fuse(self.strategy, self.config.members, entry, members)
                     kept = kept if pixels else replace(kept, pixels=NO_PIXELS)
-                findings = ImageFindings(entry.image_id, entry.height, entry.width, members, fused, entry.error)
+                findings = ImageFindings(
+                    entry.image_id, entry.height, entry.width, members, fused, entry.error, entry.notes
+                )
                 yield entry.study_id, kept, findings
 
     def _classified(
@@ -179,9 +186,16 @@ def _images(sources: Sequence[Source]) -> Iterator[FolderImage | _Single]:
     numbers = count(1)
     for source in sources:
         if isinstance(source, str | Path) and Path(source).is_dir():
-            yield from read_image_folder(source).images
+            folder = read_image_folder(source)
+            if first := next(iter(folder.left_out), None):
+                others = len(folder.left_out)
+                warnings.warn(
+                    f"{source}: {others} files are left out, the first: {first.path}: {first.cause}", stacklevel=2
+                )
+            yield from folder.images
         else:
-            yield _Single(source, Path(source).stem if isinstance(source, str | Path) else f"image{next(numbers)}")
+            name = name_of(Path(source)) if isinstance(source, str | Path) else f"image{next(numbers)}"
+            yield _Single(source, name)
 
 
 def _named(image: FolderImage | _Single, decoded: Decoded) -> ImageEntry:

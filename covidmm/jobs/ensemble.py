@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +13,13 @@ from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import ConfigError
 from covidmm.inference.core import plugins
 from covidmm.inference.mapping import sharing
+from covidmm.jobs.folder_report import report_files
 from covidmm.jobs.folder_run import ENSEMBLE, FolderRun, Outcome, predict_members, run_folder
 from covidmm.jobs.folder_truth import read_truth
 from covidmm.jobs.scoring import score_outcome
 from covidmm.jobs.structured_reports import write_reports
 from covidmm.jobs.tuning import tune
 from covidmm.outputs.kaggle import (
-    IMAGE_SUFFIX,
-    STUDY_SUFFIX,
     NoneRule,
     Rerank,
     image_row,
@@ -31,8 +29,6 @@ from covidmm.outputs.kaggle import (
     study_row,
     write_submission,
 )
-from covidmm.outputs.predictions import ImageEntry
-from covidmm.utils.csv_tables import csv_bytes
 from covidmm.utils.fileio import json_bytes, write_bytes
 from covidmm.utils.pool import Mapper
 
@@ -134,14 +130,8 @@ def _report(outcome: Outcome, submission: Path, seconds: float) -> None:
     total = sum(run.seconds.values())
     for step, taken in sorted(run.seconds.items(), key=lambda item: -item[1]):
         print(f"  {step:<10} {taken / images:8.4f} s per image  {taken / total:6.1%}")
-    broken = [image for image in outcome.fused.images if image.error]
-    table = run.folder / "skipped.csv"
-    table.unlink(missing_ok=True)
-    if broken:
-        write_bytes(table, _skipped(broken))
-        print(f"{len(broken)} of {images} images cannot be read and got the row 'none 1 0 0 1 1', see {table}:")
-        for image in broken[:_LISTED]:
-            print(f"  {image.error}")
+    for line in report_files(outcome):
+        print(line)
     if outcome.studies is None:
         print("no study classifier is configured: every study got the row 'negative 1 0 0 1 1'")
     print(f"submission: {submission}")
@@ -154,8 +144,3 @@ def _report_structured(outcome: Outcome, folder: str, threshold: float) -> None:
         print(f"{len(skipped)} studies have none:")
         for line in skipped[:_LISTED]:
             print(f"  {line}")
-
-
-def _skipped(broken: Sequence[ImageEntry]) -> bytes:
-    rows = ((image.study_id + STUDY_SUFFIX, image.image_id + IMAGE_SUFFIX, image.error) for image in broken)
-    return csv_bytes(("study", "image", "cause"), rows)

@@ -69,7 +69,13 @@ class FolderRun:
 
     def cache_key(self, own: Mapping[str, Any]) -> dict[str, Any]:
         """What decides predictions: the model's part, and the images'."""
-        return {**own, "data_sha256": self.cases.sha256, "max_size": self.config.max_size}
+        config = self.config
+        return {
+            **own,
+            "data_sha256": self.cases.sha256,
+            "max_size": config.max_size,
+            "accepts": {name: list(values) for name, values in asdict(config.accepts).items()},
+        }
 
 
 @dataclass
@@ -122,7 +128,7 @@ def run_folder(run: FolderRun, manager: PluginManager) -> Outcome:
     members = predict_members(run)
     fused = fuse_folder(run, strategy, members)
     if all(image.error for image in fused.images):
-        raise DataError(f"{run.cases.source}: no image can be read, the first: {fused.images[0].error}")
+        raise DataError(f"{run.cases.source}: no image can be used, the first: {fused.images[0].error}")
     return Outcome(run, members, fused, classify_studies(run, run.config.build_classifier(manager), fused))
 
 
@@ -165,7 +171,9 @@ def _predict(run: FolderRun, missing: Mapping[str, Mapping[str, Any]]) -> dict[s
             for first in firsts
             for batch in [run.cases.images[first : first + size]]
         )
-        work = Detecting({name: run.config.members[name] for name in missing}, run.config.max_size)
+        config = run.config
+        own_members = {name: config.members[name] for name in missing}
+        work = Detecting(own_members, config.max_size, accepts=config.accepts)
         label = f"predicting with {', '.join(missing)}"
         with tqdm(total=len(run.cases), initial=start, desc=label, unit="image", disable=None) as bar:
             try:

@@ -70,10 +70,10 @@ def _study(
     """Findings under the UIDs of the images, and the headers; unreadable images are left out."""
     readable = [(case, entry, boxes) for case, (entry, boxes) in zip(cases, images, strict=True) if not entry.error]
     if not readable:
-        raise RadiographError(f"no image can be read: {images[0][0].error}")
+        raise RadiographError(f"no image can be used: {images[0][0].error}")
     headers = [_header(case.path) for case, _, _ in readable]
     findings = [
-        ImageFindings(str(header.get("SOPInstanceUID")), entry.height, entry.width, {}, boxes)
+        ImageFindings(str(header.get("SOPInstanceUID")), entry.height, entry.width, {}, boxes, notes=entry.notes)
         for header, (_, entry, boxes) in zip(headers, readable, strict=True)
     ]
     probabilities = (outcome.studies or {}).get(study_id)

@@ -26,13 +26,28 @@ TOLERANCE = 1.0
 
 
 class ImageEntry(NamedTuple):
-    """One image of a predictions file. Its integer id is its place in the list, from 1."""
+    """One image of a predictions file. Its integer id is its place in the list, from 1.
+
+    ``error`` says why nothing was predicted, ``refused`` that the image is of a kind which the models are not made for,
+    ``notes`` what was ignored, replaced or guessed when it was read.
+    """
 
     image_id: str
     study_id: str
     height: int
     width: int
     error: str | None = None
+    refused: bool = False
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of_json(cls, content: Mapping[str, Any]) -> ImageEntry:
+        """What ``_asdict`` gave, through JSON.
+
+        Raises:
+            TypeError: it is something else.
+        """
+        return cls(**{**content, "notes": tuple(content.get("notes", ()))})
 
 
 @dataclass(frozen=True)
@@ -78,7 +93,7 @@ def read_predictions(folder: Path, name: str) -> Predictions | None:
     path = folder / f"{name}.json"
     try:
         content = json_value(header.read_text())
-        images = [ImageEntry(**image) for image in content["images"]]
+        images = [ImageEntry.of_json(image) for image in content["images"]]
         seen: set[str] = set()
         for image in images:
             if image.image_id in seen:
@@ -122,7 +137,7 @@ class PredictionsWriter(Journal):
         with whole_file(path) as file:
             separator = b"[\n"
             for image, results in self.items():
-                images.append(ImageEntry(**image))
+                images.append(ImageEntry.of_json(image))
                 if results:
                     file.write(separator + json_bytes(results).strip()[1:-1])
                     separator = b",\n"

@@ -315,7 +315,7 @@ def _single(uploads: list[Upload]) -> Upload:
 
 def _shown_and_seen(service: Service, upload: Upload) -> tuple[Radiograph, Radiograph]:
     """A radiograph as it is drawn on, and as the models see it."""
-    found = service.reader.read(upload.content, upload.name)
+    found = service.read(upload)
     return found.shrunk(PREVIEW_SIZE), service.anonymous(1, found)
 
 

@@ -196,7 +196,7 @@ class DicomNode:
                 return OUT_OF_RESOURCES
         upload = Upload("the object", event.encoded_dataset())
         try:
-            radiograph = self.service.reader.read(upload.content, upload.name)
+            radiograph = self.service.read(upload)
         except RadiographError as error:
             _LOG.warning("refused: %s", error)
             return CANNOT_UNDERSTAND

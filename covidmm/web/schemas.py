@@ -33,7 +33,7 @@ class Image(BaseModel):
     height: int
     fused: list[Box] = Field(description="The boxes of the choice, best first.")
     members: dict[str, list[Box]] = Field(description="The boxes of each detector that take part, best first.")
-    notes: list[str] = Field(description="Remarks on how the file was read.")
+    notes: list[str] = Field(description="What was ignored, replaced or guessed when the file was read.")
     attention: AttentionMap | None = None
 
 

@@ -98,23 +98,39 @@ class Service:
         )
 
     def decode(self, uploads: Sequence[Upload]) -> list[Radiograph]:
-        """Decode files as the images of one study, shrunk as the config says.
-
-        Their headers keep the size and nothing that identifies anybody.
+        """Decode files as the images of one study, shrunk as the config says; see :meth:`anonymous`.
 
         Raises:
-            RadiographError: a file cannot be read, or they are of several studies.
+            RadiographError: a file cannot be read or is refused, or they are of several studies.
         """
-        found = [self.reader.read(one.content, one.name) for one in uploads]
+        found = [self.read(one) for one in uploads]
         studies = {one.header.study for one in found if one.header.study}
         if len(studies) > 1:
             raise RadiographError(f"the files are of {len(studies)} studies, send those of one study together")
         return [self.anonymous(number, one) for number, one in enumerate(found, 1)]
 
+    def read(self, upload: Upload) -> Radiograph:
+        """Decode one file.
+
+        Raises:
+            RadiographError: it cannot be read; a ``RefusedError`` where the models are not made for it.
+        """
+        found = self.reader.read(upload.content, upload.name)
+        self.predictor.config.accepts.check(found.header)
+        return found
+
     def anonymous(self, number: int, one: Radiograph) -> Radiograph:
-        """A radiograph shrunk as the config says; its header keeps only the size."""
-        header = type(one.header)(
-            Path(f"image{number}"), one.header.height, one.header.width, study=_STUDY, image=f"image{number}"
+        """A radiograph shrunk as the config says; its header keeps size, modality, body part and view alone."""
+        known, name = one.header, f"image{number}"
+        header = type(known)(
+            Path(name),
+            known.height,
+            known.width,
+            study=_STUDY,
+            image=name,
+            modality=known.modality,
+            body_part=known.body_part,
+            view=known.view,
         )
         return replace(one, header=header).shrunk(self.predictor.config.max_size)
 
@@ -124,7 +140,7 @@ class Service:
         variant, study = self._findings(question, radiographs)
         maps = [self.explainer(one) for one in radiographs] if question.attention and self.explainer else []
         images = []
-        for number, (found, radiograph) in enumerate(zip(study.images, radiographs, strict=True), 1):
+        for number, found in enumerate(study.images, 1):
             images.append(
                 schemas.Image(
                     number=number,
@@ -135,7 +151,7 @@ class Service:
                         name: _boxes(select(boxes, variant.config.members[name]))
                         for name, boxes in found.members.items()
                     },
-                    notes=list(radiograph.notes),
+                    notes=list(found.notes),
                 )
             )
         for image, one in zip(images, maps, strict=False):

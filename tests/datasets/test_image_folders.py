@@ -1,8 +1,10 @@
 import json
+import shutil
 
 import cv2
 import numpy as np
 import pytest
+from pydicom.uid import RLELossless
 
 from covidmm import radiograph
 from covidmm.datasets import image_folders
@@ -10,6 +12,7 @@ from covidmm.datasets.image_folders import read_image_folder
 from covidmm.errors import DataError, RadiographError
 from covidmm.prepare.options import Options
 from covidmm.prepare.pipeline import prepare
+from tests.corpus.valid import dataset, saved, smooth
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +83,10 @@ def test_the_digest_follows_names_pixels_and_split(raw, prepared, tmp_path, make
 def test_faults_are_named(tmp_path, prepared, make):
     with pytest.raises(DataError, match="no such folder"):
         read_image_folder(tmp_path / "none")
-    with pytest.raises(DataError, match=r"no image in it; expected files ending in \.dcm"):
+    with pytest.raises(DataError, match=r"no image in it, expected DICOM, PNG, JPEG or TIFF$"):
         read_image_folder(tmp_path)
     with pytest.raises(DataError, match="has no split 'val'"):
         read_image_folder(tmp_path, "val")
-    for name in ("a/film.png", "b/film.png"):
-        (tmp_path / name).parent.mkdir()
-        cv2.imwrite(str(tmp_path / name), np.zeros((9, 9), np.uint8))
-    with pytest.raises(DataError, match=r"b/film\.png: has the image id 'film' of .*a/film\.png"):
-        read_image_folder(tmp_path)
     with pytest.raises(DataError, match=r"annotations/other\.json: no such file"):
         read_image_folder(prepared, "other")
     make.dicom(tmp_path / "siim/train/study/image.dcm", make.picture(1))
@@ -115,3 +113,82 @@ def test_an_id_that_could_do_harm_becomes_its_hash(name):
 @pytest.mark.parametrize("name", ["1.2.840.10008", "image 7", "a" * 128, "bild_ä"])
 def test_a_plain_id_stays(name):
     assert image_folders._plain(name) == name
+
+
+def left_out(folder):
+    return {one.path.name: (one.cause, one.fault) for one in folder.left_out}
+
+
+def test_what_is_no_radiograph_is_left_out_with_its_cause(tmp_path, make):
+    make.dicom(tmp_path / "CR.1.2.276.0.4.1", make.picture(1))
+    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "empty").touch()
+    folder = read_image_folder(tmp_path)
+    assert [image.path.name for image in folder.images] == ["CR.1.2.276.0.4.1"]
+    assert left_out(folder) == {
+        "notes.txt": ("is neither DICOM nor PNG, JPEG or TIFF, but text", False),
+        "empty": ("is empty", False),
+    }
+    (tmp_path / "CR.1.2.276.0.4.1").unlink()
+    with pytest.raises(DataError, match=r"no image in it, expected .*; 2 other files, the first: .*empty: is empty"):
+        read_image_folder(tmp_path)
+
+
+def test_a_second_file_of_an_image_stops_nothing(tmp_path):
+    first, again, other = dataset("one"), dataset("one"), dataset("one", smooth()[::-1].copy())
+    again.compress(RLELossless, generate_instance_uid=False)
+    for name, content in (
+        ("a", saved(first)),
+        ("b", saved(first)),
+        ("c", saved(again)),
+        ("d", saved(other)),
+        ("e", saved(first)[:-90]),
+        ("f", saved(dataset("two"))),
+    ):
+        (tmp_path / name).write_bytes(content)
+    folder = read_image_folder(tmp_path)
+    assert [image.path.name for image in folder.images] == ["a", "f"]
+    found = left_out(folder)
+    same = f"has the image id '{first.SOPInstanceUID}' of {tmp_path / 'a'}"
+    assert found["b"] == (f"{same} and is a copy of it", False)
+    assert found["c"] == (f"{same} and its pixels", False)
+    assert found["d"] == (f"{same}, but is another image", True)
+    assert found["e"][0].endswith(f"{same}, too")
+    assert found["e"][1]
+
+
+def test_of_two_files_of_an_image_the_one_that_can_be_read_is_taken(tmp_path):
+    (tmp_path / "a").write_bytes(saved(dataset("one"))[:-90])
+    (tmp_path / "b").write_bytes(saved(dataset("one")))
+    folder = read_image_folder(tmp_path)
+    assert [image.path.name for image in folder.images] == ["b"]
+    assert not folder.left_out[0].fault
+    assert f"{tmp_path / 'b'} has its image id, too" in folder.left_out[0].cause
+
+
+def test_pictures_of_one_name_are_named_by_their_folders(tmp_path):
+    for name in ("a/film.png", "b/film.png", "b/film.jpg", "c/other.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.zeros((9, 9), np.uint8))
+    images = {image.image_id: image for image in read_image_folder(tmp_path).images}
+    assert list(images) == ["a_film.png", "b_film.jpg", "b_film.png", "other"]
+    assert all(image.study_id == name for name, image in images.items())
+    assert images["a_film.png"].read().notes == ("named by its folders: 3 files are called 'film'",)
+    assert images["other"].read().notes == ()
+
+
+def test_a_file_beside_the_layout_is_left_out(raw, tmp_path, make):
+    shutil.copytree(raw, tmp_path / "siim")
+    make.dicom(tmp_path / "siim/train/study000/deep/er/1.2.3.4", make.picture(1))
+    make.dicom(tmp_path / "siim/more/image.dcm", make.picture(2))
+    (tmp_path / "siim/train/study000/series0/notes.txt").write_text("not an image")
+    folder = read_image_folder(tmp_path / "siim")
+    assert len(folder) == 17
+    assert {name: fault for name, (_, fault) in left_out(folder).items()} == {
+        "1.2.3.4": True,
+        "image.dcm": True,
+        "notes.txt": False,
+    }
+    assert all(image.labelled for image in folder.images)
+    (tmp_path / "siim/train_image_level.csv").unlink()
+    assert not any(image.labelled for image in read_image_folder(tmp_path / "siim").images)

@@ -136,7 +136,7 @@ def test_an_unreadable_image_has_its_row_and_is_listed(random_ensemble, tmp_path
 def test_a_folder_of_nothing_readable_is_refused(random_ensemble, tmp_path):
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a.dcm").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"no image can be read, the first: .*a\.dcm"):
+    with pytest.raises(DataError, match=r"no image can be used, the first: .*a\.dcm"):
         ensemble(Request(str(random_ensemble.config), str(tmp_path / "raw"), predictions=str(tmp_path / "p")))
 
 
