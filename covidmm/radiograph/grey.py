@@ -95,7 +95,7 @@ def grey_of_stored(stored: NDArray, dataset: Dataset, notes: list[str]) -> NDArr
     steps = np.diff(shown)
     if ignore.any() or not ((steps >= 0).all() or (steps <= 0).all()):
         # The extremes of what can occur are then not those of what does.
-        occurs = np.bincount((stored - low).ravel().astype(np.int64), minlength=len(possible)) > 0
+        occurs = np.bincount((stored.astype(np.int64) - low).ravel(), minlength=len(possible)) > 0
         table = stretch(shown, ignore | ~occurs)
     else:
         table = stretch(shown)

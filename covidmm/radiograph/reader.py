@@ -35,7 +35,8 @@ logging.getLogger("openjpeg").addHandler(logging.NullHandler())
 #: Chosen here: a film of 35 cm x 43 cm scanned at 50 micrometres has less than half of it.
 MAX_PIXELS = 2**27
 
-_PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
+#: Beginnings of PNG, JPEG, TIFF and BigTIFF.
+_PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,9 @@ def _one_line_errors(path: Path) -> Iterator[None]:
 
 def _is_picture(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(4).startswith(_PICTURE_MAGIC)
+        head = file.read(132)
+    # a DICOM file's preamble may be anything, the head of a picture too (PS3.10, 7.1)
+    return head[128:] != b"DICM" and head.startswith(_PICTURE_MAGIC)
 
 
 def _bits(mode: str) -> int:
@@ -257,6 +260,9 @@ def _stored(dataset: Dataset, header: Header, samples: int) -> NDArray:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=header.frames)
         require_size(frame, syntax, (header.height, header.width, samples))
     try:
-        return pixel_array(dataset, index=0, raw=samples == 1, decoding_plugin=DECODERS[syntax])
+        # of one sample per pixel the stored bits are taken out by the grey mapping, and there alone
+        return pixel_array(
+            dataset, index=0, raw=samples == 1, correct_unused_bits=samples > 1, decoding_plugin=DECODERS[syntax]
+        )
     except RuntimeError as error:
         raise ValueError(decoder_cause(error)) from error
