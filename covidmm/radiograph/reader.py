@@ -23,6 +23,7 @@ from covidmm.errors import RadiographError
 from covidmm.radiograph.bounds import BoundedFile, require_deflated_size, require_file
 from covidmm.radiograph.grey import grey_of_stored, luminance, stretch, stretch_parts
 from covidmm.radiograph.header import KEYWORDS, Header
+from covidmm.radiograph.stored_bits import Layout, stored_values
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -260,9 +261,9 @@ def _stored(dataset: Dataset, header: Header, samples: int) -> NDArray:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=header.frames)
         require_size(frame, syntax, (header.height, header.width, samples))
     try:
-        # of one sample per pixel the stored bits are taken out by the grey mapping, and there alone
-        return pixel_array(
+        cells = pixel_array(
             dataset, index=0, raw=samples == 1, correct_unused_bits=samples > 1, decoding_plugin=DECODERS[syntax]
         )
+        return stored_values(cells, Layout.of_dataset(dataset, cells.dtype.itemsize * 8, []))
     except RuntimeError as error:
         raise ValueError(decoder_cause(error)) from error
