@@ -42,7 +42,7 @@ class _Single:
         return self.image_id
 
     def read(self) -> Radiograph:
-        return _radiograph(self.source)
+        return _radiograph(self.source, self.image_id)
 
 
 class Predictor:
@@ -193,11 +193,13 @@ def _named(image: FolderImage | _Single, decoded: Decoded) -> ImageEntry:
     return decoded.entry._replace(image_id=image_id, study_id=header.study or image_id)
 
 
-def _radiograph(source: Source) -> Radiograph:
+def _radiograph(source: Source, name: str = "array") -> Radiograph:
+    from pydicom import Dataset
+
     if isinstance(source, Radiograph):
         return source
     if isinstance(source, str | Path):
         return sandbox.read(source)
-    if isinstance(source, np.ndarray):
-        return radiograph.of_array(source)
-    return radiograph.of_dataset(source)
+    if isinstance(source, Dataset):
+        return radiograph.of_dataset(source)
+    return radiograph.of_array(source, name)
