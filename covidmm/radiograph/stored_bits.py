@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,17 +89,13 @@ def padding_range(dataset: Dataset, layout: Layout, notes: list[str]) -> tuple[f
     value, limit = (dataset.get(name) for name in _PADDING[kind])
     if value in (None, ""):
         return None
-    ends = []
+    ends: list[Any] = []
     for given in (value, value if limit in (None, "") else limit):
-        try:
-            number = float(given)
-            end = number if kind != "PixelData" else int(given)
-        except (TypeError, ValueError, OverflowError):
+        if not isinstance(given, int | float):
             notes.append(f"padding ignored: it is {given!r:.50}")
             return None
-        if kind == "PixelData" and not layout.limits[0] <= end <= layout.limits[1]:
-            end = layout.value(int(end))
-        ends.append(end)
+        beyond = kind == "PixelData" and not layout.limits[0] <= given <= layout.limits[1]
+        ends.append(layout.value(int(given)) if beyond else given)
     return min(ends), max(ends)
 
 
