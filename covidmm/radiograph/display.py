@@ -130,11 +130,7 @@ def _loss(before: NDArray, after: NDArray) -> str | None:
     few = levels_after == 1 or levels_after <= SILHOUETTE < levels
     if not few and kept_after >= kept * LEAST_SHARE:
         return None
-    finite = before[np.isfinite(before)]
-    return (
-        f"it leaves next to nothing of the image, {levels_after} of {levels} grey values "
-        f"(stored values {finite.min():g} to {finite.max():g})"
-    )
+    return f"it leaves next to nothing of the image, {levels_after} of {levels} grey values"
 
 
 def _contents(values: NDArray) -> tuple[int, float]:
@@ -172,11 +168,11 @@ def _contrast(dataset: Dataset, layout: Layout, values: NDArray) -> tuple[str, s
     pair = [_first(dataset.get(name)) for name in ("WindowCenter", "WindowWidth")]
     if all(value in (None, "") for value in pair):
         return "window", None, None
-    fault, window = _window(dataset, layout, pair)
+    fault, window = _window(dataset, layout, pair, values)
     return "window", fault, window and Step("window", window)
 
 
-def _window(dataset: Dataset, layout: Layout, pair: list[Any]) -> tuple[str | None, Window | None]:
+def _window(dataset: Dataset, layout: Layout, pair: list[Any], values: NDArray) -> tuple[str | None, Window | None]:
     numbers = [_number(value) for value in pair]
     for name, value, number in zip(("WindowCenter", "WindowWidth"), pair, numbers, strict=True):
         if number is None:
@@ -188,6 +184,8 @@ def _window(dataset: Dataset, layout: Layout, pair: list[Any]) -> tuple[str | No
     centre, width = (float(number or 0) for number in numbers)
     if not np.isfinite((centre, width)).all() or width <= 0 or (function == "LINEAR" and width < 1):
         return f"centre {centre:g}, width {width:g}", None
+    if centre + width / 2 <= values.min() or centre - width / 2 >= values.max():
+        return f"centre {centre:g}, width {width:g}, but the values are {values.min():g} to {values.max():g}", None
     return None, Window(centre, width, function, _output_range(dataset, layout))
 
 
@@ -225,7 +223,7 @@ def _table(dataset: Dataset, item: Dataset, values: NDArray) -> tuple[str | None
 def _signed_first(first: int, count: int, values: NDArray) -> int:
     """The input of a table's first entry: with the other sign where only so the table meets the values."""
     other = first - 2**16 if first >= 2**15 else first + 2**16 if first < 0 else first
-    low, high = np.nanmin(values), np.nanmax(values)
+    low, high = values.min(), values.max()
     meets = [start <= high and start + count > low for start in (first, other)]
     return other if meets == [False, True] else first
 

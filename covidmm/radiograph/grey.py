@@ -99,7 +99,7 @@ def grey_of_stored(
     low, high = int(stored.min()), int(stored.max())
     if low == high:
         notes.append("constant image")
-        padding = None
+        return np.zeros(stored.shape, np.uint8)
     if high - low > 2**16:
         return _of_many(stored, dataset, layout, padding, notes)
     return _of_few(stored, low, high, dataset, layout, padding, notes)
