@@ -25,9 +25,11 @@ from covidmm.radiograph import Radiograph, sandbox
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL.Image import Image
     from pydicom import Dataset
+    from torch import Tensor
 
-Source: TypeAlias = "str | Path | NDArray | Dataset | Radiograph"
+Source: TypeAlias = "str | Path | NDArray | Tensor | Image | Dataset | Radiograph"
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,9 @@ class Predictor:
         folder that is one study.
 
         Args:
-            sources: one or several of: a file or a folder; a grey image (height, width), air black; a pydicom
-                dataset; a :class:`~covidmm.radiograph.Radiograph`. Images of one study, by its UID or the layout of
+            sources: one or several of: a file or a folder; an array, tensor or image of Pillow, as
+                :func:`covidmm.radiograph.of_array` reads it; a pydicom dataset; a
+                :class:`~covidmm.radiograph.Radiograph`. Images of one study, by its UID or the layout of
                 the folder, are classified together; an image without one is a study of its own.
             errors: ``report`` continues after an image that cannot be read; its findings hold the error.
 
@@ -193,7 +196,7 @@ def _named(image: FolderImage | _Single, decoded: Decoded) -> ImageEntry:
     return decoded.entry._replace(image_id=image_id, study_id=header.study or image_id)
 
 
-def _radiograph(source: Source, name: str = "array") -> Radiograph:
+def _radiograph(source: Source, name: str = "image") -> Radiograph:
     from pydicom import Dataset
 
     if isinstance(source, Radiograph):
@@ -202,4 +205,4 @@ def _radiograph(source: Source, name: str = "array") -> Radiograph:
         return sandbox.read(source)
     if isinstance(source, Dataset):
         return radiograph.of_dataset(source)
-    return radiograph.of_array(source, name)
+    return radiograph.of_array(source, f"{name}: array")

@@ -47,8 +47,8 @@ def of_array(image: Any, name: str = "array") -> Radiograph:
     """A grey or colour image with air black, as people have it at hand.
 
     Args:
-        image: an array or tensor (H, W), (H, W, 1), (1, H, W), (H, W, 3) or (3, H, W), or an image of Pillow, read as
-            its file is. 8 bits stay as they are, also divided by 255; others are stretched to 0..255.
+        image: an array or tensor (H, W), (H, W, 1), (1, H, W) or, red first, (3, H, W); or an image of Pillow, read
+            as its file is. 8 bits stay as they are, also divided by 255; others are stretched to 0..255.
         name: what it is called in errors.
 
     Raises:
@@ -58,7 +58,7 @@ def of_array(image: Any, name: str = "array") -> Radiograph:
     with one_line_errors(path):
         if isinstance(image, Image.Image):
             return _of_picture(image, path)
-        values = _grey(_numbers(image), channels_first=hasattr(image, "detach"))
+        values = _grey(_numbers(image))
         pixels = values.copy() if values.dtype == np.uint8 else stretch_parts(values)
         pixels.setflags(write=False)
         return Radiograph(Header(path, *pixels.shape), pixels)
@@ -114,21 +114,20 @@ def _numbers(image: Any) -> NDArray:
     return values
 
 
-def _grey(values: NDArray, channels_first: bool) -> NDArray:
-    """(H, W) of one or three channels, which stand first in tensors and last in arrays, if both could be."""
-    channels = None
-    if values.ndim == 3:
-        axes = [axis for axis in ((0, 2) if channels_first else (2, 0)) if values.shape[axis] in (1, 3)]
-        if axes:
-            values = np.moveaxis(values, axes[0], -1)
-            channels = values.shape[-1]
-    if values.ndim != 2 and channels is None:
-        raise ValueError(f"an image is (height, width) with 1 or 3 channels, not of the shape {values.shape}")
-    require_pixels(*values.shape[:2], channels or 1)
+def _grey(values: NDArray) -> NDArray:
+    """(H, W) of one channel, first or last, or of three, red first."""
+    if values.ndim == 3 and values.shape[-1] == 1 and values.shape[0] != 3:
+        values = values[..., 0]
+    if values.ndim != 2 and (values.ndim != 3 or values.shape[0] not in (1, 3)):
+        raise ValueError(f"an image is (height, width), in colour (3, height, width), not of the shape {values.shape}")
+    require_pixels(*values.shape[-2:], len(values) if values.ndim == 3 else 1)
     values = _eight_bits(values)
-    if channels == 3 and values.dtype == np.uint8:
-        return np.array(Image.fromarray(np.ascontiguousarray(values)).convert("L"))
-    return luminance(values) if channels == 3 else values.reshape(values.shape[:2])
+    if values.ndim == 2 or len(values) == 1:
+        return values.reshape(values.shape[-2:])
+    colours = np.moveaxis(values, 0, -1)
+    if colours.dtype == np.uint8:
+        return np.array(Image.fromarray(np.ascontiguousarray(colours)).convert("L"))
+    return luminance(colours)
 
 
 def _eight_bits(values: NDArray) -> NDArray:

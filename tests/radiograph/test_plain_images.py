@@ -83,7 +83,6 @@ def forms(pixels):
         "big_endian": pixels.astype(pixels.dtype.newbyteorder(">")),
         "channel_first": pixels[None],
         "channel_last": pixels[..., None],
-        "colours_last": colours,
         "colours_first": np.moveaxis(colours, -1, 0),
         "list": pixels.astype(int).tolist() if pixels.dtype != np.uint8 else [list(row) for row in pixels],
         "tensor": tensor,
@@ -115,6 +114,16 @@ def test_8_bits_divided_by_255_are_8_bits_again(kind):
     assert near(found, part if kind != np.float16 else stretched(part), levels=0 if kind != np.float16 else 1)
     tensor = torch.from_numpy(part).float() / 255
     assert np.array_equal(radiograph.of_array(tensor).pixels, part)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_colours_are_luminance_red_first(kind):
+    colours = np.zeros((3, 2, 40), kind)
+    colours[0, 0], colours[1, 1], colours[2, 1, :20] = 200, 200, 100
+    wanted = np.array([[0.299 * 200] * 40, [0.587 * 200 + 11.4] * 20 + [0.587 * 200] * 20])
+    wanted = wanted if kind == np.uint8 else stretched(wanted)
+    for image in (colours, torch.from_numpy(colours)):
+        assert near(radiograph.of_array(image).pixels.astype(int), wanted)
 
 
 def test_other_floats_are_stretched():
@@ -154,6 +163,7 @@ BAD = {
     "row": np.arange(9, dtype=np.uint8),
     "batch": np.zeros((2, 1, 5, 5), np.uint8),
     "tensor_batch": torch.zeros(1, 3, 5, 5),
+    "colours_last": np.zeros((5, 5, 3), np.uint8),  # of OpenCV or of Pillow? their orders differ
     "two_channels": np.zeros((2, 5, 5), np.uint8),
     "huge": np.broadcast_to(np.uint8(1), (2**14, 2**14)),
 }
