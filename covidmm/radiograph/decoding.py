@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from covidmm.radiograph.codecs import Codestream
 
-#: A sign is taken from the DICOM attributes where neighbours then differ so many times less. Chosen here.
+#: The DICOM attributes are right where with them neighbours differ so many times less. Chosen here.
 _ROUGHER = 2
 _SIGNS = {True: "signed values", False: "unsigned values"}
 
@@ -79,7 +79,7 @@ def _stored(dataset: Dataset, header: Header, samples: int, notes: list[str]) ->
         layout = Layout.of_dataset(dataset, cells.dtype.itemsize * 8, notes)
         return stored_values(cells, layout), layout
     require_pixels(header.height, header.width, stream.components)
-    declared = Layout.of_dataset(dataset, max(int(dataset.BitsAllocated), stream.precision), notes)
+    declared = _declared(dataset, stream, notes)
     layout = _layout(stream, declared)
     cells = _cells(dataset, syntax, stream, _stream_options(dataset, stream, layout, notes))
     return _of_either(cells, layout, declared, notes)
@@ -132,6 +132,15 @@ def _stream_options(dataset: Dataset, stream: Codestream, layout: Layout, notes:
     return options
 
 
+def _declared(dataset: Dataset, stream: Codestream, notes: list[str]) -> Layout:
+    """The layout that the header of a compressed frame declares; the frame's own where that is none."""
+    try:
+        return Layout.of_dataset(dataset, max(int(dataset.BitsAllocated), stream.precision), notes)
+    except (AttributeError, TypeError, ValueError) as error:
+        notes.append(f"{error}: the JPEG stream's {stream.precision} bits taken")
+        return Layout(stream.precision, 0, bool(dataset.get("PixelRepresentation")))
+
+
 def _layout(stream: Codestream, declared: Layout) -> Layout:
     """How the values of a compressed frame lie in what its decoder returns, by the frame itself."""
     signed = declared.signed if stream.signed is None else stream.signed
@@ -164,6 +173,6 @@ def _of_either(cells: NDArray, layout: Layout, declared: Layout, notes: list[str
 
 
 def _roughness(values: NDArray) -> float:
-    """The differences of pixels that lie side by side, in some of the rows."""
+    """How much pixels that lie side by side differ, in some of the rows, of how much pixels differ at all."""
     some = values[:: max(1, len(values) // 256)].astype(np.float64)
-    return float(np.abs(np.diff(some, axis=1)).sum())
+    return float(np.abs(np.diff(some, axis=1)).sum() / (np.ptp(some) or 1.0))

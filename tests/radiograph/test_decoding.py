@@ -87,7 +87,7 @@ def test_a_sign_that_the_writer_of_the_frame_forgot_is_the_header_s():
 
 
 @pytest.mark.parametrize("precision", [10, 12, 16])
-@pytest.mark.parametrize("declared", [8, 9, 11, 12, 14, 16])
+@pytest.mark.parametrize("declared", [1, 8, 9, 11, 12, 14, 16])
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, JPEGLosslessSV1])
 def test_the_bits_of_the_frame_win_with_a_note(tmp_path, syntax, precision, declared):
     values = ramp(0, 2**precision - 1, np.uint16, side=64)
@@ -109,6 +109,17 @@ def test_the_bits_of_the_frame_win_with_a_note(tmp_path, syntax, precision, decl
     assert near(found, stretched(values))
     said = f"its JPEG stream holds {precision} bits, its header says {declared}: the stream's taken"
     assert notes == (() if declared == precision else (said,))
+
+
+@pytest.mark.parametrize(
+    "attributes", [{"HighBit": 31}, {"BitsStored": 0}, {"BitsStored": 33}, {"BitsAllocated": 8}, {"HighBit": 2}]
+)
+def test_bits_that_cannot_be_are_the_frame_s(tmp_path, attributes):
+    values = ramp(0, 4095, np.uint16, side=64)
+    path = jpeg_2000(tmp_path / "a.dcm", values, 12, **attributes)
+    found, notes = pixels_of(path)
+    assert near(found, stretched(values))
+    assert notes or attributes == {"BitsAllocated": 8}
 
 
 @pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless])
