@@ -27,9 +27,11 @@ from covidmm.radiograph.found_files import name_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL.Image import Image
     from pydicom import Dataset
+    from torch import Tensor
 
-Source: TypeAlias = "str | Path | NDArray | Dataset | Radiograph"
+Source: TypeAlias = "str | Path | NDArray | Tensor | Image | Dataset | Radiograph"
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class _Single:
         return self.image_id
 
     def read(self) -> Radiograph:
-        return _radiograph(self.source)
+        return _radiograph(self.source, self.image_id)
 
 
 class Predictor:
@@ -118,10 +120,10 @@ class Predictor:
         folder that is one study.
 
         Args:
-            sources: one or several of: a file; a folder, of which a warning says what is left out; a grey image
-                (height, width), air black; a pydicom dataset; a :class:`~covidmm.radiograph.Radiograph`. Images of one
-                study, by its UID or the layout of the folder, are classified together; an image without one is a study
-                of its own.
+            sources: one or several of: a file; a folder, of which a warning says what is left out; an array, tensor or
+                image of Pillow, as :func:`covidmm.radiograph.of_array` reads it; a pydicom dataset; a
+                :class:`~covidmm.radiograph.Radiograph`. Images of one study, by its UID or the layout of the folder,
+                are classified together; an image without one is a study of its own.
             errors: ``report`` continues after an image that cannot be read or is refused; its findings hold the error.
 
         Returns:
@@ -207,11 +209,13 @@ def _named(image: FolderImage | _Single, decoded: Decoded) -> ImageEntry:
     return decoded.entry._replace(image_id=image_id, study_id=header.study or image_id)
 
 
-def _radiograph(source: Source) -> Radiograph:
+def _radiograph(source: Source, name: str = "image") -> Radiograph:
+    from pydicom import Dataset
+
     if isinstance(source, Radiograph):
         return source
     if isinstance(source, str | Path):
         return sandbox.read(source)
-    if isinstance(source, np.ndarray):
-        return radiograph.of_array(source)
-    return radiograph.of_dataset(source)
+    if isinstance(source, Dataset):
+        return radiograph.of_dataset(source)
+    return radiograph.of_array(source, f"{name}: array")

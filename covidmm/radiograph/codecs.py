@@ -1,4 +1,4 @@
-"""Decoders of compressed DICOM frames, and a check of the size that a frame declares.
+"""Decoders of compressed DICOM frames, and what a frame declares of itself.
 
 A frame has a header of its own, which need not agree with the DICOM attributes. A decoder allocates what the frame
 declares, so the two sizes are compared before it is called.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import struct
+from typing import NamedTuple
 
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -30,16 +32,18 @@ from pydicom.uid import (
 
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 _JPEG = frozenset((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes))
+_JPEG_DCT = frozenset((JPEGBaseline8Bit, JPEGExtended12Bit))
 _JPEG_2000 = frozenset((JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K))
-#: Every transfer syntax that is read -> the decoder, by pydicom's name; none where pixels are stored as they are. One
-#: each: pydicom would try several, so that the weakest of them sees every bad file. GDCM ends its process on a JPEG-LS
-#: stream that declares 65,000 x 65,000 pixels.
+#: Every transfer syntax that is read -> the decoder, by pydicom's name; none where pixels are stored as they are. The
+#: DICOM node offers these, too. One each, but for 12-bit JPEG (see :func:`decoder`): pydicom would try several, so that
+#: the weakest of them sees every bad file. GDCM ends its process on a JPEG-LS stream that declares 65,000 x 65,000
+#: pixels.
 DECODERS: dict[str, str] = {
     **dict.fromkeys(_NATIVE, ""),
     RLELossless: "pydicom",
     **dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls"),
     **dict.fromkeys(_JPEG_2000, "pylibjpeg"),
-    **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit), "pillow"),
+    **dict.fromkeys(_JPEG_DCT, "pillow"),
     **dict.fromkeys((JPEGLossless, JPEGLosslessSV1), "gdcm"),
 }
 
@@ -53,28 +57,49 @@ def needs_codec(syntax: str | None) -> bool:
     return DECODERS.get(syntax or "", "") not in ("", "pydicom")
 
 
-def require_size(frame: bytes, syntax: str, expected: tuple[int, int, int]) -> None:
-    """Refuse a compressed frame of another size than the DICOM attributes give.
+class Codestream(NamedTuple):
+    """What a compressed frame declares: rows, columns, components, bits, and the sign where there is one."""
+
+    rows: int
+    columns: int
+    components: int
+    precision: int
+    signed: bool | None = None
+
+
+def decoder(syntax: UID, stream: Codestream | None) -> tuple[UID, str]:
+    """The transfer syntax and the decoder, by pydicom's names, for a frame of a transfer syntax in :data:`DECODERS`."""
+    if syntax in _JPEG_DCT and stream is not None and stream.precision > 8:
+        # pydicom refuses 12 bits by the name of the syntax; GDCM goes by the stream
+        return JPEGLosslessSV1, "gdcm"
+    return syntax, DECODERS[syntax]
+
+
+def read_codestream(frame: bytes, syntax: str, size: tuple[int, int]) -> Codestream | None:
+    """What a compressed frame declares; None for transfer syntaxes whose frames declare nothing.
 
     Args:
         frame: the first frame's stream.
-        syntax: its transfer syntax; those without a size in the stream pass.
-        expected: rows, columns, samples per pixel.
+        syntax: its transfer syntax.
+        size: rows and columns by the DICOM attributes.
 
     Raises:
-        ValueError: another size, or no stream of that kind.
+        ValueError: another size, neither grey nor of three colours, or no stream of that kind.
     """
     if syntax in _JPEG:
-        found = _jpeg_size(frame)
+        found = _jpeg_stream(frame)
     elif syntax in _JPEG_2000:
-        found = _jpeg_2000_size(frame)
+        found = _jpeg_2000_stream(frame)
     else:
-        return
+        return None
     if found is None:
         raise ValueError("its pixel data are no JPEG stream, or end before the picture begins")
-    if found != expected:
-        shown, wanted = (" x ".join(map(str, size)) for size in (found, expected))
-        raise ValueError(f"contradictory size: its JPEG stream holds {shown} samples, its header says {wanted}")
+    if found[:2] != size:
+        shown, wanted = (" x ".join(map(str, one)) for one in (found[:2], size))
+        raise ValueError(f"contradictory size: its JPEG stream holds {shown} pixels, its header says {wanted}")
+    if found.components not in (1, 3):
+        raise ValueError(f"contradictory size: its JPEG stream holds {found.components} samples per pixel, not 1 or 3")
+    return found
 
 
 def decoder_cause(error: Exception) -> str:
@@ -84,8 +109,8 @@ def decoder_cause(error: Exception) -> str:
     return "damaged pixel data" if not cause or "NoneType" in cause else f"damaged pixel data ({cause[:200]})"
 
 
-def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and components of the first start-of-frame segment (ISO/IEC 10918-1, B.2.2)."""
+def _jpeg_stream(frame: bytes) -> Codestream | None:
+    """The first start-of-frame segment (ISO/IEC 10918-1, B.2.2)."""
     if not frame.startswith(b"\xff\xd8"):
         return None
     place = 2
@@ -94,15 +119,15 @@ def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
         if marker == 0xFF:  # fill byte
             place += 1
         elif marker in _START_OF_FRAME:
-            rows, columns, components = struct.unpack_from(">HHB", frame, place + 5)
-            return rows, columns, components
+            precision, rows, columns, components = struct.unpack_from(">BHHB", frame, place + 4)
+            return Codestream(rows, columns, components, precision)
         else:
             place += 2 + struct.unpack_from(">H", frame, place + 2)[0]
     return None
 
 
-def _jpeg_2000_size(frame: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and components of the SIZ segment (ISO/IEC 15444-1, A.5.1)."""
+def _jpeg_2000_stream(frame: bytes) -> Codestream | None:
+    """The SIZ segment (ISO/IEC 15444-1, A.5.1)."""
     place = 0
     if frame.startswith(_JP2_SIGNATURE):
         while frame[place + 4 : place + 8] != b"jp2c":
@@ -111,8 +136,8 @@ def _jpeg_2000_size(frame: bytes) -> tuple[int, int, int] | None:
                 return None
             place += length
         place += 8
-    if frame[place : place + 4] != b"\xff\x4f\xff\x51" or len(frame) < place + 42:
+    if frame[place : place + 4] != b"\xff\x4f\xff\x51" or len(frame) < place + 43:
         return None
     right, bottom, left, top = struct.unpack_from(">4I", frame, place + 8)
-    components = struct.unpack_from(">H", frame, place + 40)[0]
-    return bottom - top, right - left, components
+    components, depth = struct.unpack_from(">HB", frame, place + 40)
+    return Codestream(bottom - top, right - left, components, (depth & 0x7F) + 1, bool(depth & 0x80))

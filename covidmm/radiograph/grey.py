@@ -7,18 +7,24 @@ most 65,536, and looked up per pixel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, MutableSequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from covidmm.radiograph.display import fitted_display
+from covidmm.radiograph.stored_bits import Layout, is_padding, padding_range
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 #: Pixels whose display values are worked out at a time where there is no table: 8 MB of float64.
 _PART = 2**20
+#: Rows and columns, evenly spread, by whose pixels a display mapping is judged. Chosen here.
+_SAMPLE = 128
+_PADDING_IS_ALL = "padding ignored: it leaves next to nothing of the image"
 
 
 def luminance(colours: NDArray) -> NDArray[np.float64]:
@@ -36,29 +42,34 @@ def stretch(values: NDArray, ignore: NDArray[np.bool_] | None = None) -> NDArray
     return pixels
 
 
-def stretch_parts(stored: NDArray, show: Callable[[NDArray], NDArray] = np.asarray) -> NDArray[np.uint8]:
+def stretch_parts(
+    stored: NDArray, show: Callable[[NDArray], NDArray] = np.asarray, padding: tuple[float, float] | None = None
+) -> NDArray[np.uint8]:
     """:func:`stretch` of what ``show`` makes of stored values, a part at a time, for values too many for a table.
 
     Args:
         stored: (H, W) or (H, W, samples).
         show: values (N, 1) or (N, 1, samples) to float (N, 1), each pixel by itself.
+        padding: least and greatest stored value that stand for no image: they do not count, and become black.
 
     Raises:
         ValueError: not one finite value.
     """
     flat = stored.reshape(-1, 1, *stored.shape[2:])
-    parts = [slice(start, start + _PART) for start in range(0, len(flat), _PART)]
+    parts = [flat[start : start + _PART] for start in range(0, len(flat), _PART)]
     low, high = np.inf, -np.inf
     for part in parts:
-        shown = np.asarray(show(flat[part]), np.float64)
-        low = min(low, float(np.min(shown, initial=np.inf, where=np.isfinite(shown))))
-        high = max(high, float(np.max(shown, initial=-np.inf, where=np.isfinite(shown))))
+        shown = np.asarray(show(part), np.float64)
+        counted = np.isfinite(shown) if padding is None else np.isfinite(shown) & ~is_padding(part, padding)
+        low = min(low, float(np.min(shown, initial=np.inf, where=counted)))
+        high = max(high, float(np.max(shown, initial=-np.inf, where=counted)))
     if low > high:
         raise ValueError("not one of its pixels is a finite number")
-    pixels = np.empty(stored.shape[:2], np.uint8)
-    for part in parts:
-        pixels.reshape(-1, 1)[part] = _scaled(np.asarray(show(flat[part]), np.float64), low, high)
-    return pixels
+    pixels = np.empty((len(flat), 1), np.uint8)
+    for start, part in zip(range(0, len(flat), _PART), parts, strict=True):
+        grey = _scaled(np.asarray(show(part), np.float64), low, high)
+        pixels[start : start + _PART] = grey if padding is None else np.where(is_padding(part, padding), 0, grey)
+    return pixels.reshape(stored.shape[:2])
 
 
 def _scaled(values: NDArray, low: float, high: float) -> NDArray[np.uint8]:
@@ -66,40 +77,112 @@ def _scaled(values: NDArray, low: float, high: float) -> NDArray[np.uint8]:
     return np.clip(scaled, 0, 255).astype(np.uint8)
 
 
-def grey_of_stored(stored: NDArray, dataset: Dataset, notes: list[str]) -> NDArray[np.uint8]:
+def grey_of_stored(
+    stored: NDArray, dataset: Dataset, notes: list[str], layout: Layout | None = None
+) -> NDArray[np.uint8]:
     """Map the stored values of a one-sample DICOM image to 0..255.
 
     Args:
-        stored: (H, W) as the decoder returned them.
-        dataset: its bits, rescale, windows, padding and photometric interpretation.
+        stored: (H, W) stored values, without other bits of their cells, in the machine's byte order.
+        dataset: its rescale, windows, tables, padding and photometric interpretation.
         notes: what a reader should know is appended.
+        layout: of the values, where it is not the one that the dataset declares.
 
     Raises:
-        ValueError: bits that contradict each other.
+        ValueError: bits that contradict each other, or not one finite value.
     """
-    stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)  # big-endian files
-    display = _display(dataset, notes)
+    if layout is None:
+        layout = Layout.of_dataset(dataset, stored.dtype.itemsize * 8, notes)
+    padding = padding_range(dataset, layout, notes)
     if stored.dtype.kind == "f":
-        return stretch_parts(stored, display)
-    stored = _stored_bits(stored, dataset)
+        return _of_many(stored, dataset, layout, padding, notes)
     low, high = int(stored.min()), int(stored.max())
     if low == high:
         notes.append("constant image")
+        return np.zeros(stored.shape, np.uint8)
     if high - low > 2**16:
-        return stretch_parts(stored, display)
+        return _of_many(stored, dataset, layout, padding, notes)
+    return _of_few(stored, low, high, dataset, layout, padding, notes)
+
+
+def _of_few(
+    stored: NDArray,
+    low: int,
+    high: int,
+    dataset: Dataset,
+    layout: Layout,
+    padding: tuple[float, float] | None,
+    notes: list[str],
+) -> NDArray[np.uint8]:
+    """By a table of what could occur."""
     possible = np.arange(low, high + 1)
-    shown = display(possible)
-    if low < high and shown.min() == shown.max():
-        notes.append("its display mapping leaves one grey value")
-    ignore = _padding(possible, dataset)
+    ignore, occurs = is_padding(possible, padding), None
+    if ignore.any():
+        occurs = _occurring(stored, low, len(possible))
+        if np.count_nonzero(occurs & ~ignore) < 2:
+            notes.append(_PADDING_IS_ALL)
+            ignore[:] = False
+    counted = possible[~ignore & occurs] if occurs is not None else possible
+    sample = _sampled(stored)
+    sample = sample[~ignore[_places(sample, low)]] if ignore.any() else sample
+    shown = fitted_display(dataset, layout, np.append(sample, [counted[0], counted[-1]]), notes)(possible)
     steps = np.diff(shown)
     if ignore.any() or not ((steps >= 0).all() or (steps <= 0).all()):
         # The extremes of what can occur are then not those of what does.
-        occurs = np.bincount((stored - low).ravel().astype(np.int64), minlength=len(possible)) > 0
+        occurs = _occurring(stored, low, len(possible)) if occurs is None else occurs
         table = stretch(shown, ignore | ~occurs)
     else:
         table = stretch(shown)
     return _look_up(table, stored, low)
+
+
+def _of_many(
+    stored: NDArray, dataset: Dataset, layout: Layout, padding: tuple[float, float] | None, notes: list[str]
+) -> NDArray[np.uint8]:
+    """Pixel by pixel, for floating-point values and those too far apart for a table."""
+    low, high = _extremes(stored, padding)
+    if padding is not None and not low < high:
+        notes.append(_PADDING_IS_ALL)
+        padding = None
+        low, high = _extremes(stored, None)
+    if low > high:
+        raise ValueError("not one of its pixels is a finite number")
+    sample = _sampled(stored)
+    sample = sample[np.isfinite(sample) & ~is_padding(sample, padding)]
+    show = fitted_display(dataset, layout, np.append(sample.astype(np.float64), [low, high]), notes)
+    return stretch_parts(stored, show, padding)
+
+
+def _extremes(stored: NDArray, padding: tuple[float, float] | None) -> tuple[float, float]:
+    """The least and the greatest finite value without padding; inf and -inf where there is none."""
+    low, high = np.inf, -np.inf
+    flat = stored.reshape(-1)
+    for start in range(0, len(flat), _PART):
+        part = flat[start : start + _PART]
+        part = part[np.isfinite(part) & ~is_padding(part, padding)]
+        if part.size:
+            low, high = min(low, float(part.min())), max(high, float(part.max()))
+    return low, high
+
+
+def _sampled(stored: NDArray) -> NDArray:
+    """(N,) values of evenly spread rows and columns."""
+    rows, columns = (max(1, side // _SAMPLE) for side in stored.shape)
+    return stored[::rows, ::columns].ravel()
+
+
+def _places(stored: NDArray, low: int) -> NDArray[np.int64]:
+    """Indices of values in a table that begins with ``low``."""
+    return stored.astype(np.int64) - low
+
+
+def _occurring(stored: NDArray, low: int, count: int) -> NDArray[np.bool_]:
+    """Which of ``count`` values from ``low`` on occur."""
+    occurs = np.zeros(count, bool)
+    flat = stored.reshape(-1)
+    for start in range(0, len(flat), _PART):
+        occurs[_places(flat[start : start + _PART], low)] = True
+    return occurs
 
 
 def _look_up(table: NDArray[np.uint8], stored: NDArray, low: int) -> NDArray[np.uint8]:
@@ -110,107 +193,3 @@ def _look_up(table: NDArray[np.uint8], stored: NDArray, low: int) -> NDArray[np.
     whole = np.zeros(size, np.uint8)
     whole[np.arange(low, low + len(table)) % size] = table
     return cv2.LUT(np.ascontiguousarray(stored).view(f"u{stored.dtype.itemsize}"), whole)
-
-
-def _stored_bits(stored: NDArray, dataset: Dataset) -> NDArray:
-    """Only the stored bits, sign-extended: overlays may live in the bits above, other data in those below."""
-    bits, allocated = int(dataset.BitsStored), stored.dtype.itemsize * 8
-    shift = max(0, int(dataset.get("HighBit", bits - 1)) + 1 - bits)
-    if not 1 <= bits <= allocated or shift + bits > allocated:
-        raise ValueError(f"contradictory bits: {bits} stored, high bit {dataset.HighBit}, {allocated} allocated")
-    above = allocated - bits - shift
-    if stored.dtype.kind == "u" and not shift and not int(stored.max()) >> bits:
-        return stored  # as in most files: nothing to remove, and reading is cheaper than writing
-    return (stored << above) >> (above + shift) if above or shift else stored
-
-
-def _display(dataset: Dataset, notes: list[str]) -> Callable[[NDArray], NDArray[np.float64]]:
-    """Modality LUT, VOI LUT or window, inversion, by pydicom: stored values to display values of the same shape.
-
-    A mapping that contradicts itself is left out, which is noted: it costs contrast, not the image.
-    """
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
-
-    modality = _modality_fault(dataset)
-    table = bool(dataset.get("VOILUTSequence"))
-    if modality:
-        notes.append(f"rescale, window and LUTs ignored: {modality}")
-    fault = _lut_fault(dataset.VOILUTSequence[0]) if table else _window_fault(dataset)
-    if fault and not modality:
-        notes.append(f"{'VOI LUT' if table else 'window'} ignored: {fault}")
-    contrast = not modality and not fault and (table or "WindowCenter" in dataset)
-    inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
-
-    def show(values: NDArray) -> NDArray[np.float64]:
-        shown = values if modality else apply_modality_lut(values, dataset)
-        if contrast:
-            # a table's entries are chosen by whole numbers
-            shown = apply_voi_lut(
-                shown.round().astype(np.int64) if table and shown.dtype.kind == "f" else shown, dataset
-            )
-        shown = np.asarray(shown, np.float64)
-        return -shown if inverted else shown
-
-    return show
-
-
-def _modality_fault(dataset: Dataset) -> str | None:
-    """Why the modality LUT or the rescale cannot be applied, or None."""
-    if dataset.get("ModalityLUTSequence"):
-        return _lut_fault(dataset.ModalityLUTSequence[0], (8, 16))
-    if "RescaleSlope" not in dataset or "RescaleIntercept" not in dataset:
-        return None  # as pydicom has it
-    for name in ("RescaleSlope", "RescaleIntercept"):
-        value = dataset[name].value
-        number = _number(value)
-        if number is None or not np.isfinite(number) or (name == "RescaleSlope" and not number):
-            return f"{name} is {value!r:.50}"
-    return None
-
-
-def _lut_fault(item: Dataset, depths: Container[int] = (8, *range(10, 17))) -> str | None:
-    """Why a lookup table cannot be applied, or None (PS3.3 C.11.1.1 and C.11.2.1.1)."""
-    descriptor, data = item.get("LUTDescriptor"), item.get("LUTData")
-    if isinstance(descriptor, str | bytes | int | None) or len(descriptor) != 3:
-        return f"LUTDescriptor is {descriptor!r:.50}"
-    entries, _, bits = descriptor
-    entries = entries or 2**16
-    count = 0 if data is None else len(data) // 2 if isinstance(data, bytes) else np.size(data)
-    if count < entries:
-        return f"{count} entries, its descriptor says {entries}"
-    return None if bits in depths else f"{bits} bits per entry"
-
-
-def _window_fault(dataset: Dataset) -> str | None:
-    """Why the first window cannot be applied, or None where it can or none is given."""
-    if "WindowCenter" not in dataset:
-        return None
-    pair = []
-    for name in ("WindowCenter", "WindowWidth"):
-        value = dataset.get(name)
-        value = value[0] if isinstance(value, MutableSequence) and value else value
-        number = _number(value)
-        if number is None:
-            return f"{name} is {value!r:.50}"
-        pair.append(number)
-    least = 1 if dataset.get("VOILUTFunction", "LINEAR") == "LINEAR" else np.nextafter(0, 1)
-    if not np.isfinite(pair).all() or pair[1] < least:
-        return f"centre {pair[0]:g}, width {pair[1]:g}"
-    return None
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _padding(values: NDArray, dataset: Dataset) -> NDArray[np.bool_]:
-    """Which stored values stand for 'no image here'."""
-    first = dataset.get("PixelPaddingValue")
-    if first is None or first == "":
-        return np.zeros(len(values), bool)
-    last = dataset.get("PixelPaddingRangeLimit", first)
-    low, high = sorted((int(first), int(last)))
-    return (values >= low) & (values <= high)

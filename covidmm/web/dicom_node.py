@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydicom import uid
 
 from covidmm.errors import ConfigError, CovidmmError, RadiographError
 from covidmm.radiograph import Radiograph
+from covidmm.radiograph.codecs import DECODERS
 from covidmm.utils.fileio import write_bytes
 from covidmm.web.queue import JobQueue, QueueFullError
 from covidmm.web.service import Question, Service
@@ -43,19 +43,6 @@ _STORAGE_CLASSES = (
     sop_class.DigitalXRayImageStorageForProcessing,
     sop_class.SecondaryCaptureImageStorage,
 )
-#: What :mod:`covidmm.radiograph` decodes.
-_TRANSFER_SYNTAXES = [
-    uid.ExplicitVRLittleEndian,
-    uid.ImplicitVRLittleEndian,
-    uid.JPEGBaseline8Bit,
-    uid.JPEGLossless,
-    uid.JPEGLosslessSV1,
-    uid.JPEGLSLossless,
-    uid.JPEGLSNearLossless,
-    uid.JPEG2000Lossless,
-    uid.JPEG2000,
-    uid.RLELossless,
-]
 
 
 @dataclass(frozen=True)
@@ -164,7 +151,7 @@ class DicomNode:
         entity.maximum_associations = 8
         entity.network_timeout = entity.dimse_timeout = entity.acse_timeout = self.settings.seconds
         for abstract in _STORAGE_CLASSES:
-            entity.add_supported_context(abstract, _TRANSFER_SYNTAXES)
+            entity.add_supported_context(abstract, list(DECODERS))
         entity.add_supported_context(sop_class.Verification)
         handlers: list[Any] = [
             (evt.EVT_DATA_RECV, self._count),

@@ -3,8 +3,11 @@
 import os
 import signal
 
+import numpy as np
+
+from covidmm import radiograph
 from covidmm.radiograph.sandbox import IsolatedReader
-from tests.corpus.mutants import SECONDS, mutants, read_mutants
+from tests.corpus.mutants import DISPLAY, SECONDS, mutants, read_mutants, with_attributes
 from tests.corpus.valid import valid_files
 
 
@@ -22,6 +25,20 @@ def test_mutants_differ_from_what_they_were_made_of_and_are_the_same_each_time()
     whole = set(map(bytes, valid_files().values()))
     assert sum(content not in whole for content in made.values()) > 50
     assert len(set(made.values())) > 50
+
+
+def test_no_display_attribute_costs_the_image(tmp_path):
+    files = {name: content for name, content in valid_files().items() if name.endswith(".dcm")}
+    lost = {}
+    for number in range(600):
+        rng = np.random.default_rng((7, number))
+        name = sorted(files)[number % len(files)]
+        path = tmp_path / f"{number}-{name}"
+        path.write_bytes(with_attributes(files[name], rng, DISPLAY))
+        found = radiograph.read(path)
+        if len(np.unique(found.pixels)) < 3:
+            lost[path] = found.notes
+    assert lost == {}
 
 
 def test_a_crash_and_a_hang_are_findings(monkeypatch):

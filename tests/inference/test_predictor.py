@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
+import torch
+from PIL import Image
 
 from covidmm import radiograph
 from covidmm.datasets.image_folders import read_image_folder
@@ -92,6 +94,36 @@ def test_an_unreadable_image_raises_or_is_reported(predictor, tmp_path, file):
 def test_an_array_of_another_shape_is_refused(predictor, shape):
     with pytest.raises(RadiographError, match="array: "):
         predictor(np.zeros(shape, np.uint8))
+
+
+def test_tensors_and_pillow_s_images_are_the_same_as_the_array(predictor, file):
+    pixels = radiograph.read(file).pixels
+    (wanted,) = predictor(pixels)
+    tensor = torch.from_numpy(pixels.copy())
+    for source in (tensor, tensor[None].expand(3, -1, -1) / 255, Image.fromarray(pixels), pixels[None]):
+        (found,) = predictor(source)
+        same(found, wanted)
+
+
+def test_what_is_no_image_is_reported_beside_those_that_are(predictor, file):
+    pixels = radiograph.read(file).pixels
+    bad = [
+        None,
+        b"bytes",
+        3.5,
+        {},
+        np.full((9, 9), np.nan),
+        np.zeros((0, 3)),
+        np.array([None]),
+        torch.zeros(2, 3, 4, 4),
+    ]
+    for one in bad:
+        with pytest.raises(RadiographError, match=r"^image1: array: .*"):
+            predictor([one])
+    found = [image for study in predictor([pixels, *bad], errors="report") for image in study.images]
+    assert [image.error is None for image in found] == [True] + [False] * len(bad)
+    assert [image.error.split(":")[0] for image in found[1:]] == [f"image{number}" for number in range(2, 10)]
+    assert not any("\n" in image.error for image in found[1:])
 
 
 def test_nothing_to_predict(predictor, tmp_path):

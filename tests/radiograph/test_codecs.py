@@ -1,10 +1,11 @@
-"""The size that compressed frames declare, on streams that other programs wrote."""
+"""What compressed frames declare, on streams that other programs wrote."""
 
 import io
 
 import cv2
 import numpy as np
 import pytest
+from openjpeg.utils import encode_array
 from PIL import Image
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
@@ -16,7 +17,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from covidmm.radiograph.codecs import DECODERS, decoder_cause, needs_codec, require_size
+from covidmm.radiograph.codecs import DECODERS, Codestream, decoder_cause, needs_codec, read_codestream
 from tests.corpus.valid import HEIGHT, WIDTH, stream
 
 
@@ -27,23 +28,31 @@ def by_pillow(form, shape, **options):
 
 
 @pytest.mark.parametrize(
-    ("content", "syntax", "size"),
+    ("content", "syntax", "wanted"),
     [
-        (by_pillow("JPEG", (40, 30)), JPEGBaseline8Bit, (40, 30, 1)),
-        (by_pillow("JPEG", (40, 30, 3)), JPEGBaseline8Bit, (40, 30, 3)),
-        (by_pillow("JPEG", (40, 30), progressive=True), JPEGBaseline8Bit, (40, 30, 1)),
-        (cv2.imencode(".jpg", np.zeros((7, 900), np.uint8))[1].tobytes(), JPEGBaseline8Bit, (7, 900, 1)),
-        (by_pillow("JPEG2000", (40, 30), no_jp2=True), JPEG2000Lossless, (40, 30, 1)),
-        (by_pillow("JPEG2000", (40, 30, 3)), JPEG2000Lossless, (40, 30, 3)),  # with the boxes of a .jp2 file
-        (stream(JPEGLSLossless), JPEGLSLossless, (HEIGHT, WIDTH, 1)),
+        (by_pillow("JPEG", (40, 30)), JPEGBaseline8Bit, Codestream(40, 30, 1, 8)),
+        (by_pillow("JPEG", (40, 30, 3)), JPEGBaseline8Bit, Codestream(40, 30, 3, 8)),
+        (by_pillow("JPEG", (40, 30), progressive=True), JPEGBaseline8Bit, Codestream(40, 30, 1, 8)),
+        (cv2.imencode(".jpg", np.zeros((7, 900), np.uint8))[1].tobytes(), JPEGBaseline8Bit, Codestream(7, 900, 1, 8)),
+        (by_pillow("JPEG2000", (40, 30), no_jp2=True), JPEG2000Lossless, Codestream(40, 30, 1, 8, False)),
+        # with the boxes of a .jp2 file
+        (by_pillow("JPEG2000", (40, 30, 3)), JPEG2000Lossless, Codestream(40, 30, 3, 8, False)),
+        (stream(JPEGLSLossless), JPEGLSLossless, Codestream(HEIGHT, WIDTH, 1, 12)),
     ],
 )
-def test_a_frame_of_the_declared_size_passes_and_of_another_does_not(content, syntax, size):
-    require_size(content, syntax, size)
-    for place in range(3):
-        other = tuple(value + (index == place) for index, value in enumerate(size))
+def test_a_frame_tells_of_itself_and_one_of_another_size_is_refused(content, syntax, wanted):
+    rows, columns = wanted[:2]
+    assert read_codestream(content, syntax, (rows, columns)) == wanted
+    for other in ((rows + 1, columns), (rows, columns + 1)):
         with pytest.raises(ValueError, match="contradictory size"):
-            require_size(content, syntax, other)
+            read_codestream(content, syntax, other)
+
+
+@pytest.mark.parametrize(("precision", "signed"), [(8, False), (8, True), (12, True), (16, False), (16, True)])
+def test_the_sign_and_the_bits_of_jpeg_2000_are_those_that_were_encoded(precision, signed):
+    values = np.zeros((64, 72), f"{'i' if signed else 'u'}{1 if precision == 8 else 2}")
+    content = encode_array(values, bits_stored=precision, photometric_interpretation=2, use_mct=False)
+    assert read_codestream(content, JPEG2000Lossless, (64, 72)) == Codestream(64, 72, 1, precision, signed)
 
 
 @pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEG2000Lossless, JPEGLSLossless])
@@ -51,14 +60,14 @@ def test_what_is_no_stream_is_told_at_every_length(syntax):
     whole = stream(syntax)
     for length in range(12):
         with pytest.raises(ValueError, match="no JPEG stream"):
-            require_size(whole[:length], syntax, (HEIGHT, WIDTH, 1))
+            read_codestream(whole[:length], syntax, (HEIGHT, WIDTH))
     with pytest.raises(ValueError, match="no JPEG stream"):
-        require_size(b"\xff\xd8" + b"\xff" * 50, syntax, (HEIGHT, WIDTH, 1))
+        read_codestream(b"\xff\xd8" + b"\xff" * 50, syntax, (HEIGHT, WIDTH))
 
 
-def test_syntaxes_without_a_size_in_the_stream_pass():
+def test_frames_without_a_header_declare_nothing():
     for syntax in (RLELossless, ExplicitVRLittleEndian):
-        require_size(b"anything", syntax, (1, 2, 3))
+        assert read_codestream(b"anything", syntax, (1, 2)) is None
         assert not needs_codec(syntax)
 
 
