@@ -83,6 +83,7 @@ class ImageFindings:
         members: the boxes of each detector, by its name, thresholds not yet applied.
         fused: the boxes of the ensemble.
         error: why the image could not be read; it has no boxes then.
+        notes: what was ignored, replaced or guessed when the image was read, a sentence each.
     """
 
     image_id: str
@@ -91,6 +92,7 @@ class ImageFindings:
     members: Mapping[str, Detections]
     fused: Detections
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
