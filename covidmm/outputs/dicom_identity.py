@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 import uuid
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
 
+import pydicom
 from pydicom import Dataset
 from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_VR
@@ -14,6 +19,7 @@ from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from covidmm.errors import RadiographError
+from covidmm.radiograph.bounds import BoundedFile
 
 #: By which a report refers to an image.
 LINKS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
@@ -48,6 +54,24 @@ def secret_uid(value: str) -> str:
 def valid_uid(value: str) -> str:
     """The UID itself, or where it is none one that is made of it."""
     return value if UID(value, validation_mode=0).is_valid else uid_of([value], "replaced")
+
+
+def report_header(source: Path | BinaryIO) -> Dataset:
+    """What a report needs of the header of a DICOM file, with or without its preamble; all else is passed over.
+
+    Raises:
+        ValueError: it is no DICOM file.
+    """
+    with BoundedFile(source) if isinstance(source, Path) else nullcontext(source) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's quote values
+        try:
+            found = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(REPORT_KEYWORDS))
+            named = bool(found.get("SOPClassUID"))
+        except Exception:
+            named = False
+    if not named:
+        raise ValueError("is no DICOM file, a Structured Report can refer to DICOM only")
+    return found
 
 
 def linked(source: Dataset, replacement: Callable[[str], str]) -> Dataset:
