@@ -157,7 +157,9 @@ class DicomNode:
         return self._server.socket.getsockname()[1]
 
     def close(self) -> None:
-        """Accept nothing more, answer what was received, and try once more to deliver it."""
+        """Accept nothing more, answer what was received, and try once more to deliver it. Nothing the second time."""
+        if not self._answers.is_alive():
+            return
         self._server.shutdown()
         self._gathering.close()
         self._answers.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pydicom import Dataset
@@ -122,12 +123,12 @@ class Gathering:
             self._changed.notify_all()
             return True
 
-    def ended_early(self, study: str) -> None:
-        """Note that an association which sent images of this study was not released."""
+    def ended_early(self, studies: Iterable[str]) -> None:
+        """Note that an association which sent images of these studies was not released."""
         with self._changed:
-            found = self._studies.get(study)
-            if found is not None and found.waiting:
-                found.notes[_EARLY_END] = None
+            for study in studies:
+                if study in self._studies and self._studies[study].waiting:
+                    self._studies[study].notes[_EARLY_END] = None
 
     def due(self) -> Batch | None:
         """The next study of which no image has come for the time; waits for it. None after the last, once closed."""

@@ -172,13 +172,14 @@ class Outbox:
                 self._waiting(parcel).parent.mkdir(exist_ok=True)
                 write_bytes(self._waiting(parcel), parcel.content)
                 parcel.content = None
+        if self._closed and parcel.failures > 1:
+            return  # its cause was said before, and close() counts it
         if isinstance(error, CovidmmError):
             cause = str(error)
         else:  # a message may quote the report
             cause = getattr(error, "strerror", None) or type(error).__name__
-        what = "stored" if parcel.store else "sent"
         again = "" if self._closed else f"; it is kept, and tried again in {pause:g} s"
-        _LOG.error("a report was not %s, no report: %s%s", what, cause, again)
+        _LOG.error("a report was not %s, no report: %s%s", "stored" if parcel.store else "sent", cause, again)
 
     def _waiting(self, parcel: _Parcel) -> Path:
         return Path(self.folder or "") / UNSENT / f"{parcel.uid}.dcm"

@@ -384,7 +384,7 @@ def test_reports_must_go_somewhere():
 
 @pytest.mark.parametrize("title", ["", " ", "A" * 17, "A\\B", "A\tB", "Ä"])
 def test_a_title_that_is_none_is_refused(tmp_path, title):
-    with pytest.raises(ConfigError, match="--dicom-ae: .* is no title"):
+    with pytest.raises(ConfigError, match=r"--dicom-ae: .* is no title"):
         NodeSettings(0, title=title, folder=tmp_path)
 
 
@@ -403,7 +403,7 @@ def test_a_time_that_is_none_is_refused(tmp_path, seconds):
 @pytest.mark.parametrize("folder", ["file/sr", "file", "/proc/sr"])
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path, folder):
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="--sr-dir: .*: cannot be written: "):
+    with pytest.raises(ConfigError, match=r"--sr-dir: .*: cannot be written: "):
         NodeSettings(0, folder=tmp_path / folder)
 
 
