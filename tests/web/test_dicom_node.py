@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -28,6 +29,10 @@ from covidmm.web.dicom_node import DicomNode, NodeSettings
 from covidmm.web.intake import CANNOT_UNDERSTAND, DOES_NOT_MATCH, OUT_OF_RESOURCES, Intake
 from covidmm.web.outbox import Peer
 from covidmm.web.queue import JobQueue
+
+#: The folder of dcmtk's programs; pynetdicom brings others of the same names.
+DCMTK = Path(shutil.which("dsr2xml") or "").parent
+needs_dcmtk = pytest.mark.skipif(not shutil.which("dsr2xml"), reason="dcmtk is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +110,13 @@ def test_what_is_sent_is_reported_study_by_study(node, studies, tmp_path):
         assert referenced(report) == by_study[report.StudyInstanceUID]
 
 
-@pytest.mark.skipif(not shutil.which("storescu"), reason="dcmtk is not installed")
+@needs_dcmtk
 def test_dcmtk_can_send_and_echo(node, studies, tmp_path):
     peer = ["127.0.0.1", str(node.port)]
-    assert subprocess.run(["echoscu", *peer], check=False, timeout=60).returncode == 0
-    done = subprocess.run(["storescu", "-xs", *peer, *studies[-1]], capture_output=True, check=False, timeout=60)
+    assert subprocess.run([DCMTK / "echoscu", *peer], check=False, timeout=60).returncode == 0
+    done = subprocess.run(
+        [DCMTK / "storescu", "-xs", *peer, *studies[-1]], capture_output=True, check=False, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert len(reports(tmp_path / "sr", 1)) == 1
 
@@ -222,16 +229,16 @@ def test_a_study_that_grows_gets_a_report_that_replaces_the_former(node, studies
     assert latter.ContentDate + latter.ContentTime > former.ContentDate + former.ContentTime
 
 
-@pytest.mark.skipif(not shutil.which("dsr2xml"), reason="dcmtk is not installed")
+@needs_dcmtk
 def test_dcmtk_sends_one_study_in_three_associations_and_reads_its_report(patient_node, studies, tmp_path):
     for number, image in enumerate(of_one_study(studies, 3, **KOREAN)):
         image.save_as(tmp_path / f"{number}.dcm")
         options = ["--abort"] if number == 1 else []
-        command = ["storescu", *options, "127.0.0.1", str(patient_node.port), str(tmp_path / f"{number}.dcm")]
+        command = [DCMTK / "storescu", *options, "127.0.0.1", str(patient_node.port), str(tmp_path / f"{number}.dcm")]
         assert subprocess.run(command, check=False, timeout=120).returncode == 0
     patient_node.close()
     (file,) = (tmp_path / "sr").glob("*.dcm")
-    done = subprocess.run(["dsr2xml", "+Xs", file], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([DCMTK / "dsr2xml", file], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     # dcmtk's check of person names knows no Unicode, and says so of every report
     assert [line for line in done.stderr.splitlines() if "VR checker does not support" not in line] == []
