@@ -43,6 +43,9 @@ def main() -> None:
         metavar="CONFIDENCE",
         help="least confidence of its boxes (default: %(default)s)",
     )
+    parser.add_argument(
+        "--sr-deidentify", action="store_true", help="leave out whose images they are, and replace their UIDs"
+    )
     parser.add_argument("--launcher", choices=["none", "pytorch"], default="none", help="pytorch: under torchrun")
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="predict on the workers of this Dask scheduler (extra 'distributed')"

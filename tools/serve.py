@@ -46,6 +46,16 @@ def main() -> None:
         metavar="CONFIDENCE",
         help="least confidence of its boxes (default %(default)s)",
     )
+    node.add_argument(
+        "--sr-deidentify", action="store_true", help="leave out whose images they are, and replace their UIDs"
+    )
+    node.add_argument(
+        "--study-timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="without an image after which a study is reported (default %(default)s)",
+    )
     args = parser.parse_args()
     if any(importlib.util.find_spec(name) is None for name in ("fastapi", "uvicorn", "prometheus_client")):
         raise ConfigError("the web application is not installed: pip install 'covidmm[web]'")
@@ -59,8 +69,20 @@ def main() -> None:
     if args.dicom_port is not None:
         from covidmm.web.dicom_node import NodeSettings, Peer  # needs the extra 'dicom'
 
-        peer = Peer.parse(args.sr_to) if args.sr_to else None
-        settings = NodeSettings(args.dicom_port, args.host, args.dicom_ae, args.sr_dir, peer, args.sr_threshold)
+        settings = NodeSettings(
+            args.dicom_port,
+            args.host,
+            args.dicom_ae,
+            args.sr_dir,
+            Peer.parse(args.sr_to) if args.sr_to else None,
+            args.sr_threshold,
+            limits.request_bytes,
+            limits.total_bytes,
+            study_seconds=args.study_timeout,
+            deidentify=args.sr_deidentify,
+        )
+    elif args.sr_dir or args.sr_to or args.sr_deidentify:
+        raise ConfigError("--sr-dir, --sr-to and --sr-deidentify are those of the DICOM node: --dicom-port starts it")
     serve(args.config, args.host, args.port, Settings(limits, args.queue), args.device, settings)
 
 

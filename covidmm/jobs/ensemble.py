@@ -19,6 +19,7 @@ from covidmm.jobs.folder_truth import read_truth
 from covidmm.jobs.scoring import score_outcome
 from covidmm.jobs.structured_reports import write_reports
 from covidmm.jobs.tuning import tune
+from covidmm.outputs.dicom_sr import require_threshold
 from covidmm.outputs.kaggle import (
     NoneRule,
     Rerank,
@@ -52,6 +53,7 @@ class Request:
     show_dir: str | None = None
     sr: str | None = None
     sr_threshold: float = 0.3
+    sr_deidentify: bool = False
     launcher: str = "none"
     scheduler: str | None = None
     cfg_options: tuple[str, ...] = ()
@@ -74,6 +76,7 @@ def _ensemble(request: Request, mapping: Mapper) -> Outcome:
     unscored = [option for option in ("metrics", "show_dir") if getattr(request, option) and not request.score]
     if unscored:
         raise ConfigError(f"--{unscored[0].replace('_', '-')}: only --score writes there; ask for it, too")
+    require_threshold(request.sr_threshold, "--sr-threshold")
     # at its default level MMEngine logs the variables that each config read, many times
     MMLogger.get_instance("covidmm", log_level="WARNING")
     swap = (f"strategy.type={request.strategy}",) if request.strategy else ()
@@ -97,7 +100,7 @@ def _ensemble(request: Request, mapping: Mapper) -> Outcome:
         write_bytes(out.with_name(f"{out.name}.json"), json_bytes(outcome.origin(), indent=2))
     _report(outcome, out, time.monotonic() - started)
     if request.sr:
-        _report_structured(outcome, request.sr, request.sr_threshold)
+        _report_structured(outcome, request)
     if request.sample:
         require_ids(read_submission(out), read_submission(request.sample), out, request.sample)
         print(f"ids: the same as in {request.sample}")
@@ -137,9 +140,9 @@ def _report(outcome: Outcome, submission: Path, seconds: float) -> None:
     print(f"submission: {submission}")
 
 
-def _report_structured(outcome: Outcome, folder: str, threshold: float) -> None:
-    written, skipped = write_reports(outcome, folder, threshold)
-    print(f"{written} Structured Reports: {folder}")
+def _report_structured(outcome: Outcome, request: Request) -> None:
+    written, skipped = write_reports(outcome, str(request.sr), request.sr_threshold, request.sr_deidentify)
+    print(f"{written} Structured Reports: {request.sr}")
     if skipped:
         print(f"{len(skipped)} studies have none:")
         for line in skipped[:_LISTED]:

@@ -9,13 +9,13 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from pydicom import Dataset
 
 from covidmm.datasets.image_folders import FolderImage
 from covidmm.errors import DataError, RadiographError
 from covidmm.findings import Detections, ImageFindings, StudyFindings
 from covidmm.jobs.folder_run import Outcome
+from covidmm.outputs.dicom_identity import report_header
 from covidmm.outputs.dicom_sr import study_report
 from covidmm.outputs.predictions import ImageEntry
 from covidmm.utils.fileio import write_bytes
@@ -25,13 +25,16 @@ from covidmm.utils.provenance import hash_lines
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 
 
-def write_reports(outcome: Outcome, folder: str | Path, threshold: float) -> tuple[int, list[str]]:
+def write_reports(
+    outcome: Outcome, folder: str | Path, threshold: float, deidentify: bool = False
+) -> tuple[int, list[str]]:
     """Write the report of every study whose images are DICOM files; each file appears whole or not at all.
 
     Args:
         outcome: what the ensemble made of the folder.
         folder: where ``<study>.dcm`` go.
         threshold: boxes of lower confidence are left out.
+        deidentify: leave out whose images they are, and replace their UIDs.
 
     Returns:
         How many were written, and one line for each study that was skipped.
@@ -52,12 +55,13 @@ def write_reports(outcome: Outcome, folder: str | Path, threshold: float) -> tup
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # pydicom warned of odd values when the pixels were read
                 findings, headers = _study(study_id, cases, images, outcome)
-                report = study_report(findings, headers, threshold, model, fingerprint)
+                report = study_report(findings, headers, threshold, model, fingerprint, deidentify=deidentify)
                 report.save_as(content, enforce_file_format=True)
         except RadiographError as error:
             skipped.append(f"{study_id}: {error}")
             continue
-        write_bytes(folder / f"{_file_name(study_id)}.dcm", content.getvalue())
+        name = _file_name(str(report.StudyInstanceUID) if deidentify else study_id)
+        write_bytes(folder / f"{name}.dcm", content.getvalue())
         written += 1
     if not written:
         raise DataError(f"{outcome.run.cases.source}: no study can have a Structured Report, the first: {skipped[0]}")
@@ -67,7 +71,7 @@ def write_reports(outcome: Outcome, folder: str | Path, threshold: float) -> tup
 def _study(
     study_id: str, cases: list[FolderImage], images: list[tuple[ImageEntry, Detections]], outcome: Outcome
 ) -> tuple[StudyFindings, list[Dataset]]:
-    """Findings under the UIDs of the images, and the headers; unreadable images are left out."""
+    """Findings under the UIDs of the images, and the headers of those that can be read."""
     readable = [(case, entry, boxes) for case, (entry, boxes) in zip(cases, images, strict=True) if not entry.error]
     if not readable:
         raise RadiographError(f"no image can be used: {images[0][0].error}")
@@ -76,6 +80,7 @@ def _study(
         ImageFindings(str(header.get("SOPInstanceUID")), entry.height, entry.width, {}, boxes, notes=entry.notes)
         for header, (_, entry, boxes) in zip(headers, readable, strict=True)
     ]
+    findings += [ImageFindings(entry.image_id, 0, 0, {}, boxes, entry.error) for entry, boxes in images if entry.error]
     probabilities = (outcome.studies or {}).get(study_id)
     known = None if probabilities is None else np.asarray(probabilities, np.float32)
     return StudyFindings(study_id, findings, known), headers
@@ -83,9 +88,9 @@ def _study(
 
 def _header(path: Path) -> Dataset:
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
-    except Exception:
-        raise RadiographError(f"{path}: is no DICOM file, a Structured Report can refer to DICOM only") from None
+        return report_header(path)
+    except ValueError as error:
+        raise RadiographError(f"{path}: {error}") from None
 
 
 def _file_name(study_id: str) -> str:

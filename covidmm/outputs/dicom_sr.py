@@ -1,23 +1,24 @@
 """Findings as DICOM Structured Reports that refer to the images they were made of (DICOM PS3.16, TID 1500).
 
 One Comprehensive SR a study: a measurement group with a region for every box (TID 1410), and one without for every
-study class and every image that no box was found on (TID 1501). Needs highdicom, of the extra ``dicom``.
+study class and every image that no box was found on (TID 1501). What was noted when images were read are comments of
+their groups, what concerns the study are comments of the report. Needs highdicom, of the extra ``dicom``.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.uid import UID
 
 import covidmm
-from covidmm.errors import CovidmmError, RadiographError
+from covidmm.errors import ConfigError, CovidmmError, RadiographError
 from covidmm.findings import STUDY_CLASSES, ImageFindings, StudyFindings
+from covidmm.outputs.dicom_identity import identity, linked, no_identity, secret_uid, uid_of, valid_uid
 from covidmm.utils.provenance import versions
 
 # highdicom is an optional extra and takes, with pydicom's codes, half a second to import: functions import them
@@ -37,13 +38,10 @@ _CLASS_MEANINGS = {
 }
 #: Of the report's series: far from the numbers that equipment gives. Chosen here.
 _SERIES_NUMBER = 9001
-#: What links the report to its images; all else about the patient stays behind, empty where DICOM asks for a value.
-_NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
-_LINKS = (*_NEEDED, "PatientID", "IssuerOfPatientID", "SpecificCharacterSet", "Modality")
-_EMPTY = (
-    *("PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
-    "ReferringPhysicianName",
-)
+#: Software Versions, all values with the backslashes between them: dcmtk's schema holds them to one long string (LO).
+_VERSIONS_LENGTH = 64
+#: Those that are named there first; the algorithm's parameters have all.
+_FIRST_VERSIONS = ("covidmm", "highdicom", "torch")
 
 
 def available() -> bool:
@@ -51,85 +49,162 @@ def available() -> bool:
     return find_spec("highdicom") is not None
 
 
+def require_threshold(value: float, option: str) -> None:
+    """Refuse a least confidence that is no number in 0..1.
+
+    Raises:
+        ConfigError: names the option.
+    """
+    if not (math.isfinite(value) and 0 <= value <= 1):
+        raise ConfigError(f"{option}: expected a confidence in 0..1, got {value:g}")
+
+
 def study_report(
-    findings: StudyFindings, sources: Sequence[Dataset], threshold: float, model: str, fingerprint: Sequence[str] = ()
+    findings: StudyFindings,
+    sources: Sequence[Dataset],
+    threshold: float,
+    model: str,
+    fingerprint: Sequence[str] = (),
+    *,
+    deidentify: bool = False,
+    replaces: Dataset | None = None,
+    notes: Sequence[str] = (),
 ) -> Dataset:
-    """The Structured Report of one study.
+    """The Structured Report of one study, in Unicode (ISO_IR 192) whatever the images are written in.
 
     Regions are closed polylines in pixels of the source image, (0, 0) at the corner of its first pixel. Confidences
     and probabilities are percentages, 'Certainty of Finding'. The same findings give the same instance UID, so that
-    an archive does not keep two reports of one run. Of the patient the report repeats the id alone.
+    an archive does not keep two reports of one run. Patient and study attributes are those of the images.
 
     Args:
-        findings: of the study; ``image_id`` of each readable image is its SOP Instance UID.
+        findings: of the study; ``image_id`` of each readable image is its SOP Instance UID. Notes of its images are
+            comments of the report.
         sources: the headers of its images, pixels not needed.
         threshold: boxes of lower confidence are left out.
         model: what found them, for the reader.
         fingerprint: hashes of the model, as lines of :func:`covidmm.utils.provenance.hash_lines`.
+        deidentify: leave patient and study attributes empty, and replace the UIDs of study, series and images by
+            others, which are the same within this process.
+        replaces: an earlier report of the study, which this one names as its predecessor.
+        notes: comments on the study, without identifiers.
 
     Returns:
         The report, to be written with ``save_as(path, enforce_file_format=True)``.
 
     Raises:
+        ConfigError: a threshold outside 0..1.
         CovidmmError: highdicom is not installed.
         RadiographError: a source lacks a UID, or sources are of several studies, or an image has no source, or a report
             cannot refer to a source, such as one of a private class.
     """
     if not available():
         raise CovidmmError("Structured Reports need highdicom: pip install 'covidmm[dicom]'")
+    require_threshold(threshold, "threshold")
     try:
-        return _document(findings, sources, threshold, model, fingerprint)
+        named = {str(source.get("SOPInstanceUID")): source for source in sources}
+        evidence = {uid: linked(one, secret_uid if deidentify else valid_uid) for uid, one in named.items()}
+        _require_one_study(findings, evidence)
+        attributes, remarks = (no_identity(), []) if deidentify else identity(list(named.values()))
+        if not deidentify and any(one.SOPInstanceUID != uid for uid, one in evidence.items()):
+            remarks.append("the images' identifiers are no UIDs, and were replaced by UIDs made of them")
+        unread = sum(image.error is not None for image in findings.images)
+        if unread:
+            remarks.append(f"{unread} images of the study cannot be read: this report tells nothing of them")
+        remarks += notes
+        document = _document(findings, evidence, threshold, model, fingerprint, replaces, remarks)
     except (KeyError, ValueError, TypeError, AttributeError) as error:  # headers are not trusted
         cause = " ".join(str(error).split())
         raise RadiographError(f"study {findings.study_id}: no report can refer to its images ({cause})") from error
+    document.update(attributes)
+    return document
+
+
+def _require_one_study(findings: StudyFindings, evidence: Mapping[str, Dataset]) -> None:
+    if len({str(one.StudyInstanceUID) for one in evidence.values()}) != 1:
+        raise RadiographError(f"study {findings.study_id}: its images are of several studies, or there are none")
+    for image in findings.images:
+        if image.error is None and image.image_id not in evidence:
+            raise RadiographError(f"study {findings.study_id}: no source image has the UID {image.image_id}")
 
 
 def _document(
-    findings: StudyFindings, sources: Sequence[Dataset], threshold: float, model: str, fingerprint: Sequence[str]
+    findings: StudyFindings,
+    by_uid: Mapping[str, Dataset],
+    threshold: float,
+    model: str,
+    fingerprint: Sequence[str],
+    replaces: Dataset | None,
+    notes: Sequence[str],
 ) -> Dataset:
     from highdicom import sr
     from pydicom.sr.codedict import Code, codes
 
-    by_uid = {str(source.get("SOPInstanceUID")): _linked(source) for source in sources}
     evidence = list(by_uid.values())
-    if len({str(one.StudyInstanceUID) for one in evidence}) != 1:
-        raise RadiographError(f"study {findings.study_id}: its images are of several studies, or there are none")
-    for image in findings.images:
-        if image.error is None and image.image_id not in by_uid:
-            raise RadiographError(f"study {findings.study_id}: no source image has the UID {image.image_id}")
     stack = [f"{name} {version}" for name, version in versions().items()]
-    seed = _seed(findings, sorted(by_uid), threshold, [model, *fingerprint, *stack])
-    replaced = any(one.SOPInstanceUID != uid for uid, one in by_uid.items())
-    algorithm = _algorithm(threshold, [f"model: {model}", *fingerprint], replaced)
+    former = [] if replaces is None else [str(replaces.SOPInstanceUID)]
+    uids = [str(one.SOPInstanceUID) for one in evidence]
+    seed = _seed(findings, sorted(uids), threshold, [model, *fingerprint, *stack, *former])
+    algorithm = _algorithm(threshold, [f"model: {model}", *fingerprint, f"versions: {', '.join(stack)}"])
     groups: list[Any] = []
     if findings.probabilities is not None:
         groups += _classes(findings, evidence, algorithm, seed)
     for image in findings.images:
         if image.error is None:
-            groups += _boxes(image, by_uid[image.image_id], threshold, algorithm, seed)
+            of_image = _boxes(image, by_uid[image.image_id], threshold, algorithm, seed)
+            _comment(of_image[0], image.notes)
+            groups += of_image
     report = sr.MeasurementReport(
         observation_context=_observer(model),
         procedure_reported=Code("399208008", "SCT", "Plain X-ray of chest"),
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
+    _comment(report, notes)
     document = sr.ComprehensiveSR(
         evidence=evidence,
         content=report,
-        series_instance_uid=_uid(seed, "series"),
+        series_instance_uid=uid_of(seed, "series"),
         series_number=_SERIES_NUMBER,
-        sop_instance_uid=_uid(seed, "report"),
+        sop_instance_uid=uid_of(seed, "report"),
         instance_number=1,
         manufacturer="covidmm",
-        manufacturer_model_name=model[:64],
-        software_versions=tuple(stack),
+        manufacturer_model_name=_plain(model)[:64],
+        software_versions=_software_versions(),
         series_description=f"covidmm. {DISCLAIMER}",
+        specific_character_set="ISO_IR 192",
+        previous_versions=None if replaces is None else [replaces],
         is_complete=True,
         is_final=False,
         is_verified=False,
     )
     document.CodingSchemeIdentificationSequence = [_scheme()]
     return document
+
+
+def _software_versions() -> list[str]:
+    """As many versions as fit, the most telling first; a value of more than 64 characters never does."""
+    known = versions()
+    chosen: list[str] = []
+    for name in sorted(known, key=lambda one: one not in _FIRST_VERSIONS):
+        value = f"{name} {known[name]}"
+        if len("\\".join([*chosen, value])) <= _VERSIONS_LENGTH:
+            chosen.append(value)
+    return chosen
+
+
+def _comment(container: Any, notes: Sequence[str]) -> None:
+    """Add notes to the content of a container, as texts (TID 1500 and 1501 are extensible)."""
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    for note in notes:
+        item = sr.TextContentItem(codes.DCM.Comment, _plain(note), sr.RelationshipTypeValues.CONTAINS)
+        container[0].ContentSequence.append(item)
+
+
+def _plain(text: str) -> str:
+    """Text without what long strings and Unicode cannot hold."""
+    return " ".join(text.replace("\\", "/").encode("utf-8", "replace").decode().split())
 
 
 def _scheme() -> Dataset:
@@ -140,27 +215,6 @@ def _scheme() -> Dataset:
     return scheme
 
 
-def _linked(source: Dataset) -> Dataset:
-    """What the report needs of a source image."""
-    for name in _NEEDED:
-        if not source.get(name):
-            raise RadiographError(f"a source image has no {name}: a report cannot refer to it")
-    linked = Dataset()
-    for name in _LINKS:
-        if name in source:
-            linked[name] = source[name]
-    for name in _NEEDED:
-        setattr(linked, name, _valid_uid(str(source.get(name))))
-    for name in _EMPTY:
-        setattr(linked, name, None)
-    linked.PatientID = source.get("PatientID")
-    return linked
-
-
-def _valid_uid(value: str) -> str:
-    return value if UID(value, validation_mode=0).is_valid else _uid([value], "replaced")
-
-
 def _seed(findings: StudyFindings, uids: Sequence[str], threshold: float, fingerprint: Sequence[str]) -> list[str]:
     parts = [*uids, f"{threshold:.6f}", *fingerprint]
     for image in findings.images:
@@ -168,17 +222,12 @@ def _seed(findings: StudyFindings, uids: Sequence[str], threshold: float, finger
     return [*parts, "" if findings.probabilities is None else str(findings.probabilities.tolist())]
 
 
-def _uid(seed: Sequence[str], what: str) -> str:
-    """A UID made of a UUID (PS3.5, B.2), the same for the same words."""
-    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, chr(0).join([*seed, what])).int}"
-
-
 def _observer(model: str) -> Any:
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
     device = sr.DeviceObserverIdentifyingAttributes(
-        uid=_uid(["device", covidmm.__version__, model], "device"),
+        uid=uid_of(["device", covidmm.__version__, model], "device"),
         name=f"covidmm {covidmm.__version__}",
         manufacturer_name="covidmm",
         model_name=model,
@@ -186,12 +235,10 @@ def _observer(model: str) -> Any:
     return sr.ObservationContext(observer_device_context=sr.ObserverContext(codes.DCM.Device, device))
 
 
-def _algorithm(threshold: float, model: Sequence[str], replaced: bool) -> AlgorithmIdentification:
+def _algorithm(threshold: float, model: Sequence[str]) -> AlgorithmIdentification:
     from highdicom import sr
 
     parameters = [*model, f"least confidence: {threshold:g}", DISCLAIMER]
-    if replaced:
-        parameters.append("the images' identifiers are no UIDs, and were replaced by UIDs made of them")
     return sr.AlgorithmIdentification("covidmm", covidmm.__version__, parameters)
 
 
@@ -236,7 +283,7 @@ def _group(
     from highdicom import sr
 
     return sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(_uid(seed, f"{name} {sources[0].SOPInstanceUID}"), name),
+        tracking_identifier=sr.TrackingIdentifier(uid_of(seed, f"{name} {sources[0].SOPInstanceUID}"), name),
         finding_type=finding,
         algorithm_id=algorithm,
         measurements=measurements or None,
@@ -267,7 +314,7 @@ def _boxes(
         name = f"opacity {number}"
         groups.append(
             sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-                tracking_identifier=sr.TrackingIdentifier(_uid(seed, f"{image.image_id} {name}"), name),
+                tracking_identifier=sr.TrackingIdentifier(uid_of(seed, f"{image.image_id} {name}"), name),
                 referenced_region=region,
                 finding_type=codes.DCM.Opacity,
                 finding_sites=[sr.FindingSite(codes.SCT.Lung)],

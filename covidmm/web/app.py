@@ -56,6 +56,7 @@ _Detector = Annotated[str, Query(description="A detector, or 'ensemble'.")]
 _Strategy = Annotated[str | None, Query(description="How boxes are fused; the config's where it is left out.")]
 _Attention = Annotated[bool, Query(description="Whether to compute Grad-CAM maps.")]
 _Threshold = Annotated[float, Query(ge=0, le=1, description="Boxes of lower scores are left out.")]
+_Deidentify = Annotated[bool, Query(description="Whether patient and study attributes are left out, UIDs replaced.")]
 _Fused = Annotated[bool, Query(description="Whether the boxes of the detector or ensemble are drawn.")]
 _Members = Annotated[list[str], Query(description="Members of the ensemble whose own boxes are drawn, too.")]
 _Level = Annotated[float, Query(ge=0, le=255, description="The grey value that becomes middle grey.")]
@@ -289,7 +290,11 @@ def _add_work(app: FastAPI, dispatcher: Dispatcher) -> None:
         include_in_schema=service.reports,
     )
     async def report(
-        request: Request, detector: _Detector = ENSEMBLE, strategy: _Strategy = None, threshold: _Threshold = 0.0
+        request: Request,
+        detector: _Detector = ENSEMBLE,
+        strategy: _Strategy = None,
+        threshold: _Threshold = 0.0,
+        deidentify: _Deidentify = False,
     ) -> Response:
         question = _question(service, detector, strategy, False)
         if not service.reports:
@@ -297,7 +302,8 @@ def _add_work(app: FastAPI, dispatcher: Dispatcher) -> None:
         with dispatcher.receiver.incoming() as incoming:
             uploads = await incoming.receive(request)
             radiographs = await dispatcher.run(request, "decode", service.decode, uploads)
-            file = await dispatcher.run(request, "predict", service.report, question, radiographs, uploads, threshold)
+            arguments = question, radiographs, uploads, threshold, deidentify
+            file = await dispatcher.run(request, "predict", service.report, *arguments)
         return Response(file, media_type="application/dicom")
 
 

@@ -1,28 +1,32 @@
 """A DICOM node: predicts the images that it receives and stores or sends Structured Reports (extra ``dicom``).
 
-It is a storage SCP (DICOM PS3.4, B). The images of an association are grouped by study and predicted when it ends, in
-the same queue as the requests of the page. Only the report is written to disk, and no identifier reaches the log.
+It is a storage SCP (DICOM PS3.4, B). The images of a study gather until none has come for a time, over however many
+associations, and are predicted then, in the same queue as the requests of the page. Only reports are written to disk,
+and no identifier reaches the log.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
-import queue
+import math
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
-import pydicom
+from pydicom import Dataset
 
 from covidmm.errors import ConfigError, CovidmmError, RadiographError
-from covidmm.radiograph import Radiograph
+from covidmm.outputs.dicom_identity import LINKS, report_header
+from covidmm.outputs.dicom_sr import require_threshold
 from covidmm.radiograph.codecs import DECODERS
-from covidmm.utils.fileio import write_bytes
 from covidmm.web.queue import JobQueue, QueueFullError
 from covidmm.web.service import Question, Service
 from covidmm.web.uploads import Upload
@@ -30,12 +34,14 @@ from covidmm.web.uploads import Upload
 try:
     from pynetdicom import AE, evt, sop_class
     from pynetdicom.events import Event
+
+    from covidmm.web.gathering import Batch, Gathering, Received
+    from covidmm.web.intake import CANNOT_UNDERSTAND, DOES_NOT_MATCH, OUT_OF_RESOURCES, STORED, Intake
+    from covidmm.web.outbox import Outbox, Peer, valid_title
 except ImportError as error:
     raise CovidmmError("the DICOM node is not installed: pip install 'covidmm[dicom]'") from error
 
 _LOG = logging.getLogger("covidmm.web.dicom")
-#: Statuses of C-STORE (PS3.4, table B.2-1).
-STORED, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 #: Projection radiographs.
 _STORAGE_CLASSES = (
     sop_class.ComputedRadiographyImageStorage,
@@ -43,28 +49,6 @@ _STORAGE_CLASSES = (
     sop_class.DigitalXRayImageStorageForProcessing,
     sop_class.SecondaryCaptureImageStorage,
 )
-
-
-@dataclass(frozen=True)
-class Peer:
-    """Where reports are sent: host, port and title of an application entity."""
-
-    host: str
-    port: int
-    title: str
-
-    @classmethod
-    def parse(cls, text: str) -> Peer:
-        """Read ``host:port:TITLE``.
-
-        Raises:
-            ConfigError: it is of another form.
-        """
-        host, _, rest = text.partition(":")
-        port, _, title = rest.partition(":")
-        if not (host and title and len(title) <= 16 and port.isdigit() and 0 < int(port) < 2**16):
-            raise ConfigError(f"'{text}' is no peer: expected host:port:TITLE, with a title of at most 16 characters")
-        return cls(host, int(port), title)
 
 
 @dataclass(frozen=True)
@@ -79,11 +63,15 @@ class NodeSettings:
         peer: where reports are sent, or None.
         threshold: boxes of lower confidence are left out of reports.
         object_bytes: one image.
-        total_bytes: all images that wait.
+        total_bytes: all images that arrive, wait, or are kept in case that their study grows.
         seconds: of silence after which an association is aborted.
+        study_seconds: without an image after which a study is reported.
+        retry_seconds: after which a report that was not delivered is tried again; each further pause is twice as long.
+        deidentify: reports leave out whose images they are, and their UIDs are others.
 
     Raises:
-        ConfigError: reports would go nowhere.
+        ConfigError: reports would go nowhere, a folder that cannot be written, a title that is none, a number out of
+            its range.
     """
 
     port: int
@@ -95,18 +83,38 @@ class NodeSettings:
     object_bytes: int = 128 * 2**20
     total_bytes: int = 512 * 2**20
     seconds: float = 60.0
+    study_seconds: float = 30.0
+    retry_seconds: float = 10.0
+    deidentify: bool = False
 
     def __post_init__(self) -> None:
         if self.folder is None and self.peer is None:
             raise ConfigError("--dicom-port needs --sr-dir or --sr-to: reports would go nowhere")
+        if not valid_title(self.title):
+            raise ConfigError(
+                f"--dicom-ae: '{self.title}' is no title: expected 1 to 16 printable ASCII characters without backslash"
+            )
+        require_threshold(self.threshold, "--sr-threshold")
+        if not (math.isfinite(self.study_seconds) and self.study_seconds > 0):
+            raise ConfigError(f"--study-timeout: expected seconds above 0, got {self.study_seconds:g}")
+        if self.folder is not None:
+            _require_writable(self.folder)
 
 
-@dataclass
-class _Received:
-    """The images of one association, by study, and the bytes since its last image."""
-
-    images: dict[str, dict[str, tuple[Upload, Radiograph]]] = field(default_factory=dict)
-    incoming: int = 0
+def _require_writable(folder: Path) -> None:
+    """Write to a folder, and leave it, or that it is not there, as it was."""
+    made = []
+    try:
+        made = [one for one in (folder, *folder.parents) if not one.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(f"--sr-dir: {folder}: cannot be written: {error.strerror}") from None
+    finally:
+        with suppress(OSError):
+            for one in made:
+                one.rmdir()
 
 
 class DicomNode:
@@ -125,12 +133,11 @@ class DicomNode:
         if not service.reports:
             raise CovidmmError("the DICOM node is not installed: pip install 'covidmm[dicom]'")
         self.service, self.jobs, self.settings = service, jobs, settings
-        self._lock = threading.Lock()
-        self._open: dict[Any, _Received] = {}
-        self._held = 0
-        self._studies: queue.Queue[list[tuple[Upload, Radiograph]] | None] = queue.Queue()
+        self._gathering = Gathering(settings.study_seconds, settings.total_bytes)
+        self._intake = Intake(settings.object_bytes, self._gathering.has_room, self._gathering.ended_early)
         self._answers = threading.Thread(target=self._answer_all, name="dicom-answers", daemon=True)
         self._server = self._listen()
+        self._outbox = Outbox(settings.folder, settings.peer, settings.title, settings.retry_seconds)
         self._answers.start()
 
     @property
@@ -139,10 +146,13 @@ class DicomNode:
         return self._server.socket.getsockname()[1]
 
     def close(self) -> None:
-        """Accept nothing more, and answer what was received."""
+        """Accept nothing more, answer what was received, and try once more to deliver it. Nothing the second time."""
+        if not self._answers.is_alive():
+            return
         self._server.shutdown()
-        self._studies.put(None)
+        self._gathering.close()
         self._answers.join()
+        self._outbox.close()
 
     def _listen(self) -> Any:
         # its messages may quote what peers send
@@ -154,9 +164,9 @@ class DicomNode:
             entity.add_supported_context(abstract, list(DECODERS))
         entity.add_supported_context(sop_class.Verification)
         handlers: list[Any] = [
-            (evt.EVT_DATA_RECV, self._count),
+            *self._intake.handlers,
             (evt.EVT_C_STORE, self._store),
-            (evt.EVT_CONN_CLOSE, self._ended),
+            (evt.EVT_C_ECHO, self._echo),
         ]
         try:
             return entity.start_server((self.settings.host, self.settings.port), block=False, evt_handlers=handlers)
@@ -164,58 +174,51 @@ class DicomNode:
             address = f"{self.settings.host}:{self.settings.port}"
             raise ConfigError(f"{address}: {error.strerror}; choose another with --dicom-port") from None
 
-    def _count(self, event: Event) -> None:
-        """Abort an association whose object grows too large, for it is held in memory."""
-        with self._lock:
-            received = self._open.setdefault(event.assoc, _Received())
-            received.incoming += len(event.data)
-            too_much = received.incoming > self.settings.object_bytes
-        if too_much:
-            _LOG.warning("an object of more than %d bytes, association aborted", self.settings.object_bytes)
-            event.assoc.abort()
+    def _echo(self, event: Event) -> int:
+        self._intake.handled(event.assoc)
+        return STORED
 
     def _store(self, event: Event) -> int:
         """Take one image, or refuse it with a status."""
-        with self._lock:
-            received = self._open.setdefault(event.assoc, _Received())
-            received.incoming = 0
-            if self._held > self.settings.total_bytes or self.jobs.pending >= self.jobs.size:
-                return OUT_OF_RESOURCES
-        upload = Upload("the object", event.encoded_dataset())
+        study = None
         try:
-            radiograph = self.service.read(upload)
-        except RadiographError as error:
-            _LOG.warning("refused: %s", error)
-            return CANNOT_UNDERSTAND
-        name = str(event.request.AffectedSOPInstanceUID)
-        small = self.service.anonymous(1, radiograph)
-        with self._lock:
-            study = received.images.setdefault(radiograph.header.study or name, {})
-            self._held += len(upload.content) - (len(study[name][0].content) if name in study else 0)
-            study[name] = (upload, small)
-        return STORED
-
-    def _ended(self, event: Event) -> None:
-        with self._lock:
-            received = self._open.pop(event.assoc, _Received())
-        for images in received.images.values():
-            self._studies.put(list(images.values()))
+            if self._intake.refused(event.assoc) or self.jobs.pending >= self.jobs.size:
+                return OUT_OF_RESOURCES
+            content = event.encoded_dataset()
+            try:
+                radiograph = self.service.read(Upload("the object", content))
+                header = report_header(io.BytesIO(content))
+            except (RadiographError, ValueError) as error:
+                _LOG.warning("refused: %s", error)
+                return CANNOT_UNDERSTAND
+            if fault := _mismatch(header, event.request):
+                _LOG.warning("refused: the object %s", fault)
+                return DOES_NOT_MATCH
+            seen = self.service.anonymous(1, radiograph)
+            received = Received(header, seen, hashlib.sha256(content).digest())
+            if not self._gathering.add(str(header.StudyInstanceUID), str(header.SOPInstanceUID), received):
+                return OUT_OF_RESOURCES
+            study = str(header.StudyInstanceUID)
+            return STORED
+        finally:
+            self._intake.handled(event.assoc, study)
 
     def _answer_all(self) -> None:
-        while (images := self._studies.get()) is not None:
+        while (batch := self._gathering.due()) is not None:
+            report, content = None, batch.content
             try:
-                report = self._waiting(self._report, images)
-                self._deliver(report)
-                _LOG.info("a study of %d images: reported", len(images))
+                content = content or self._waiting(self._report, batch)
+                report = report_header(io.BytesIO(content))
+                self._outbox.put(str(report.SOPInstanceUID), content)
+                _LOG.info("a study of %d images: reported", len(batch.images))
             except CovidmmError as error:
-                _LOG.error("a study of %d images: no report: %s", len(images), error)
+                _LOG.error("a study of %d images: no report: %s", len(batch.images), error)
             except CancelledError:
-                _LOG.error("a study of %d images: no report: the server stops", len(images))
+                _LOG.error("a study of %d images: no report: the server stops", len(batch.images))
             except Exception as error:  # the next study is answered in any case; a message may quote the file
-                _LOG.error("a study of %d images: no report: %s", len(images), type(error).__name__)
+                _LOG.error("a study of %d images: no report: %s", len(batch.images), type(error).__name__)
             finally:
-                with self._lock:
-                    self._held -= sum(len(upload.content) for upload, _ in images)
+                self._gathering.reported(batch, report, content)
 
     def _waiting(self, job: Callable, *arguments: Any) -> Any:
         """The result of a job; waits while the queue is full, for what was received must be answered."""
@@ -225,34 +228,24 @@ class DicomNode:
             except QueueFullError as full:
                 time.sleep(full.retry_after)
 
-    def _report(self, images: list[tuple[Upload, Radiograph]]) -> bytes:
-        uploads, radiographs = zip(*images, strict=True)
-        return self.service.report(Question(), radiographs, uploads, self.settings.threshold)
+    def _report(self, batch: Batch) -> bytes:
+        return self.service.report_of_headers(
+            Question(),
+            [one.radiograph for one in batch.images],
+            [one.header for one in batch.images],
+            self.settings.threshold,
+            deidentify=self.settings.deidentify,
+            replaces=batch.former,
+            notes=batch.notes,
+        )
 
-    def _deliver(self, content: bytes) -> None:
-        report = pydicom.dcmread(io.BytesIO(content))
-        if self.settings.folder is not None:
-            self.settings.folder.mkdir(parents=True, exist_ok=True)
-            write_bytes(self.settings.folder / f"{report.SOPInstanceUID}.dcm", content)
-        if self.settings.peer is not None:
-            send(report, self.settings.peer, self.settings.title)
 
-
-def send(report: Any, peer: Peer, title: str) -> None:
-    """Send a report to a peer.
-
-    Raises:
-        CovidmmError: the peer cannot be reached, or does not take it.
-    """
-    entity = AE(title)
-    entity.add_requested_context(report.SOPClassUID)
-    association = entity.associate(peer.host, peer.port, ae_title=peer.title)
-    if not association.is_established:
-        raise CovidmmError(f"{peer.host}:{peer.port}: no association with {peer.title}")
-    try:
-        status = association.send_c_store(report)
-    finally:
-        association.release()
-    if not status or status.Status != STORED:
-        shown = f"status {status.Status:#06x}" if status else "no answer"
-        raise CovidmmError(f"{peer.host}:{peer.port}: {peer.title} did not take the report: {shown}")
+def _mismatch(header: Dataset, request: Any) -> str:
+    """What an object lacks that its class demands, or says otherwise than the request; nothing where all is well."""
+    for name in LINKS:
+        if not str(header.get(name) or "").strip():
+            return f"has no {name}"
+    named = {"SOPClassUID": request.AffectedSOPClassUID, "SOPInstanceUID": request.AffectedSOPInstanceUID}
+    return next(
+        (f"has another {name} than its request" for name, uid in named.items() if header[name].value != uid), ""
+    )

@@ -62,6 +62,8 @@ def serve(
     Raises:
         CovidmmError: as :func:`make_service`, or an address cannot be used.
     """
+    if node is not None and node.port == port and port and node.host == host:
+        raise ConfigError(f"{host}:{port}: is the address of --port and of --dicom-port; choose two")
     _log_to_stderr()
     # else MMEngine logs the variables that each config reads
     MMLogger.get_instance("covidmm", log_level="WARNING")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from covidmm.inference.detector import fingerprint, select
 from covidmm.inference.predictor import Predictor
 from covidmm.inference.study_attention import Explainer, explainable
 from covidmm.outputs import dicom_sr
+from covidmm.outputs.dicom_identity import report_header
 from covidmm.outputs.kaggle import NoneRule, Rerank, prediction_string, ranked_row, study_row
 from covidmm.radiograph import Radiograph
 from covidmm.radiograph.sandbox import IsolatedReader
@@ -170,7 +170,12 @@ class Service:
         )
 
     def report(
-        self, question: Question, radiographs: Sequence[Radiograph], uploads: Sequence[Upload], threshold: float
+        self,
+        question: Question,
+        radiographs: Sequence[Radiograph],
+        uploads: Sequence[Upload],
+        threshold: float,
+        deidentify: bool = False,
     ) -> bytes:
         """The DICOM Structured Report of what :meth:`predict` finds, as a file.
 
@@ -178,19 +183,34 @@ class Service:
             CovidmmError: a file is not DICOM, or has no UID to refer to.
         """
         headers = [_header(one) for one in uploads]
+        return self.report_of_headers(question, radiographs, headers, threshold, deidentify=deidentify)
+
+    def report_of_headers(
+        self,
+        question: Question,
+        radiographs: Sequence[Radiograph],
+        headers: Sequence[pydicom.Dataset],
+        threshold: float,
+        *,
+        deidentify: bool = False,
+        replaces: pydicom.Dataset | None = None,
+        notes: Sequence[str] = (),
+    ) -> bytes:
+        """As :meth:`report`, of headers read before; see :func:`~covidmm.outputs.dicom_sr.study_report`."""
         variant, study = self._findings(question, radiographs)
         named: list[ImageFindings] = [
-            replace(found, image_id=str(header.get("SOPInstanceUID", found.image_id)))
-            for found, header in zip(study.images, headers, strict=True)
+            replace(found, image_id=str(header.get("SOPInstanceUID", found.image_id)), notes=radiograph.notes)
+            for found, header, radiograph in zip(study.images, headers, radiographs, strict=True)
         ]
-        uid = str(headers[0].get("StudyInstanceUID", _STUDY))
-        model = f"{variant.config.path.name}: {question.detector}"
         dataset = dicom_sr.study_report(
-            StudyFindings(uid, named, study.probabilities),
+            StudyFindings(str(headers[0].get("StudyInstanceUID", _STUDY)), named, study.probabilities),
             headers,
             threshold,
-            model,
+            f"{variant.config.path.name}: {question.detector}",
             hash_lines(self.provenance(variant.config).model_dump()),
+            deidentify=deidentify,
+            replaces=replaces,
+            notes=notes,
         )
         file = io.BytesIO()
         dataset.save_as(file, enforce_file_format=True)
@@ -231,10 +251,8 @@ def _classes(study: StudyFindings) -> schemas.StudyClasses | None:
 
 
 def _header(upload: Upload) -> pydicom.Dataset:
-    """The header of a file that was decoded before; pydicom's warnings, which quote values, are not shown."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return pydicom.dcmread(io.BytesIO(upload.content), stop_before_pixels=True)
-        except Exception:
-            raise CovidmmError(f"{upload.name}: is no DICOM, a Structured Report can refer to DICOM only") from None
+    """What a report needs of the header of a file that was decoded before."""
+    try:
+        return report_header(io.BytesIO(upload.content))
+    except ValueError as error:
+        raise CovidmmError(f"{upload.name}: {error}") from None

@@ -36,6 +36,43 @@ def test_an_address_that_is_taken(random_ensemble):
 
 
 @pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--dicom-port", "0"), "--dicom-port needs --sr-dir or --sr-to: reports would go nowhere"),
+        (("--sr-dir", "sr"), "--sr-dir, --sr-to and --sr-deidentify are those of the DICOM node"),
+        (("--dicom-port", "0", "--sr-dir", "/proc/sr"), "--sr-dir: /proc/sr: cannot be written"),
+        (("--dicom-port", "0", "--sr-dir", "sr", "--dicom-ae", "A" * 17), f"--dicom-ae: '{'A' * 17}' is no title"),
+        (
+            ("--dicom-port", "0", "--sr-dir", "sr", "--sr-threshold", "2"),
+            "--sr-threshold: expected a confidence in 0..1",
+        ),
+        (("--dicom-port", "0", "--sr-dir", "sr", "--sr-threshold", "nan"), "--sr-threshold: expected a confidence in"),
+        (("--dicom-port", "0", "--sr-dir", "sr", "--study-timeout", "0"), "--study-timeout: expected seconds above 0"),
+        (("--dicom-port", "5000", "--sr-dir", "sr"), "127.0.0.1:5000: is the address of --port and of --dicom-port"),
+    ],
+)
+def test_a_node_that_cannot_work_is_refused_before_the_models_are_loaded(tmp_path, options, line):
+    # the config does not exist: whoever reads it ends with another line
+    ended = run_tool("serve.py", tmp_path / "none.py", *options, cwd=tmp_path)
+    assert ended.code == 1
+    assert [one for one in ended.output.splitlines() if "error: " in one] == [ended.last_line]
+    assert ended.last_line.startswith(f"error: {line}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.e2e
+def test_a_port_of_the_node_that_is_taken(random_ensemble, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        options = ["--port", "0", "--dicom-port", port, "--sr-dir", tmp_path / "sr", "--device", "cpu"]
+        ended = run_tool("serve.py", random_ensemble.config, *options)
+    assert ended.code == 1
+    assert ended.last_line.startswith(f"error: 127.0.0.1:{port}: ")
+    assert "Traceback" not in ended.output
+
+
+@pytest.mark.e2e
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_it_serves_until_it_is_stopped(random_ensemble, tmp_path, stop, code):
     command = [*TOOL, str(random_ensemble.config), "--port", "0", "--device", "cpu"]
