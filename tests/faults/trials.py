@@ -151,6 +151,8 @@ class _Trial:
         if kind in KILLS:
             killed = ended.code in (-signal.SIGKILL, -signal.SIGXFSZ)
             return killed, "" if killed else f"ended with {ended.code}: {ended.last_line}"
+        if kind in STOPS and ended.code == -signal.Signals[kind] and not ended.output.strip():
+            return True, ""  # before the tool could take the signal, and did anything
         # an object half built when the signal came, as PyTorch's loader is, may fail to take itself down
         if ended.output.count("Traceback") > ended.output.count("Exception ignored in"):
             return True, f"ended with a traceback: {ended.last_line}"
