@@ -14,7 +14,7 @@ from covidmm.errors import ConfigError
 from covidmm.findings import STUDY_CLASSES
 from covidmm.prepare.layouts.nih import FINDINGS
 
-# an ensemble is no experiment of the runner; tests/ensembles/test_config.py loads those
+# an ensemble is no experiment of the runner; tests/ensembles/test_ensemble_config.py loads those
 CONFIGS = sorted(
     p for p in Path("configs").rglob("*.py") if "_base_" not in p.parts and not p.name.startswith("ensemble_")
 )

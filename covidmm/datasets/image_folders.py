@@ -39,6 +39,7 @@ class FolderImage:
         path: the file.
         height: of the original where the file is a smaller copy of it, else None.
         width: as ``height``.
+        size: height and width of the file as its annotations say, None where there are none.
         labelled: whether people labelled it as a chest radiograph, whatever its header says.
         notes: how it got its name, where that is not plain.
     """
@@ -48,6 +49,7 @@ class FolderImage:
     path: Path
     height: int | None = None
     width: int | None = None
+    size: tuple[int, int] | None = None
     labelled: bool = False
     notes: tuple[str, ...] = ()
 
@@ -56,8 +58,12 @@ class FolderImage:
 
         Raises:
             RadiographError: the file cannot be read.
+            DataError: it has another size than its annotations say, so that their boxes belong to another picture.
         """
         found = sandbox.read(self.path)
+        size = (found.header.height, found.header.width)
+        if self.size not in (None, size):
+            raise DataError(f"{self.path}: is annotated at height x width {self.size}, but is {size}")
         size = {"height": self.height or found.header.height, "width": self.width or found.header.width}
         header = dataclasses.replace(found.header, **size)
         return dataclasses.replace(found, header=header, notes=(*self.notes, *found.notes))
@@ -171,7 +177,9 @@ def _prepared(folder: Path, split: str) -> ImageFolder:
 
 
 def _copy(one: AnnotatedImage) -> FolderImage:
-    return FolderImage(one.image_id, one.study_id, one.path, *(one.original_size or ()), labelled=True)
+    return FolderImage(
+        one.image_id, one.study_id, one.path, *(one.original_size or (None, None)), one.size, labelled=True
+    )
 
 
 def _in_order(images: Iterable[FolderImage]) -> tuple[FolderImage, ...]:

@@ -172,7 +172,7 @@ def latest_checkpoint(work_dir: Path) -> Path:
     """
     found = {int(m[1]): path for path in work_dir.glob("epoch_*.pth") if (m := _EPOCH_FILE.fullmatch(path.name))}
     if not found:
-        raise CheckpointError(f"{work_dir}: nothing to resume, it holds no epoch_*.pth")
+        raise CheckpointError(f"{work_dir}: no checkpoint to resume from or to test in it, expected epoch_*.pth")
     return found[max(found)]
 
 

@@ -20,7 +20,7 @@ from covidmm.utils.fileio import json_bytes, write_bytes
 
 @METRICS.register_module()
 class DetectionMetric(BaseMetric):
-    """mAP by pycocotools, and precision, recall and F1 at one confidence threshold, as ``detection/...``.
+    """mAP as COCOeval has it, and precision, recall and F1 at one confidence threshold, as ``detection/...``.
 
     Ground truth comes from the annotation file, not from the pipeline, so no transform can change it.
 

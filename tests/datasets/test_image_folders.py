@@ -48,6 +48,22 @@ def test_raw_and_prepared_give_the_same_pixels_and_sizes(raw, prepared):
         assert (one.header.height, one.header.width) == (other.header.height, other.header.width) == (120, 96)
 
 
+@pytest.mark.parametrize("side", ["width", "height"])
+def test_a_picture_of_another_size_than_its_annotations_say_is_no_truth(prepared, tmp_path, side):
+    folder = shutil.copytree(prepared, tmp_path / "copy")
+    path = folder / "annotations/test.json"
+    content = json.loads(path.read_text())
+    content["images"][0][side] //= 2
+    path.write_text(json.dumps(content))
+    wrong = content["images"][0]["image_id"]
+    for image in read_image_folder(folder).images:
+        if image.image_id == wrong:
+            with pytest.raises(DataError, match="is annotated at height x width"):
+                image.read()
+        else:
+            image.read()
+
+
 def test_every_image_of_a_prepared_folder_is_in_one_split(prepared):
     names = [
         image.image_id for split in ("train", "val", "test") for image in read_image_folder(prepared, split).images

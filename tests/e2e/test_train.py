@@ -174,7 +174,7 @@ def test_an_earlier_run_is_set_aside_not_overwritten(phantoms, undisturbed, tmp_
     [
         (["configs/none.py"], "configs/none.py: no such config file"),
         ([CONFIG, "--cfg-options", "trian_cfg.max_epochs=1"], "did you mean 'train_cfg'?"),
-        ([CONFIG, "--resume"], "nothing to resume"),
+        ([CONFIG, "--resume"], "no checkpoint to resume"),
         (["configs/frcnn_x101_siim.py"], "covidmm://x101_nih: no "),
     ],
 )

@@ -175,7 +175,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 
 
 def test_an_empty_work_dir_has_nothing_to_resume(tmp_path):
-    with pytest.raises(CheckpointError, match="nothing to resume"):
+    with pytest.raises(CheckpointError, match="no checkpoint to resume"):
         latest_checkpoint(tmp_path)
 
 

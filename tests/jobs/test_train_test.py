@@ -42,7 +42,7 @@ def test_a_folder_without_checkpoints_is_left_alone(tmp_path):
 def test_faults_are_raised_before_anything_is_built(tmp_path):
     with pytest.raises(ConfigError, match="did you mean"):
         train("configs/small/frcnn_r18_siim.py", tmp_path, options=["trian_cfg.max_epochs=1"])
-    with pytest.raises(CheckpointError, match="nothing to resume"):
+    with pytest.raises(CheckpointError, match="no checkpoint to resume"):
         train("configs/small/frcnn_r18_siim.py", tmp_path, resume=True)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         evaluate("configs/small/frcnn_r18_siim.py", tmp_path / "none.pth", tmp_path)

@@ -80,7 +80,7 @@ def label_figures(name: str, details: Mapping[str, Any]) -> list[Drawn]:
 
     Args:
         name: of the run.
-        details: as :func:`covidmm.evaluation.study_scores.score_studies` gives them.
+        details: as :func:`covidmm.evaluation.classification.score_studies` gives them.
     """
     if not {"confusion", "calibration", "classes"} <= details.keys():
         return []
