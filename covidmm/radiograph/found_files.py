@@ -183,8 +183,8 @@ def _without_pixels(path: Path) -> str | None:
 
 
 def _is_cut(dataset: Dataset, path: Path) -> bool:
-    """Whether the last element of a file, not yet looked at, ends elsewhere than the file; pydicom says nothing of it."""
-    if not len(dataset):
+    """Whether a header lacks its study, or its last element, not yet looked at, ends elsewhere than the file."""
+    if "StudyInstanceUID" not in dataset:
         return True
     last = dataset.get_item(max(dataset.keys()))
-    return last.is_raw and last.value_tell + last.length != path.stat().st_size
+    return last.is_raw and last.value_tell + last.length != path.stat().st_size  # pydicom does not say so
