@@ -65,7 +65,7 @@ class Accepts:
         notes, unknown = [], []
         for name, known in self._known.items():
             value = getattr(header, name)
-            if value is None or _joined(value) in _UNKNOWN:
+            if value is None or _joined(value) in _UNKNOWN or not "".join(value.split()).isprintable():
                 unknown.append(_ATTRIBUTES[name])
             elif known.isdisjoint({_joined(value), *_words(value)}):
                 said = f"{_ATTRIBUTES[name]} is {' '.join(value.split())[:_LONGEST]!r}"

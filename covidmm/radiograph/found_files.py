@@ -173,17 +173,18 @@ def _without_pixels(path: Path) -> str | None:
         with warnings.catch_warnings(), BoundedFile(path) as file:
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(file, force=True)
+            cut = _is_cut(dataset, path)
             uid = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
             name = pydicom.uid.UID(uid).name if uid else None
             pixels = any(keyword in dataset for keyword in _PIXELS)
-            return "" if name and "Image Storage" in name and (pixels or _is_cut(dataset, path)) else name
+            return "" if name and "Image Storage" in name and (pixels or cut) else name
     except Exception:  # foreign bytes raise anything
         return None
 
 
 def _is_cut(dataset: Dataset, path: Path) -> bool:
-    """Whether the last element of a file does not end where the file does; pydicom says nothing of it."""
-    if not len(dataset):
+    """Whether a header lacks its study, or its last element, not yet looked at, ends elsewhere than the file."""
+    if "StudyInstanceUID" not in dataset:
         return True
     last = dataset.get_item(max(dataset.keys()))
-    return last.is_raw and last.value_tell + len(last.value or b"") != path.stat().st_size
+    return last.is_raw and last.value_tell + last.length != path.stat().st_size  # pydicom does not say so

@@ -60,6 +60,7 @@ def test_absent_attributes_pass_with_a_note(shipped):
     (note,) = shipped.check(header(body_part=None, view="Unknown"))
     assert note == "taken without BodyPartExamined, ViewPosition: its header does not say what it shows"
     assert shipped.check(header(body_part=None), labelled=True) == ()
+    assert shipped.check(header(view="\xff\xfe\x80\xc3", body_part="???")) == (note,)
 
 
 def test_a_value_becomes_one_short_line(shipped):

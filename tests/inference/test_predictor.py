@@ -15,13 +15,14 @@ from PIL import Image
 from covidmm import radiograph
 from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import load_ensemble
-from covidmm.errors import ConfigError, DataError, PluginError, RadiographError
+from covidmm.errors import ConfigError, DataError, PluginError, RadiographError, RefusedError
 from covidmm.findings import Detections
 from covidmm.inference import Predictor
 from covidmm.inference.core import plugins
 from covidmm.inference.detector import select
 from covidmm.jobs.folder_run import FolderRun, run_folder
 from covidmm.radiograph import Radiograph
+from tests.corpus.valid import dataset, saved, smooth
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,36 @@ def test_an_unreadable_image_raises_or_is_reported(predictor, tmp_path, file):
     assert "is neither DICOM" in found["bad"].images[0].error
     assert found["bad"].probabilities is None
     assert len(found) == 2
+
+
+def test_a_radiograph_of_another_kind_raises_or_is_reported(predictor):
+    leg = dataset("leg", BodyPartExamined="LEG")
+    with pytest.raises(RefusedError, match="refused: BodyPartExamined is 'LEG'"):
+        predictor(leg)
+    (found,) = predictor(leg, errors="report")
+    assert "BodyPartExamined is 'LEG'" in found.images[0].error
+    assert found.probabilities is None
+
+
+def test_findings_have_the_notes_of_their_image(predictor, tmp_path):
+    known = {"BodyPartExamined": "CHEST"}
+    frames = dataset("frames", NumberOfFrames=2, PixelData=smooth().tobytes() * 2, **known)
+    assert [one.images[0].notes for one in predictor([frames, dataset("plain", **known)])] == [
+        ("first of 2 frames",),
+        (),
+    ]
+    (picture,) = predictor(smooth(255, "uint8"))
+    assert picture.images[0].notes == (
+        "taken without Modality, BodyPartExamined, ViewPosition: its header does not say what it shows",
+    )
+
+
+def test_a_folder_warns_of_what_is_left_out(predictor, tmp_path):
+    (tmp_path / "1.2.840.77").write_bytes(saved(dataset("one")))
+    (tmp_path / "notes.txt").write_text("not an image")
+    with pytest.warns(UserWarning, match=r"1 files are left out, the first: .*notes\.txt: is neither DICOM nor"):
+        (found,) = predictor(tmp_path)
+    assert found.images[0].image_id == dataset("one").SOPInstanceUID
 
 
 @pytest.mark.parametrize("shape", [(4,), (5, 5, 3), (0, 9)])

@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin
 from covidmm.radiograph.sandbox import IsolatedReader
 from covidmm.web.problems import MEDIA_TYPE
 from tests.corpus.pictures import png_bomb
+from tests.corpus.valid import dataset, saved
 
 PREDICT = "/api/v1/predict"
 
@@ -84,6 +85,13 @@ def test_a_detector_alone_gives_its_own_boxes(client, files, as_form, choice):
     assert found["images"][0]["members"][choice] == every["members"][choice]
     scores = [box["score"] for box in found["images"][0]["fused"]]
     assert scores == [box["score"] for box in every["members"][choice]]
+
+
+@pytest.mark.parametrize("address", ["predict", "picture", "report"])
+def test_a_radiograph_of_another_kind_is_a_problem_of_what_was_sent(client, as_form, address):
+    response = client.post(f"/api/v1/{address}", files=as_form(saved(dataset("one", BodyPartExamined="LEG"))))
+    assert response.status_code == 422
+    assert "file 1 (0.dcm): refused: BodyPartExamined is 'LEG', the models are for" in response.json()["detail"]
 
 
 def test_another_strategy_gives_other_boxes(client, files, as_form):

@@ -137,6 +137,15 @@ def test_a_bad_object_is_refused_and_the_next_is_taken(node, studies, tmp_path, 
         assert text not in caplog.text
 
 
+def test_a_radiograph_of_another_kind_is_refused(node, studies, caplog):
+    leg = pydicom.dcmread(studies[-1][0])
+    leg.BodyPartExamined = "LEG"
+    association = associate(node.port)
+    assert association.send_c_store(leg).Status == CANNOT_UNDERSTAND
+    association.release()
+    assert "BodyPartExamined is 'LEG'" in caplog.text
+
+
 def test_a_full_queue_is_out_of_resources(service, jobs, studies, tmp_path):
     stop = threading.Event()
     running = [jobs.submit(stop.wait) for _ in range(jobs.size)]

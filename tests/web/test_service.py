@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
-from covidmm.errors import CovidmmError, PluginError, RadiographError
+from covidmm.errors import CovidmmError, PluginError, RadiographError, RefusedError
 from covidmm.findings import Detections
 from covidmm.inference import Predictor
 from covidmm.outputs.kaggle import Prediction, read_submission
 from covidmm.utils.provenance import sha256, versions
 from covidmm.web.service import Question, Service
 from covidmm.web.uploads import Upload
+from tests.corpus.valid import dataset, saved, smooth
 
 
 def test_what_is_decoded_knows_nothing_of_anybody(service, files):
@@ -18,6 +19,28 @@ def test_what_is_decoded_knows_nothing_of_anybody(service, files):
         assert (header.patient, header.sex, header.series, header.manufacturer) == (None,) * 4
         assert (header.height, header.width) == (200, 160)
         assert max(one.pixels.shape) == 128  # the config's max_size
+
+
+def test_a_radiograph_of_another_kind_is_refused_by_name(service):
+    for attributes, cause in (
+        ({"BodyPartExamined": "LEG"}, "BodyPartExamined is 'LEG'"),
+        ({"Modality": "CT"}, "Modality is 'CT'"),
+        ({"ViewPosition": "LL"}, "ViewPosition is 'LL'"),
+    ):
+        with pytest.raises(RefusedError, match=f"^one: refused: {cause}, the models are for "):
+            service.decode([Upload("one", saved(dataset("one", **attributes)))])
+
+
+def test_notes_of_an_image_are_in_the_answer(service):
+    frames = dataset("one", NumberOfFrames=2, PixelData=smooth().tobytes() * 2)
+    radiographs = service.decode([Upload("one", saved(frames))])
+    (image,) = service.predict(Question(), radiographs).images
+    assert image.notes == [
+        "first of 2 frames",
+        "taken without BodyPartExamined: its header does not say what it shows",
+    ]
+    described = service.decode([Upload("one", saved(dataset("one", BodyPartExamined="CHEST")))])
+    assert service.predict(Question(), described).images[0].notes == []
 
 
 def test_a_bad_file_and_two_studies(service, files):
