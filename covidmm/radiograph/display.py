@@ -81,7 +81,7 @@ def fitted_display(dataset: Dataset, layout: Layout, sample: NDArray, notes: lis
     """
     steps: list[Step] = []
     before = values = np.asarray(sample, np.float64)
-    fault, step = _modality(dataset, values)
+    fault, step = _modality(dataset, values, notes)
     if step is not None:
         shown = step.show(values)
         fault = _loss(before, shown)
@@ -143,20 +143,25 @@ def _contents(values: NDArray) -> tuple[int, float]:
     return int(np.count_nonzero(greys)), 1 - int(greys.max()) / finite.size
 
 
-def _modality(dataset: Dataset, values: NDArray) -> tuple[str | None, Step | None]:
-    """Why the modality LUT or the rescale cannot be applied, or None; and the step, if there is one."""
+def _modality(dataset: Dataset, values: NDArray, notes: list[str]) -> tuple[str | None, Step | None]:
+    """Why the modality LUT or the rescale cannot be applied, or None; and the step, if there is one.
+
+    Half a rescale is none, as pydicom has it: windows are then meant for the stored values.
+    """
     if dataset.get("ModalityLUTSequence"):
         fault, table = _table(dataset, dataset.ModalityLUTSequence[0], values)
         return fault, table and Step("modality LUT", table)
-    if all(dataset.get(name) in (None, "") for name in ("RescaleSlope", "RescaleIntercept")):
+    given = {name: dataset.get(name) for name in ("RescaleSlope", "RescaleIntercept")}
+    absent = [name for name, value in given.items() if value in (None, "")]
+    if absent:
+        if len(absent) == 1:
+            notes.append(f"rescale ignored: there is no {absent[0]}")
         return None, None
-    pair = []
-    for name in ("RescaleSlope", "RescaleIntercept"):
-        number = _number(value := dataset.get(name))
+    numbers = {name: _number(value) for name, value in given.items()}
+    for name, number in numbers.items():
         if number is None or not np.isfinite(number) or (name == "RescaleSlope" and not number):
-            return f"{name} is {value!r:.50}", None
-        pair.append(number)
-    slope, intercept = pair
+            return f"{name} is {given[name]!r:.50}", None
+    slope, intercept = (float(number or 0) for number in numbers.values())
     return None, Step("rescale", lambda stored: stored * slope + intercept)
 
 
@@ -194,7 +199,9 @@ def _output_range(dataset: Dataset, layout: Layout) -> tuple[float, float]:
     if dataset.get("ModalityLUTSequence"):
         return 0.0, 2.0 ** (dataset.ModalityLUTSequence[0].LUTDescriptor[2] & 0xFF) - 1
     slope, intercept = (_number(dataset.get(name)) for name in ("RescaleSlope", "RescaleIntercept"))
-    low, high = sorted(limit * (slope or 1.0) + (intercept or 0.0) for limit in layout.limits)
+    if slope is None or intercept is None:
+        slope, intercept = 1.0, 0.0
+    low, high = sorted(limit * slope + intercept for limit in layout.limits)
     return low, high
 
 

@@ -69,6 +69,8 @@ def _of_picture(picture: Image.Image, path: Path) -> Radiograph:
     require_pixels(header.height, header.width, len(picture.getbands()))
     notes = [f"first of {picture.n_frames} pages"] if getattr(picture, "n_frames", 1) > 1 else []
     orientation = _orientation(picture)
+    if orientation is not None and orientation not in (1, *_TURNS):
+        notes.append("EXIF orientation ignored: it is none of 1 to 8")
     if orientation in _TURNS:
         notes.append(f"turned by its EXIF orientation, {orientation}")
         picture = picture if _turns_itself(picture) else picture.transpose(_TURNS[orientation])
@@ -84,9 +86,13 @@ def _header(picture: Image.Image, path: Path) -> Header:
     return Header(path, height, width, bits_stored=_bits(picture.mode))
 
 
-def _orientation(picture: Image.Image) -> Any:
-    # a PNG's own method would decode it
-    return Image.Image.getexif(picture).get(_ORIENTATION)
+def _orientation(picture: Image.Image) -> int | None:
+    """Its EXIF orientation; 0 where EXIF cannot be read."""
+    try:
+        found = Image.Image.getexif(picture).get(_ORIENTATION)  # a PNG's own method would decode it
+    except Exception:  # as decoders of foreign bytes, it raises anything
+        return 0
+    return found if isinstance(found, int) else None
 
 
 def _turns_itself(picture: Image.Image) -> bool:

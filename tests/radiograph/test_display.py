@@ -98,8 +98,8 @@ def test_a_window_rises_whatever_the_sign_of_the_slope(tmp_path):
         ({"VOILUTFunction": ["LINEAR", "SIGMOID"]}, "VOILUTFunction is ['LINEAR', 'SIGMOID']"),
         ({"RescaleSlope": 0, "RescaleIntercept": 0}, "rescale, window and LUTs ignored: RescaleSlope is"),
         ({"RescaleSlope": b"nan", "RescaleIntercept": 0}, "RescaleSlope is"),
-        ({"RescaleSlope": 2}, "RescaleIntercept is None"),
-        ({"RescaleIntercept": 2}, "RescaleSlope is None"),
+        ({"RescaleSlope": 2}, "rescale ignored: there is no RescaleIntercept"),
+        ({"RescaleIntercept": b"2"}, "rescale ignored: there is no RescaleSlope"),
         ({"RescaleSlope": "1e-30", "RescaleIntercept": 1000}, "1 of 256 grey values"),
         ({"PresentationLUTShape": "INVERSE", "WindowCenter": None}, "Presentation LUT Shape 'INVERSE' ignored"),
         ({"PresentationLUTShape": "LIN OD", "WindowCenter": None}, "Presentation LUT Shape 'LIN OD' ignored"),
@@ -107,13 +107,22 @@ def test_a_window_rises_whatever_the_sign_of_the_slope(tmp_path):
 )
 def test_what_cannot_be_meant_costs_contrast_and_never_the_image(tmp_path, attributes, cause):
     attributes = dict(attributes)
-    if "VOILUTFunction" in attributes or "RescaleIntercept" in attributes:
+    if "VOILUTFunction" in attributes or {"RescaleIntercept", "RescaleSlope"} <= set(attributes):
         attributes |= {"WindowCenter": 1000, "WindowWidth": 900}
     if attributes.get("WindowCenter", 0) is None:
         del attributes["WindowCenter"]
     values = ramp(0, 4095, np.uint16)
     (tmp_path / "a.dcm").write_bytes(saved(dataset("odd", values, 12, **attributes)))
     noted(tmp_path / "a.dcm", values, cause)
+
+
+@pytest.mark.parametrize("half", ["RescaleSlope", "RescaleIntercept"])
+def test_half_a_rescale_leaves_the_window(tmp_path, half):
+    values = ramp(0, 4095, np.uint16)
+    window = {"WindowCenter": 1000.5, "WindowWidth": 901}
+    found, notes = pixels_of(written(tmp_path / "a.dcm", values, 12, **window, **{half: 3}))
+    assert near(found, stretched(np.clip(values, 550, 1450)))
+    assert [note.split(":")[0] for note in notes] == ["rescale ignored"]
 
 
 @pytest.mark.parametrize(

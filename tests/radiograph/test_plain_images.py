@@ -65,12 +65,23 @@ def test_pictures_are_turned_as_any_viewer_turns_them(tmp_path, kind, depth, ori
     assert near(found.pixels.astype(int), wanted if depth == 8 else stretched(wanted))
     assert (found.header.height, found.header.width) == wanted.shape == found.pixels.shape
     assert radiograph.read_header(path) == found.header
-    turned = (f"turned by its EXIF orientation, {orientation}",) if 2 <= orientation <= 8 else ()
-    assert found.notes == turned
+    said = f"turned by its EXIF orientation, {orientation}"
+    if orientation in (0, 9):
+        said = "EXIF orientation ignored: it is none of 1 to 8"
+    assert found.notes == (() if orientation == 1 else (said,))
     with path.open("rb") as file, Image.open(file) as opened:
         again = radiograph.of_array(opened)
     assert np.array_equal(again.pixels, found.pixels)
     assert again.notes == found.notes
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0", b"garbage"])
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_exif_that_cannot_be_read_costs_no_picture(tmp_path, exif, kind):
+    Image.fromarray(GREY).save(tmp_path / f"a.{kind}", exif=exif, quality=100)
+    found = radiograph.read(tmp_path / f"a.{kind}")
+    assert near(found.pixels.astype(int), GREY.astype(int))
+    assert radiograph.read_header(tmp_path / f"a.{kind}") == found.header
 
 
 def forms(pixels):
