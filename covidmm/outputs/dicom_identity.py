@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import uuid
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import datetime
@@ -62,8 +61,7 @@ def report_header(source: Path | BinaryIO) -> Dataset:
     Raises:
         ValueError: it is no DICOM file.
     """
-    with BoundedFile(source) if isinstance(source, Path) else nullcontext(source) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's quote values
+    with BoundedFile(source) if isinstance(source, Path) else nullcontext(source) as file:
         try:
             found = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(REPORT_KEYWORDS))
             named = bool(found.get("SOPClassUID"))

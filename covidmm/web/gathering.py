@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from pydicom import Dataset
 
 from covidmm.radiograph import Radiograph
 
-#: Of a header and what belongs to it, in bytes; the values of a header are short. Chosen here.
+#: Of a header and what belongs to it without its values, in bytes. Chosen here.
 _HEADER_BYTES = 8192
 #: Studies whose reports are known by name after their images were forgotten. Chosen here.
 _REMEMBERED = 10_000
@@ -28,10 +29,11 @@ class Received:
     radiograph: Radiograph
     digest: bytes
 
-    @property
+    @cached_property
     def held(self) -> int:
-        """Bytes of memory, about."""
-        return self.radiograph.pixels.nbytes + _HEADER_BYTES
+        """Bytes of memory, about; of a header whose values nobody bounds, too."""
+        values = sum(len(one.value) for one in self.header.values() if isinstance(one.value, bytes | str))
+        return self.radiograph.pixels.nbytes + _HEADER_BYTES + values
 
 
 @dataclass(frozen=True)

@@ -198,10 +198,10 @@ class Service:
     ) -> bytes:
         """As :meth:`report`, of headers read before; see :func:`~covidmm.outputs.dicom_sr.study_report`."""
         variant, study = self._findings(question, radiographs)
-        named: list[ImageFindings] = [
-            replace(found, image_id=str(header.get("SOPInstanceUID", found.image_id)), notes=radiograph.notes)
-            for found, header, radiograph in zip(study.images, headers, radiographs, strict=True)
-        ]
+        named: list[ImageFindings] = []
+        for found, header, radiograph in zip(study.images, headers, radiographs, strict=True):
+            noted = tuple(dict.fromkeys((*found.notes, *radiograph.notes)))
+            named.append(replace(found, image_id=str(header.get("SOPInstanceUID", found.image_id)), notes=noted))
         dataset = dicom_sr.study_report(
             StudyFindings(str(headers[0].get("StudyInstanceUID", _STUDY)), named, study.probabilities),
             headers,

@@ -55,6 +55,28 @@ def test_a_second_run_writes_the_same_instances(folder, random_ensemble):
     assert {file.name: pydicom.dcmread(file).SOPInstanceUID for file in (folder / "sr").iterdir()} == before
 
 
+def test_reports_tell_whose_images_they_are_unless_they_are_deidentified(folder, random_ensemble, tmp_path):
+    folder, _ = folder
+    files = [file for file in (folder / "data").glob("*.dcm") if file.stem != "broken"]
+    known = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
+    done = run(random_ensemble, folder / "data", tmp_path, "--sr-threshold", "0.005", "--sr-deidentify")
+    assert done.code == 0, done.output
+    hidden = list((tmp_path / "sr").iterdir())
+    assert len(hidden) == 3
+    for file in hidden:
+        report = pydicom.dcmread(file)
+        assert report.PatientIdentityRemoved == "YES"
+        assert (report.PatientID, report.StudyInstanceUID) == ("", file.stem)
+    content = b"".join(file.read_bytes() for file in hidden)
+    assert [one for one in known if str(one.SOPInstanceUID).encode() in content] == []
+
+
+def test_a_threshold_out_of_range_is_one_line_at_the_start(random_ensemble, tmp_path):
+    done = run(random_ensemble, tmp_path / "none", tmp_path, "--sr-threshold", "1.5")
+    assert done.code == 1
+    assert done.last_line == "error: --sr-threshold: expected a confidence in 0..1, got 1.5"
+
+
 def test_a_folder_without_dicom_is_one_line(random_ensemble, tmp_path):
     done = run(random_ensemble, random_ensemble.prepared, tmp_path)
     assert done.code == 1

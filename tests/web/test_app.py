@@ -427,6 +427,9 @@ def test_a_report_is_made_of_headers_and_findings(client, as_form):
     assert expected > 0
     assert len(report.get_planar_roi_measurement_groups()) == expected
     assert dataset.ManufacturerModelName == "ensemble.py: yolo"
+    assert dataset.PatientID == pydicom.dcmread(io.BytesIO(file)).PatientID
+    hidden = client.post("/api/v1/report?detector=yolo&deidentify=true", files=as_form(file)).content
+    assert pydicom.dcmread(io.BytesIO(hidden)).PatientID == ""
     assert "is no DICOM" in problem(client.post("/api/v1/report", files=as_form(png())), 422)
 
 

@@ -108,6 +108,7 @@ def test_what_is_sent_is_reported_study_by_study(node, studies, tmp_path):
     by_study = {study[0].StudyInstanceUID: {one.SOPInstanceUID for one in study} for study in headers}
     for report in found:
         assert referenced(report) == by_study[report.StudyInstanceUID]
+        assert not any("ended early" in note for note in comments(report))
 
 
 @needs_dcmtk

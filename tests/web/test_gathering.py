@@ -1,6 +1,8 @@
 """Gathering without a network."""
 
+import io
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -99,6 +101,15 @@ def test_an_early_end_is_said_once(gathering):
     gathering.add("s", "b", image())
     assert ["ended early" in note for note in first.notes] == [True]
     assert gathering.due().notes == []
+
+
+def test_a_long_value_of_a_header_counts(gathering):
+    long = image()
+    long.header.PatientName = "x" * 10**6
+    saved = io.BytesIO()
+    long.header.save_as(saved, implicit_vr=True, little_endian=True)
+    header = pydicom.dcmread(saved, force=True, specific_tags=["PatientName"])
+    assert replace(long, header=header).held > 10**6
 
 
 def test_reported_studies_make_room_and_waiting_ones_do_not():

@@ -54,7 +54,7 @@ def test_an_address_that_is_taken(random_ensemble):
 )
 def test_a_node_that_cannot_work_is_refused_before_the_models_are_loaded(tmp_path, options, line):
     # the config does not exist: whoever reads it ends with another line
-    ended = run_tool("serve.py", tmp_path / "none.py", *options, cwd=tmp_path)
+    ended = run_tool("serve.py", tmp_path / "none.py", *options, cwd=str(tmp_path))
     assert ended.code == 1
     assert [one for one in ended.output.splitlines() if "error: " in one] == [ended.last_line]
     assert ended.last_line.startswith(f"error: {line}")
