@@ -14,6 +14,7 @@ from pydicom.uid import generate_uid
 import covidmm
 from covidmm.errors import ConfigError, RadiographError
 from covidmm.findings import Detections, ImageFindings, StudyFindings
+from covidmm.outputs.dicom_identity import report_header
 from covidmm.outputs.dicom_sr import DISCLAIMER, study_report
 
 highdicom = pytest.importorskip("highdicom", reason="the extra 'dicom' is not installed")
@@ -369,3 +370,15 @@ def test_an_image_of_a_private_class_has_no_report_and_that_is_said():
     one.SOPClassUID = "1.2.3.4.5"
     with pytest.raises(RadiographError, match=r"study s: no report can refer to its images \(.*1\.2\.3\.4\.5"):
         study_report(findings(one), [one], 0.3, "m")
+
+
+def test_headers_are_read_with_and_without_a_preamble_and_of_nothing_else(tmp_path, sources):
+    content = saved(study_file(source(uid="1.2.3")))
+    for number, file in enumerate((content, content[132:])):
+        (tmp_path / f"{number}.dcm").write_bytes(file)
+        header = report_header(tmp_path / f"{number}.dcm")
+        assert (header.SOPInstanceUID, header.PatientName) == ("1.2.3", IDENTITY["PatientName"])
+        assert "PatientAddress" not in header
+    for other in (b"", b"a text", b"\x89PNG\r\n\x1a\n" + bytes(100), bytes(128) + b"DICM", content[:200]):
+        with pytest.raises(ValueError, match="is no DICOM file"):
+            report_header(io.BytesIO(other))

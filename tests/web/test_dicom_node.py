@@ -1,5 +1,6 @@
 """The DICOM node, with real associations from other processes."""
 
+import io
 import logging
 import shutil
 import socket
@@ -17,6 +18,8 @@ pytest.importorskip("highdicom", reason="the extra 'dicom' is not installed")
 pytest.importorskip("pynetdicom", reason="the extra 'dicom' is not installed")
 
 from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import (
     ComprehensiveSRStorage,
     ComputedRadiographyImageStorage,
@@ -343,6 +346,26 @@ def test_a_pdu_that_declares_four_gigabytes_is_not_waited_for(patient_node, kind
         answer = sender.recv(10)
     assert answer == bytes([7, 0, 0, 0, 0, 4, 0, 0, 2, 6])  # aborted, 'invalid PDU parameter value'
     assert associate(patient_node.port).is_established
+
+
+def test_a_peer_that_does_not_wait_for_answers_cannot_fill_the_queue(patient_node, studies, monkeypatch):
+    stop = threading.Event()
+    monkeypatch.setattr(Intake, "refused", lambda *_: not stop.wait(120))  # the first object is worked on for long
+    (image,) = of_one_study(studies, 1)
+    association = associate(patient_node.port)
+    (context,) = [one for one in association.accepted_contexts if one.abstract_syntax == image.SOPClassUID]
+    syntax = context.transfer_syntax[0]
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
+    for _ in range(3):
+        request.DataSet = io.BytesIO(encode(image, syntax.is_implicit_VR, syntax.is_little_endian))
+        association.dimse.send_msg(request, context.context_id)
+    end = time.monotonic() + 120
+    while not association.is_aborted and time.monotonic() < end:
+        time.sleep(0.02)
+    stop.set()
+    assert association.is_aborted
 
 
 def test_without_room_an_object_is_refused_while_it_arrives(service, jobs, studies, tmp_path, most_held):

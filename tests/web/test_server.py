@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 
+import pydicom
 import pytest
 
 from tests.helpers.tool_runs import ROOT, run_tool
@@ -93,6 +94,33 @@ def test_it_serves_until_it_is_stopped(random_ensemble, tmp_path, stop, code):
     assert "Traceback" not in errors
     assert "GET /healthz 200" in errors
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.e2e
+def test_images_that_wait_when_it_is_stopped_are_reported_first(random_ensemble, tmp_path):
+    pytest.importorskip("highdicom", reason="the extra 'dicom' is not installed")
+    options = ["--port", "0", "--dicom-port", "0", "--sr-dir", str(tmp_path / "sr"), "--study-timeout", "3600"]
+    command = [*TOOL, str(random_ensemble.config), *options, "--device", "cpu"]
+    image = pydicom.dcmread(next((random_ensemble.raw / "train").rglob("*.dcm")))
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    image.SeriesInstanceUID = pydicom.uid.generate_uid()
+    image.save_as(tmp_path / "image.dcm")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        lines = [process.stdout.readline()]
+        while lines[-1] and "http://" not in lines[-1]:
+            lines.append(process.stdout.readline())
+        try:
+            port = re.search(r"DICOM node COVIDMM at 127\.0\.0\.1:(\d+)", "".join(lines))[1]
+            send = [sys.executable, "-m", "pynetdicom", "storescu", "127.0.0.1", port, str(tmp_path / "image.dcm")]
+            assert subprocess.run(send, check=False, timeout=120).returncode == 0
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=300)
+    assert process.returncode == 143, errors
+    assert "a study of 1 images: reported" in errors
+    (report,) = (tmp_path / "sr").iterdir()
+    assert pydicom.dcmread(report).PatientID == image.PatientID
+    assert str(image.PatientID) not in errors
 
 
 def test_warnings_that_quote_headers_are_not_shown():
