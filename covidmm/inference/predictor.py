@@ -190,10 +190,8 @@ def _images(sources: Sequence[Source]) -> Iterator[FolderImage | _Single]:
         if isinstance(source, str | Path) and Path(source).is_dir():
             folder = read_image_folder(source)
             if first := next(iter(folder.left_out), None):
-                others = len(folder.left_out)
-                warnings.warn(
-                    f"{source}: {others} files are left out, the first: {first.path}: {first.cause}", stacklevel=2
-                )
+                shown = f"{len(folder.left_out)}, the first: {first.path}: {first.cause}"
+                warnings.warn(f"{source}: files that are left out: {shown}", stacklevel=2)
             yield from folder.images
         else:
             name = name_of(Path(source)) if isinstance(source, str | Path) else f"image{next(numbers)}"

@@ -33,15 +33,15 @@ def report_files(outcome: Outcome) -> Iterator[str]:
     for what, lines in (
         (f"{len(damaged)} of {len(images)} images cannot be read {_ROW}", damaged),
         (f"{len(refused)} of {len(images)} images are refused by 'accepts' of the config {_ROW}", refused),
-        (f"{len(faults)} images are left out", [f"error: {_told(one)}" for one in faults]),
-        (f"{len(others)} files that are no radiograph, or a copy of one, are left out", map(_told, others)),
+        (f"images that are lost: {len(faults)}", [f"error: {_told(one)}" for one in faults]),
+        (f"files that are no radiograph, or a copy of one: {len(others)}", map(_told, others)),
     ):
         yield from _listed(f"{what}, see {table}:", lines)
     notes = Counter(note for image in images for note in image.notes)
     noted = sum(bool(image.notes) for image in images)
     table = _write(outcome, NOTES, ("study", "image", "note"), _notes(outcome))
     told = [f"{count} x {note}" for note, count in notes.most_common()]
-    yield from _listed(f"{noted} of {len(images)} images have notes on how they were read, see {table}:", told)
+    yield from _listed(f"images with notes on how they were read: {noted} of {len(images)}, see {table}:", told)
 
 
 def _write(outcome: Outcome, name: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from covidmm.errors import DataError
 from covidmm.prepare.samples import Issue, Sample
+from covidmm.radiograph.found_files import identify
 
 Row = TypeVar("Row")
 
@@ -122,28 +123,40 @@ def number(text: str) -> float:
     return value
 
 
-def find_files(folder: Path, suffix: str, issues: list[Issue]) -> list[Path]:
+def find_files(folder: Path, suffix: str, issues: list[Issue], others: list[Path] | None = None) -> list[Path]:
     """Every file below ``folder`` whose name ends in ``suffix`` (any case), by name, then by folder.
 
-    Links to folders are not followed.
+    Of ``.dcm`` also DICOM images that are called otherwise. Links to folders are not followed.
 
     Args:
         folder: where to look.
         suffix: in small letters.
         issues: gets the folders that cannot be read.
+        others: gets the other files.
 
     Raises:
         DataError: the folder is missing or unreadable, or no such file lies below it.
     """
     errors: list[OSError] = []
-    found = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, onerror=errors.append)
-        for name in names
-        if name.lower().endswith(suffix) and not name.startswith(".")
-    ]
+    found: list[Path] = []
+    left_out = [] if others is None else others
+    for parent, _, names in os.walk(folder, onerror=errors.append):
+        for name in names:
+            path = Path(parent, name)
+            (found if _is_wanted(path, suffix) else left_out).append(path)
     issues += [Issue(str(error.filename), "folder", error.strerror or str(error)) for error in errors]
     if not found:
         cause = next((error.strerror for error in errors if error.strerror), f"no {suffix} file in it")
         raise DataError(f"{folder}: {cause}")
     return sorted(found, key=lambda path: (path.stem, path.parts))
+
+
+def count_others(others: Sequence[Path]) -> dict[str, int]:
+    """What a summary says of files that :func:`find_files` left out; nothing where there are none."""
+    return {f"that are no images of the data set, such as {min(others)}": len(others)} if others else {}
+
+
+def _is_wanted(path: Path, suffix: str) -> bool:
+    if path.name.startswith("."):
+        return False
+    return path.name.lower().endswith(suffix) or (suffix == ".dcm" and identify(path).image is not None)

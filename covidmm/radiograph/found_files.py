@@ -175,9 +175,12 @@ def _without_pixels(path: Path) -> str | None:
             dataset = pydicom.dcmread(file, force=True)
             cut = _is_cut(dataset, path)
             uid = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
-            name = pydicom.uid.UID(uid).name if uid else None
+            if not uid:
+                return None
+            kind = pydicom.uid.UID(uid)
+            other = kind.type == "SOP Class" and "Image Storage" not in kind.name
             pixels = any(keyword in dataset for keyword in _PIXELS)
-            return "" if name and "Image Storage" in name and (pixels or cut) else name
+            return kind.name if other or not (pixels or cut) else ""
     except Exception:  # foreign bytes raise anything
         return None
 

@@ -93,12 +93,12 @@ def test_files_named_by_their_uid(random_ensemble, tmp_path):
     assert skipped["CR.1.2.276.0.7230010.3.1.4.1"]["cause"].endswith("and is a copy of it")
     assert skipped["other.img"]["what"] == "error"
     assert "but is another image" in skipped["other.img"]["cause"]
-    assert re.search(r"^1 images are left out, see .*\n  error: .*other\.img: has the image id", output, re.MULTILINE)
+    assert re.search(r"^images that are lost: 1, see .*\n  error: .*other\.img: has the image id", output, re.MULTILINE)
     assert "2 of 9 images are refused by 'accepts' of the config" in output
     notes = rows(tmp_path / "out/images/notes.csv")
     assert {row["image"] for row in notes} == {f"{dataset('window').SOPInstanceUID}_image"}
     assert "first of 2 frames" in {row["note"] for row in notes}
-    assert "1 of 9 images have notes on how they were read" in output
+    assert "images with notes on how they were read: 1 of 9" in output
     assert "7 Structured Reports" in output
     assert "BodyPartExamined is 'LEG'" in output.partition("2 studies have none")[2]
 

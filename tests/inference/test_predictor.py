@@ -116,7 +116,7 @@ def test_findings_have_the_notes_of_their_image(predictor, tmp_path):
 def test_a_folder_warns_of_what_is_left_out(predictor, tmp_path):
     (tmp_path / "1.2.840.77").write_bytes(saved(dataset("one")))
     (tmp_path / "notes.txt").write_text("not an image")
-    with pytest.warns(UserWarning, match=r"1 files are left out, the first: .*notes\.txt: is neither DICOM nor"):
+    with pytest.warns(UserWarning, match=r"files that are left out: 1, the first: .*notes\.txt: is neither DICOM nor"):
         (found,) = predictor(tmp_path)
     assert found.images[0].image_id == dataset("one").SOPInstanceUID
 

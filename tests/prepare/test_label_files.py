@@ -4,8 +4,9 @@ import os
 import pytest
 
 from covidmm.errors import DataError
-from covidmm.prepare.label_files import Table, find_files, join_files, number, read_rows
+from covidmm.prepare.label_files import Table, count_others, find_files, join_files, number, read_rows
 from covidmm.prepare.samples import Sample
+from tests.corpus.valid import dataset, saved
 
 
 @pytest.mark.parametrize("name", ["table.csv", "table.csv.gz"])
@@ -74,6 +75,17 @@ def test_finds_files_of_any_case_and_follows_no_link_to_a_folder(tmp_path):
     found = find_files(tmp_path, ".dcm", issues)
     assert found == [tmp_path / "a/1.DCM", tmp_path / "b/2.dcm", tmp_path / "b/3.dcm"]
     assert issues == []
+
+
+def test_dicom_is_found_under_any_name_and_the_rest_is_counted(tmp_path):
+    (tmp_path / "1.2.840.77").write_bytes(saved(dataset("one")))
+    (tmp_path / "two.dcm").touch()
+    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / ".hidden.dcm").touch()
+    others = []
+    assert find_files(tmp_path, ".dcm", [], others) == [tmp_path / "1.2.840.77", tmp_path / "two.dcm"]
+    assert count_others(others) == {f"that are no images of the data set, such as {tmp_path / '.hidden.dcm'}": 2}
+    assert count_others([]) == {}
 
 
 def test_an_unreadable_folder_is_listed(tmp_path, monkeypatch):

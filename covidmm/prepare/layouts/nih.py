@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from covidmm.errors import DataError
-from covidmm.prepare.label_files import Table, find_files, join_files, read_rows
+from covidmm.prepare.label_files import Table, count_others, find_files, join_files, read_rows
 from covidmm.prepare.options import Options
 from covidmm.prepare.samples import Issue, LabelledFolder, Sample
 
@@ -119,7 +119,8 @@ def read_folder(raw: Path, options: Options) -> LabelledFolder:
     entries = read_entries(table)
     sides = read_lists(raw)
     skipped = entries.issues
-    files = sorted(_find_images(raw, skipped), key=lambda path: (path.name, path.parts))
+    others: list[Path] = []
+    files = sorted(_find_images(raw, skipped, others), key=lambda path: (path.name, path.parts))
 
     def sample_of(path: Path, earlier: Sample | None) -> Sample | None:
         if path.name in entries.refused:
@@ -147,10 +148,10 @@ def read_folder(raw: Path, options: Options) -> LabelledFolder:
     samples = join_files(raw, files, sample_of, skipped)
     for name in sorted(entries.rows.keys() - {path.name for path in files}):
         skipped.append(Issue(entries.name, f"Image Index {name!r}", "no such file below images*/"))
-    return LabelledFolder(samples, skipped, classes=FINDINGS, categories=FINDINGS)
+    return LabelledFolder(samples, skipped, classes=FINDINGS, categories=FINDINGS, left_out=count_others(others))
 
 
-def _find_images(raw: Path, skipped: list[Issue]) -> list[Path]:
+def _find_images(raw: Path, skipped: list[Issue], others: list[Path]) -> list[Path]:
     folders = sorted(folder for folder in raw.glob("images*") if folder.is_dir())
     if not folders:
         raise DataError(f"{raw}: no folder images*/ in it")
@@ -159,7 +160,7 @@ def _find_images(raw: Path, skipped: list[Issue]) -> list[Path]:
     for folder in folders:
         unreadable: list[Issue] = []
         try:
-            found += find_files(folder, ".png", unreadable)
+            found += find_files(folder, ".png", unreadable, others)
         except DataError as error:
             empty.append(error)
         else:

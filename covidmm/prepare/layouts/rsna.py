@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from covidmm.prepare.label_files import Table, find_files, join_files, number, read_rows
+from covidmm.prepare.label_files import Table, count_others, find_files, join_files, number, read_rows
 from covidmm.prepare.options import Options
 from covidmm.prepare.samples import Box, Issue, LabelledFolder, Sample
 
@@ -70,7 +70,8 @@ def read_folder(raw: Path, options: Options) -> LabelledFolder:
     patients = read_patients(raw / LABEL_CSV)
     classes = read_classes(raw / CLASS_CSV)
     skipped = [*patients.issues, *classes.issues]
-    files = find_files(raw / IMAGES, ".dcm", skipped)
+    others: list[Path] = []
+    files = find_files(raw / IMAGES, ".dcm", skipped, others)
     left_out = 0
 
     def sample_of(path: Path, earlier: Sample | None) -> Sample | None:
@@ -107,7 +108,10 @@ def read_folder(raw: Path, options: Options) -> LabelledFolder:
         samples,
         skipped,
         (*CLASSES, UNKNOWN),
-        left_out={"without a lung opacity (--negatives keeps them)": left_out} if left_out else {},
+        left_out={
+            **({"without a lung opacity (--negatives keeps them)": left_out} if left_out else {}),
+            **count_others(others),
+        },
     )
 
 

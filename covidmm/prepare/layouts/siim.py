@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from covidmm.findings import STUDY_CLASSES
-from covidmm.prepare.label_files import Table, find_files, join_files, number, read_rows
+from covidmm.prepare.label_files import Table, count_others, find_files, join_files, number, read_rows
 from covidmm.prepare.options import Options
 from covidmm.prepare.samples import Box, Issue, LabelledFolder, Sample
 
@@ -89,7 +89,8 @@ def read_folder(raw: Path, options: Options) -> LabelledFolder:
     images = read_images(raw / IMAGE_CSV)
     studies = read_studies(raw / STUDY_CSV)
     skipped = [*images.issues, *studies.issues]
-    files = find_files(raw / "train", ".dcm", skipped)
+    others: list[Path] = []
+    files = find_files(raw / "train", ".dcm", skipped, others)
 
     def sample_of(path: Path, earlier: Sample | None) -> Sample | None:
         if path.stem in images.refused:
@@ -125,7 +126,7 @@ def read_folder(raw: Path, options: Options) -> LabelledFolder:
         skipped.append(Issue(IMAGE_CSV, f"id '{image_id}_image'", "no such file below train/"))
     for study_id in sorted(studies.rows.keys() - {row.study_id for row in images.rows.values()}):
         skipped.append(Issue(STUDY_CSV, f"id '{study_id}_study'", f"no usable image of it in {IMAGE_CSV}"))
-    return LabelledFolder(samples, skipped, STUDY_CLASSES)
+    return LabelledFolder(samples, skipped, STUDY_CLASSES, left_out=count_others(others))
 
 
 def _parse_boxes(text: str) -> tuple[Box, ...]:
