@@ -14,7 +14,7 @@ import covidmm
 from covidmm.engine.checkpointing import checkpoint_hashes
 from covidmm.ensembles.ensemble_config import EnsembleConfig
 from covidmm.errors import CovidmmError, RadiographError
-from covidmm.findings import STUDY_CLASSES, Detections, ImageFindings, StudyFindings
+from covidmm.findings import STUDY_CLASSES, Detections, StudyFindings
 from covidmm.inference.detector import fingerprint, select
 from covidmm.inference.predictor import Predictor
 from covidmm.inference.study_attention import Explainer, explainable
@@ -198,10 +198,10 @@ class Service:
     ) -> bytes:
         """As :meth:`report`, of headers read before; see :func:`~covidmm.outputs.dicom_sr.study_report`."""
         variant, study = self._findings(question, radiographs)
-        named: list[ImageFindings] = []
-        for found, header, radiograph in zip(study.images, headers, radiographs, strict=True):
-            noted = tuple(dict.fromkeys((*found.notes, *radiograph.notes)))
-            named.append(replace(found, image_id=str(header.get("SOPInstanceUID", found.image_id)), notes=noted))
+        named = [
+            replace(found, image_id=str(header.get("SOPInstanceUID", found.image_id)))
+            for found, header in zip(study.images, headers, strict=True)
+        ]
         dataset = dicom_sr.study_report(
             StudyFindings(str(headers[0].get("StudyInstanceUID", _STUDY)), named, study.probabilities),
             headers,
