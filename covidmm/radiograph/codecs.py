@@ -32,7 +32,8 @@ from pydicom.uid import (
 
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 _JPEG = frozenset((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes))
-_JPEG_DCT = frozenset((JPEGBaseline8Bit, JPEGExtended12Bit))
+#: JPEG whose colours are luminance and chrominance unless it says otherwise.
+JPEG_DCT = frozenset((JPEGBaseline8Bit, JPEGExtended12Bit))
 _JPEG_2000 = frozenset((JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K))
 #: Every transfer syntax that is read -> the decoder, by pydicom's name; none where pixels are stored as they are. The
 #: DICOM node offers these, too. One each, but for 12-bit JPEG (see :func:`decoder`): pydicom would try several, so that
@@ -43,7 +44,7 @@ DECODERS: dict[str, str] = {
     RLELossless: "pydicom",
     **dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls"),
     **dict.fromkeys(_JPEG_2000, "pylibjpeg"),
-    **dict.fromkeys(_JPEG_DCT, "pillow"),
+    **dict.fromkeys(JPEG_DCT, "pillow"),
     **dict.fromkeys((JPEGLossless, JPEGLosslessSV1), "gdcm"),
 }
 
@@ -69,7 +70,7 @@ class Codestream(NamedTuple):
 
 def decoder(syntax: UID, stream: Codestream | None) -> tuple[UID, str]:
     """The transfer syntax and the decoder, by pydicom's names, for a frame of a transfer syntax in :data:`DECODERS`."""
-    if syntax in _JPEG_DCT and stream is not None and stream.precision > 8:
+    if syntax in JPEG_DCT and stream is not None and stream.precision > 8:
         # pydicom refuses 12 bits by the name of the syntax; GDCM goes by the stream
         return JPEGLosslessSV1, "gdcm"
     return syntax, DECODERS[syntax]

@@ -76,12 +76,13 @@ def _stored(dataset: Dataset, header: Header, samples: int, notes: list[str]) ->
         stream = read_codestream(frame, syntax, (header.height, header.width))
     if stream is None:
         cells = _cells(dataset, syntax, None, _native_options(dataset, syntax, samples))
-        layout = Layout.of_dataset(dataset, cells.dtype.itemsize * 8, notes)
+        whole = Layout(cells.dtype.itemsize * 8, 0, True)
+        layout = whole if cells.dtype.kind == "f" else Layout.of_dataset(dataset, whole.bits, notes)
         return stored_values(cells, layout), layout
     require_pixels(header.height, header.width, stream.components)
     declared = _declared(dataset, stream, notes)
     layout = _layout(stream, declared)
-    cells = _cells(dataset, syntax, stream, _stream_options(dataset, stream, layout, notes))
+    cells = _cells(dataset, syntax, stream, _stream_options(dataset, syntax, stream, layout, notes))
     return _of_either(cells, layout, declared, notes)
 
 
@@ -110,8 +111,12 @@ def _native_options(dataset: Dataset, syntax: UID, samples: int) -> dict[str, An
     return {"raw": samples == 1, "view_only": plain and not syntax.is_encapsulated}
 
 
-def _stream_options(dataset: Dataset, stream: Codestream, layout: Layout, notes: list[str]) -> dict[str, Any]:
+def _stream_options(
+    dataset: Dataset, syntax: UID, stream: Codestream, layout: Layout, notes: list[str]
+) -> dict[str, Any]:
     """What pydicom has to know of a compressed frame: what the frame declares instead of the DICOM attributes."""
+    from covidmm.radiograph.codecs import JPEG_DCT
+
     options: dict[str, Any] = {
         "raw": stream.components == 1,
         "bits_allocated": 8 if stream.precision <= 8 else 16 if stream.precision <= 16 else 32,
@@ -126,9 +131,12 @@ def _stream_options(dataset: Dataset, stream: Codestream, layout: Layout, notes:
             f"its JPEG stream holds {stream.components} samples per pixel, its header says {declared}: "
             "the stream's taken"
         )
-        photometric = "MONOCHROME2" if stream.components == 1 else "RGB" if stream.signed is not None else "YBR_FULL"
-        options |= {"samples_per_pixel": stream.components, "photometric_interpretation": photometric}
-        options |= {"planar_configuration": 0}
+        colours = "YBR_FULL" if syntax in JPEG_DCT else "RGB"
+        options |= {
+            "samples_per_pixel": stream.components,
+            "photometric_interpretation": "MONOCHROME2" if stream.components == 1 else colours,
+            "planar_configuration": 0,
+        }
     return options
 
 

@@ -167,6 +167,35 @@ def test_the_samples_of_the_frame_win_with_a_note(tmp_path, syntax, declared):
     assert f"its JPEG stream holds {held} samples per pixel, its header says {declared}: the stream's taken" in notes
 
 
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEGBaseline8Bit, JPEG2000Lossless])
+def test_the_colours_of_a_frame_that_is_called_grey_are_its_own(tmp_path, syntax):
+    grey = ramp(0, 255, np.uint8, side=64)
+    colours = np.stack([grey, grey // 4, 255 - grey // 2], -1)
+    made = dataset("colours", colours, 8, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
+    if syntax == JPEGBaseline8Bit:
+        file = io.BytesIO()
+        Image.fromarray(colours).save(file, "JPEG", quality=100, subsampling=0)
+        (tmp_path / "a.dcm").write_bytes(encapsulated(made, syntax, file.getvalue()))
+        made = pydicom.dcmread(tmp_path / "a.dcm")
+    else:
+        made.compress(syntax, generate_instance_uid=False)
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    del made.PlanarConfiguration
+    made.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    found, _ = pixels_of(tmp_path / "a.dcm")
+    assert near(found, stretched(colours @ [0.299, 0.587, 0.114]), levels=8)
+
+
+def test_floating_point_pixels_need_no_bits_stored(tmp_path):
+    values = ramp(-3, 3, np.float32) * 0.7
+    gone = dict.fromkeys(("PixelData", "BitsStored", "HighBit", "PixelRepresentation"))
+    made = dataset("float", BitsAllocated=32, **gone)
+    made.Rows, made.Columns = values.shape
+    made.FloatPixelData = values.astype(np.float32).tobytes()
+    made.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    assert near(pixels_of(tmp_path / "a.dcm")[0], stretched(values))
+
+
 @pytest.mark.parametrize("allocated", [8, 16])
 def test_a_frame_of_8_bits_may_be_declared_as_more(tmp_path, allocated):
     grey = ramp(0, 255, np.uint8, side=64)
