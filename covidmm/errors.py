@@ -17,7 +17,7 @@ class RadiographError(CovidmmError):
     """A file that cannot be read as a chest radiograph."""
 
 
-class RefusedError(RadiographError):
+class NotAcceptedError(RadiographError):
     """A radiograph that can be read, of a kind that the models are not made for."""
 
 

@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass, fields
 from functools import cached_property
 
-from covidmm.errors import ConfigError, RefusedError
+from covidmm.errors import ConfigError, NotAcceptedError
 from covidmm.radiograph import Header
 
 #: The DICOM attribute of each field.
@@ -60,7 +60,7 @@ class Accepts:
                 a contradiction is a note then.
 
         Raises:
-            RefusedError: an attribute has a value that is not taken; names the file, the attribute and the value.
+            NotAcceptedError: an attribute has a value that is not taken; names the file, the attribute and the value.
         """
         notes, unknown = [], []
         for name, known in self._known.items():
@@ -70,7 +70,7 @@ class Accepts:
             elif known.isdisjoint({_joined(value), *_words(value)}):
                 said = f"{_ATTRIBUTES[name]} is {' '.join(value.split())[:_LONGEST]!r}"
                 if not labelled:
-                    raise RefusedError(
+                    raise NotAcceptedError(
                         f"{header.path}: refused: {said}, the models are for {_few(getattr(self, name))}"
                     )
                 notes.append(f"taken though {said}: its data set has labels of it")

@@ -22,7 +22,7 @@ import covidmm.studies
 from covidmm.datasets.image_folders import FolderImage
 from covidmm.ensembles.accepted_images import Accepts
 from covidmm.ensembles.ensemble_config import Member
-from covidmm.errors import CovidmmError, DataError, PluginError, RadiographError, RefusedError
+from covidmm.errors import CovidmmError, DataError, NotAcceptedError, PluginError, RadiographError
 from covidmm.findings import STUDY_CLASSES, Detections, Study
 from covidmm.inference.detector import CLASSES, Detector, select
 from covidmm.outputs.predictions import TOLERANCE, ImageEntry
@@ -144,7 +144,7 @@ class Detecting(Work):
             one = image.read().shrunk(self.max_size)
             notes = (*one.notes, *self.accepts.check(one.header, image.labelled))
         except RadiographError as error:
-            refused = isinstance(error, RefusedError)
+            refused = isinstance(error, NotAcceptedError)
             return ImageEntry(image.image_id, image.study_id, 0, 0, str(error), refused), None
         size = one.header.height, one.header.width
         return ImageEntry(image.image_id, image.study_id, *size, notes=notes), one

@@ -16,7 +16,7 @@ from typing_extensions import Self
 from covidmm import radiograph
 from covidmm.datasets.image_folders import FolderImage, read_image_folder
 from covidmm.ensembles.ensemble_config import EnsembleConfig, load_ensemble
-from covidmm.errors import ConfigError, CovidmmError, RadiographError, RefusedError
+from covidmm.errors import ConfigError, CovidmmError, NotAcceptedError, RadiographError
 from covidmm.findings import Detections, ImageFindings, Study, StudyFindings
 from covidmm.inference.core import NO_PIXELS, Batch, Decoded, Detecting, classify, fuse, plugins
 from covidmm.inference.detector import Detector
@@ -130,8 +130,8 @@ class Predictor:
             One value per study, in the order of their first images; boxes in pixels of the original images.
 
         Raises:
-            RadiographError: an image cannot be read, unless ``errors`` is ``report``; a ``RefusedError`` where it is
-                of a kind that the models are not made for, by ``accepts`` of the config.
+            RadiographError: an image cannot be read, unless ``errors`` is ``report``; a ``NotAcceptedError`` where it
+                is of a kind that the models are not made for, by ``accepts`` of the config.
             DataError: a folder without images.
             PluginError: a strategy or study classifier that fails, or whose answer is none.
         """
@@ -155,7 +155,7 @@ class Predictor:
         for batch, decoded in decoded_ahead(self._detecting, batches):
             for one in decoded:
                 if one.entry.error is not None and not report:
-                    raise (RefusedError if one.entry.refused else RadiographError)(one.entry.error)
+                    raise (NotAcceptedError if one.entry.refused else RadiographError)(one.entry.error)
             found = self._detecting.ask(batch, decoded).found
             for index, (image, one) in enumerate(zip(batch.images, decoded, strict=True)):
                 entry, kept = _named(image, one), one.radiograph

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from covidmm.errors import RadiographError
 from covidmm.radiograph.bounds import BoundedFile
-from covidmm.radiograph.reader import read_header
+from covidmm.radiograph.reader import is_picture, read_header
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 #: A file so called is taken for a radiograph whatever it holds: what is wrong is said when its pixels are read.
 SUFFIXES = (".dcm", ".dicom", ".dic", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 NO_RADIOGRAPH = "is neither DICOM nor PNG, JPEG or TIFF"
-_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
 #: The first element of a DICOM file without its preamble is in group 2 or 8, of either byte order.
 _BARE = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
 #: What else lies in folders of radiographs, for the cause alone.
@@ -74,7 +73,7 @@ def identify(path: Path) -> FoundFile:
         return _unless_named(path, error.strerror or str(error))
     if head[128:132] == b"DICM":
         return _quickly(path) or _dicom(path)
-    if head.startswith(_PICTURES):
+    if is_picture(head):
         return FoundFile(path)
     if head.startswith(_BARE):
         return _dicom(path)

@@ -40,7 +40,7 @@ def read(path: str | Path) -> Radiograph:
     with one_line_errors(path), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         require_file(path)
-        if _is_picture(path):
+        if is_picture(_head(path)):
             return read_picture(path)
         dataset = _dataset(path)
         # pydicom continues with what it has, which may be nothing
@@ -73,16 +73,20 @@ def read_header(path: str | Path) -> Header:
     with one_line_errors(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         require_file(path)
-        if _is_picture(path):
+        if is_picture(_head(path)):
             return picture_header(path)
         return Header.of_dataset(path, _dataset(path, header_only=True))
 
 
-def _is_picture(path: Path) -> bool:
+def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        head = file.read(132)
+        return file.read(132)
+
+
+def is_picture(head: bytes) -> bool:
+    """Whether a file that begins so, with at least 132 bytes if it has them, is PNG, JPEG or TIFF, and not DICOM."""
     # a DICOM file's preamble may be anything, the head of a picture too (PS3.10, 7.1)
-    return head[128:] != b"DICM" and head.startswith(_PICTURE_MAGIC)
+    return head[128:132] != b"DICM" and head.startswith(_PICTURE_MAGIC)
 
 
 def _dataset(path: Path, header_only: bool = False) -> Dataset:

@@ -113,7 +113,7 @@ class Service:
         """Decode one file.
 
         Raises:
-            RadiographError: it cannot be read; a ``RefusedError`` where the models are not made for it.
+            RadiographError: it cannot be read; a ``NotAcceptedError`` where the models are not made for it.
         """
         found = self.reader.read(upload.content, upload.name)
         self.predictor.config.accepts.check(found.header)

@@ -6,7 +6,7 @@ import pytest
 
 from covidmm.ensembles.accepted_images import Accepts
 from covidmm.ensembles.ensemble_config import load_ensemble
-from covidmm.errors import ConfigError, RefusedError
+from covidmm.errors import ConfigError, NotAcceptedError
 from covidmm.radiograph import Header
 
 SHIPPED = Path(__file__).parents[2] / "configs/small/ensemble_wbf_siim.py"
@@ -50,7 +50,9 @@ def test_names_that_files_have_are_taken(shipped, field, values):
 )
 def test_others_are_refused_by_name_and_cause(shipped, field, values, attribute):
     for value in values:
-        with pytest.raises(RefusedError, match=rf"^one\.dcm: refused: {attribute} is '{value}', the models are for "):
+        with pytest.raises(
+            NotAcceptedError, match=rf"^one\.dcm: refused: {attribute} is '{value}', the models are for "
+        ):
             shipped.check(header(**{field: value}))
         (note,) = shipped.check(header(**{field: value}), labelled=True)
         assert note == f"taken though {attribute} is '{value}': its data set has labels of it"
@@ -64,7 +66,7 @@ def test_absent_attributes_pass_with_a_note(shipped):
 
 
 def test_a_value_becomes_one_short_line(shipped):
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(NotAcceptedError) as caught:
         shipped.check(header(body_part="LEG\n" * 100))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 200

@@ -15,7 +15,7 @@ from PIL import Image
 from covidmm import radiograph
 from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import load_ensemble
-from covidmm.errors import ConfigError, DataError, PluginError, RadiographError, RefusedError
+from covidmm.errors import ConfigError, DataError, NotAcceptedError, PluginError, RadiographError
 from covidmm.findings import Detections
 from covidmm.inference import Predictor
 from covidmm.inference.core import plugins
@@ -93,7 +93,7 @@ def test_an_unreadable_image_raises_or_is_reported(predictor, tmp_path, file):
 
 def test_a_radiograph_of_another_kind_raises_or_is_reported(predictor):
     leg = dataset("leg", BodyPartExamined="LEG")
-    with pytest.raises(RefusedError, match="refused: BodyPartExamined is 'LEG'"):
+    with pytest.raises(NotAcceptedError, match="refused: BodyPartExamined is 'LEG'"):
         predictor(leg)
     (found,) = predictor(leg, errors="report")
     assert "BodyPartExamined is 'LEG'" in found.images[0].error

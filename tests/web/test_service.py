@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from covidmm.errors import CovidmmError, PluginError, RadiographError, RefusedError
+from covidmm.errors import CovidmmError, NotAcceptedError, PluginError, RadiographError
 from covidmm.findings import Detections
 from covidmm.inference import Predictor
 from covidmm.outputs.kaggle import Prediction, read_submission
@@ -27,7 +27,7 @@ def test_a_radiograph_of_another_kind_is_refused_by_name(service):
         ({"Modality": "CT"}, "Modality is 'CT'"),
         ({"ViewPosition": "LL"}, "ViewPosition is 'LL'"),
     ):
-        with pytest.raises(RefusedError, match=f"^one: refused: {cause}, the models are for "):
+        with pytest.raises(NotAcceptedError, match=f"^one: refused: {cause}, the models are for "):
             service.decode([Upload("one", saved(dataset("one", **attributes)))])
 
 
