@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from pydicom.uid import (
@@ -51,6 +52,7 @@ DECODERS: dict[str, str] = {
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
 #: Start of frame: ISO/IEC 10918-1 table B.1 (without DHT, JPG and DAC, which lie between), and JPEG-LS.
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+_START_OF_SCAN = 0xDA
 
 
 def needs_codec(syntax: str | None) -> bool:
@@ -95,6 +97,8 @@ def read_codestream(frame: bytes, syntax: str, size: tuple[int, int]) -> Codestr
         return None
     if found is None:
         raise ValueError("its pixel data are no JPEG stream, or end before the picture begins")
+    if decoder(UID(syntax), found)[1] == "gdcm" and not _reaches_scan(frame):
+        raise ValueError("damaged pixel data (bytes between the segments of its JPEG stream)")
     if found[:2] != size:
         shown, wanted = (" x ".join(map(str, one)) for one in (found[:2], size))
         raise ValueError(f"contradictory size: its JPEG stream holds {shown} pixels, its header says {wanted}")
@@ -112,19 +116,30 @@ def decoder_cause(error: Exception) -> str:
 
 def _jpeg_stream(frame: bytes) -> Codestream | None:
     """The first start-of-frame segment (ISO/IEC 10918-1, B.2.2)."""
-    if not frame.startswith(b"\xff\xd8"):
-        return None
-    place = 2
-    while place + 10 <= len(frame) and frame[place] == 0xFF:
+    for marker, place in _segments(frame):
+        if marker in _START_OF_FRAME and place + 10 <= len(frame):
+            precision, rows, columns, components = struct.unpack_from(">BHHB", frame, place + 4)
+            return Codestream(rows, columns, components, precision)
+    return None
+
+
+def _reaches_scan(frame: bytes) -> bool:
+    """Whether segment follows segment until the first scan; GDCM ends its process on some streams that do not."""
+    return any(marker == _START_OF_SCAN for marker, _ in _segments(frame))
+
+
+def _segments(frame: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and place of every segment of a JPEG stream up to its first scan, or to bytes that are no segment."""
+    place = 2 if frame.startswith(b"\xff\xd8") else len(frame)
+    while place + 4 <= len(frame) and frame[place] == 0xFF:
         marker = frame[place + 1]
         if marker == 0xFF:  # fill byte
             place += 1
-        elif marker in _START_OF_FRAME:
-            precision, rows, columns, components = struct.unpack_from(">BHHB", frame, place + 4)
-            return Codestream(rows, columns, components, precision)
-        else:
-            place += 2 + struct.unpack_from(">H", frame, place + 2)[0]
-    return None
+            continue
+        yield marker, place
+        if marker == _START_OF_SCAN:
+            return
+        place += 2 + struct.unpack_from(">H", frame, place + 2)[0]
 
 
 def _jpeg_2000_stream(frame: bytes) -> Codestream | None:

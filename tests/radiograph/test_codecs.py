@@ -13,6 +13,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -63,6 +64,17 @@ def test_what_is_no_stream_is_told_at_every_length(syntax):
             read_codestream(whole[:length], syntax, (HEIGHT, WIDTH))
     with pytest.raises(ValueError, match="no JPEG stream"):
         read_codestream(b"\xff\xd8" + b"\xff" * 50, syntax, (HEIGHT, WIDTH))
+
+
+def test_what_gdcm_gets_is_segment_upon_segment_to_the_first_scan():
+    whole = stream(JPEGLosslessSV1)
+    # GDCM writes 16 bits whatever is stored
+    assert read_codestream(whole, JPEGLosslessSV1, (HEIGHT, WIDTH)) == Codestream(HEIGHT, WIDTH, 1, 16)
+    scan = whole.index(b"\xff\xda")
+    read_codestream(whole[:scan] + b"\xff" * 9 + whole[scan:], JPEGLosslessSV1, (HEIGHT, WIDTH))  # fill bytes
+    for damaged in (whole[:scan], whole[:scan] + bytes(9) + whole[scan:]):
+        with pytest.raises(ValueError, match="between the segments"):
+            read_codestream(damaged, JPEGLosslessSV1, (HEIGHT, WIDTH))
 
 
 def test_frames_without_a_header_declare_nothing():
