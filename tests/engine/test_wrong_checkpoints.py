@@ -13,6 +13,7 @@ from covidmm.prepare.options import Options
 from covidmm.prepare.pipeline import prepare
 from covidmm.studies.network import NetworkClassifier
 
+pytestmark = pytest.mark.e2e  # trains
 CONFIG = "configs/phantom/study_r18_phantom.py"
 QUICK = [
     "train_cfg.max_epochs=1",

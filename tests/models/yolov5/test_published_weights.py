@@ -25,6 +25,7 @@ from covidmm.models.yolov5.published_weights import (
 )
 from tests.helpers.tool_runs import run_tool
 
+pytestmark = pytest.mark.e2e  # builds YOLOv5 of every size
 TOOL = Path(__file__).parents[3] / "tools/convert_checkpoint.py"
 OURS_TO_PUBLISHED = {"main_conv": "cv1", "short_conv": "cv2", "final_conv": "cv3", "blocks": "m"}
 POOLING = {"conv1": "cv1", "conv2": "cv2"}
@@ -164,7 +165,6 @@ def test_a_published_file_fills_the_model(build, tmp_path, monkeypatch, arch, re
     )
 
 
-@pytest.mark.e2e
 @pytest.mark.parametrize(("arguments", "left_out"), [([], False), (["--num-classes", "1"], True)])
 def test_the_tool_in_a_process_of_its_own(published, tmp_path, monkeypatch, arguments, left_out):
     write_published(tmp_path / "in.pt", published[1], monkeypatch)
