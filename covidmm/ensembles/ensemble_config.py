@@ -152,6 +152,7 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
     """
     path = Path(path)
     cfg = read_config(path)
+    cfg["accepts"] = _rule(path, cfg)
     for key in ("strategy", "study"):
         if isinstance(cfg.get(key), dict) and any(text.startswith(f"{key}.type=") for text in options):
             cfg[key] = {"type": cfg[key].get("type")}
@@ -187,13 +188,18 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
     )
 
 
+def _rule(path: Path, cfg: Config) -> Any:
+    """The file's ``accepts``, on which options come; also an empty dict, which changes nothing when it is merged."""
+    value = cfg.get("accepts")
+    return {} if value is None or (value and _is_emptied(path)) else value
+
+
 def _accepts(path: Path, value: Any) -> Accepts:
     if value is not None and not isinstance(value, Mapping):
         raise ConfigError(f"{path}: accepts must be a dict or None, not {value!r}")
     values = {key: own for key, own in (value or {}).items() if key != "_delete_"}
     try:
-        # merged with its base, an empty dict would change nothing
-        return Accepts() if values and _is_emptied(path) else _made(Accepts, values, " in accepts")
+        return _made(Accepts, values, " in accepts")
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableSequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +24,6 @@ Show: TypeAlias = Callable[[NDArray], NDArray[np.float64]]
 LEAST_SHARE = 1 / 50
 #: A picture of so few grey values is a silhouette. Chosen here.
 SILHOUETTE = 2
-
-
-class Step(NamedTuple):
-    """One step of the mapping: what notes call it, and values to values of the same shape."""
-
-    name: str
-    show: Show
 
 
 @dataclass(frozen=True)
@@ -79,11 +72,11 @@ def fitted_display(dataset: Dataset, layout: Layout, sample: NDArray, notes: lis
         sample: (N,) stored values of the image, its extremes among them, without padding.
         notes: what is left out is appended.
     """
-    steps: list[Step] = []
+    steps: list[Show] = []
     before = values = np.asarray(sample, np.float64)
     fault, step = _modality(dataset, values, notes)
     if step is not None:
-        shown = step.show(values)
+        shown = step(values)
         fault = _loss(before, shown)
         if not fault:
             steps, values = [step], shown
@@ -91,7 +84,7 @@ def fitted_display(dataset: Dataset, layout: Layout, sample: NDArray, notes: lis
         notes.append(f"rescale, window and LUTs ignored: {fault}")
     else:
         name, fault, step = _contrast(dataset, layout, values)
-        fault = fault or (step and _loss(before, step.show(values)))
+        fault = fault or (step and _loss(before, step(values)))
         if fault:
             notes.append(f"{name} ignored: {fault}")
         elif step is not None:
@@ -101,7 +94,7 @@ def fitted_display(dataset: Dataset, layout: Layout, sample: NDArray, notes: lis
     def show(stored: NDArray) -> NDArray[np.float64]:
         shown = np.asarray(stored, np.float64)
         for one in steps:
-            shown = one.show(shown)
+            shown = one(shown)
         return -shown if inverted else shown
 
     return show
@@ -143,14 +136,14 @@ def _contents(values: NDArray) -> tuple[int, float]:
     return int(np.count_nonzero(greys)), 1 - int(greys.max()) / finite.size
 
 
-def _modality(dataset: Dataset, values: NDArray, notes: list[str]) -> tuple[str | None, Step | None]:
+def _modality(dataset: Dataset, values: NDArray, notes: list[str]) -> tuple[str | None, Show | None]:
     """Why the modality LUT or the rescale cannot be applied, or None; and the step, if there is one.
 
     Half a rescale is none, as pydicom has it: windows are then meant for the stored values.
     """
     if dataset.get("ModalityLUTSequence"):
         fault, table = _table(dataset, dataset.ModalityLUTSequence[0], values)
-        return fault, table and Step("modality LUT", table)
+        return fault, table
     given = {name: dataset.get(name) for name in ("RescaleSlope", "RescaleIntercept")}
     absent = [name for name, value in given.items() if value in (None, "")]
     if absent:
@@ -162,19 +155,19 @@ def _modality(dataset: Dataset, values: NDArray, notes: list[str]) -> tuple[str 
         if number is None or not np.isfinite(number) or (name == "RescaleSlope" and not number):
             return f"{name} is {given[name]!r:.50}", None
     slope, intercept = (float(number or 0) for number in numbers.values())
-    return None, Step("rescale", lambda stored: stored * slope + intercept)
+    return None, lambda stored: stored * slope + intercept
 
 
-def _contrast(dataset: Dataset, layout: Layout, values: NDArray) -> tuple[str, str | None, Step | None]:
+def _contrast(dataset: Dataset, layout: Layout, values: NDArray) -> tuple[str, str | None, Show | None]:
     """The name of the VOI LUT or else the first window, why it cannot be applied, and the step, if there is one."""
     if dataset.get("VOILUTSequence"):
         fault, table = _table(dataset, dataset.VOILUTSequence[0], values)
-        return "VOI LUT", fault, table and Step("VOI LUT", table)
+        return "VOI LUT", fault, table
     pair = [_first(dataset.get(name)) for name in ("WindowCenter", "WindowWidth")]
     if all(value in (None, "") for value in pair):
         return "window", None, None
     fault, window = _window(dataset, layout, pair, values)
-    return "window", fault, window and Step("window", window)
+    return "window", fault, window
 
 
 def _window(dataset: Dataset, layout: Layout, pair: list[Any], values: NDArray) -> tuple[str | None, Window | None]:

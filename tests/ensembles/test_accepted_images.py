@@ -87,6 +87,13 @@ def test_nothing_takes_everything(tmp_path, value):
     assert load_ensemble(SHIPPED, ["accepts=None"]).accepts == Accepts()
 
 
+@pytest.mark.parametrize("value", ["None", "{}", "dict(_delete_=True)"])
+def test_an_option_comes_on_top_of_nothing(tmp_path, value):
+    path = tmp_path / "ensemble.py"
+    path.write_text(f"_base_ = '{SHIPPED}'\naccepts = {value}\n")
+    assert load_ensemble(path, ["accepts.modality=['CT']"]).accepts == Accepts(modality=("CT",))
+
+
 def test_one_attribute_can_be_changed(shipped):
     changed = load_ensemble(SHIPPED, ["accepts.modality=['CT']"]).accepts
     assert changed == Accepts(("CT",), shipped.body_part, shipped.view)

@@ -88,18 +88,11 @@ def test_dicom_is_found_under_any_name_and_the_rest_is_counted(tmp_path):
     assert count_others([]) == {}
 
 
-def test_an_unreadable_folder_is_listed(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("_locked")
+def test_an_unreadable_folder_is_listed(tmp_path):
     for name in ("locked/1.dcm", "open/2.dcm"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
-    scan = os.scandir
-
-    def refuse(path):
-        if str(path).endswith("locked"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
     issues = []
     assert find_files(tmp_path, ".dcm", issues) == [tmp_path / "open/2.dcm"]
     assert issues == [(str(tmp_path / "locked"), "folder", "Permission denied")]

@@ -120,7 +120,8 @@ def test_what_claims_to_be_a_radiograph_is_one_that_cannot_be_read(tmp_path, nam
     assert identify(tmp_path / name).cause is None
 
 
-def test_links_pipes_and_folders_that_cannot_be_read(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("_locked")
+def test_links_pipes_and_folders_that_cannot_be_read(tmp_path):
     (tmp_path / "one").write_bytes(saved(dataset("one")))
     (tmp_path / "link").symlink_to(tmp_path / "one")
     (tmp_path / "broken").symlink_to(tmp_path / "nothing")
@@ -128,14 +129,6 @@ def test_links_pipes_and_folders_that_cannot_be_read(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "locked").mkdir()
     (tmp_path / "locked/two").write_bytes(saved(dataset("two")))
-    scan = os.scandir
-
-    def refuse(path):
-        if str(path).endswith("locked"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
     found = {one.path.name: one.cause for one in find_radiographs(tmp_path)}
     assert found == {
         "one": None,
