@@ -39,6 +39,8 @@ _AHEAD = 2
 # Seconds until a scheduler has answered, and that a cluster may be without any worker. Chosen here: a worker that died
 # is back within seconds, a job array of SLURM within minutes.
 _ANSWER, _WITHOUT_WORKERS = 20, 300
+# How often a client is made until it is greeted first. Chosen here.
+_GREETINGS = 5
 # Seconds between two looks whether there are workers.
 _POLL = 5
 
@@ -56,7 +58,7 @@ def connected(address: str) -> Iterator[Client]:
         ClusterError: no scheduler answers there, or it went away.
     """
     try:
-        client = Client(address, timeout=_ANSWER)
+        client = _greeted(address)
     except OSError:
         raise ClusterError(f"--scheduler {address}: no Dask scheduler answers there") from None
     except ValueError as error:
@@ -66,6 +68,17 @@ def connected(address: str) -> Iterator[Client]:
             yield client
     except CommClosedError as error:
         raise ClusterError(f"--scheduler {address}: the scheduler went away") from error
+
+
+def _greeted(address: str) -> Client:
+    """A new client. Dask asserts that the scheduler's greeting comes by itself; what the scheduler tells all clients
+    at that moment, such as that another one cancelled its jobs, may come with it, which another try avoids."""
+    for _ in range(_GREETINGS):
+        try:
+            return Client(address, timeout=_ANSWER)
+        except AssertionError:
+            continue
+    raise ConnectionError(address)
 
 
 def run_on_cluster(
@@ -110,7 +123,8 @@ def run_on_cluster(
             yield number, job, _outcome(*_some_done(client, running))
             del running[alone]
     finally:
-        client.cancel(list(running))
+        if running:
+            client.cancel(list(running))
 
 
 class ClusterMapper:

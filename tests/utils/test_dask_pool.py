@@ -108,6 +108,23 @@ def test_a_folder_that_a_worker_does_not_see_is_told_before_any_job(client, tmp_
         list(run_on_cluster(client, eval, ["1"], [tmp_path]))
 
 
+@pytest.mark.parametrize("disturbed", [1, 100])
+def test_a_greeting_that_comes_with_other_news_is_asked_for_again(address, monkeypatch, disturbed):
+    tries = iter(range(disturbed))
+
+    def client(*arguments, **options):
+        assert next(tries, None) is None
+        return Client(*arguments, **options)
+
+    Client = cluster.Client
+    monkeypatch.setattr(cluster, "Client", client)
+    if disturbed == 1:
+        assert dict(run_each(eval, ["2"], 1, address)) == {"2": 2}
+    else:
+        with pytest.raises(ClusterError, match="no Dask scheduler answers there"):
+            list(run_each(eval, ["2"], 1, address))
+
+
 def test_another_version_is_told(client, monkeypatch):
     monkeypatch.setattr(cluster.covidmm, "__version__", "0.0.0")
     with pytest.raises(ClusterError, match=r"has covidmm .*, not 0\.0\.0"):
