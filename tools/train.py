@@ -23,7 +23,7 @@ def main() -> None:
         metavar="CKPT",
         help="resume from the last finished epoch in the work dir, or from this checkpoint",
     )
-    parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on CUDA, bfloat16 on a CPU")
+    parser.add_argument("--amp", action="store_true", help="float16 on CUDA, bfloat16 on a CPU with units for it")
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the config")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)

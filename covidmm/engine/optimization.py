@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
 from torch import nn
+
+from covidmm.utils.precision import fastest_precision
 
 #: In the order in which they reach the optimizer; the log shows the learning rate of the first.
 GROUPS = ("weight", "norm", "bias")
@@ -21,7 +26,8 @@ class MixedPrecisionOptimWrapper(AmpOptimWrapper):
     """Mixed precision by torch autocast: float16 with loss scaling on CUDA, bfloat16 without it on a CPU.
 
     MMEngine's own wrapper refuses to run without a GPU. bfloat16 has float32's exponent range, so gradients
-    do not underflow and the loss needs no scaling.
+    do not underflow and the loss needs no scaling. A CPU without units for bfloat16 computes in float32, and the log
+    says so.
 
     Args:
         loss_scale: as :class:`mmengine.optim.AmpOptimWrapper`; CUDA only.
@@ -35,7 +41,16 @@ class MixedPrecisionOptimWrapper(AmpOptimWrapper):
             OptimWrapper.__init__(self, **kwargs)
             self.loss_scaler = torch.amp.GradScaler("cpu", enabled=False)
             self._scale_update_param = None
-            self.cast_dtype = torch.bfloat16
+            precision = fastest_precision("cpu")
+            self.cast_dtype = None if precision == "float32" else getattr(torch, precision)
+            if self.cast_dtype is None:
+                print_log("mixed precision: this CPU has no units for bfloat16: float32", logger="current")
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """The forward pass in lower precision, where there is one."""
+        with OptimWrapper.optim_context(self, model) if self.cast_dtype is None else super().optim_context(model):
+            yield
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

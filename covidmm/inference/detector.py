@@ -28,6 +28,7 @@ from covidmm.findings import Detections
 from covidmm.inference.backends import ExportedDetector, exact_precisions, open_session, read_metadata
 from covidmm.radiograph import Radiograph
 from covidmm.utils.boxes import rescaled
+from covidmm.utils.precision import fastest_precision
 from covidmm.utils.provenance import sha256
 
 #: What every member of an ensemble must find.
@@ -105,13 +106,7 @@ def _default_device() -> str:
 
 
 def _chosen_precision(precision: str, device: str) -> str:
-    """Resolve ``auto`` on a device: without units for it, bfloat16 is slower than float32."""
-    if precision != "auto":
-        return precision
-    if torch.device(device).type == "cuda":
-        return "float16"
-    units = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # torch 2.11 and later
-    return "bfloat16" if units.get("avx512_bf16") or units.get("amx_bf16") else "float32"
+    return fastest_precision(device) if precision == "auto" else precision
 
 
 def _reduce_precision(model: nn.Module, device: str, precision: str) -> None:

@@ -44,7 +44,7 @@ def train(
         config: config file.
         work_dir: where checkpoints and logs go; ``work_dirs/<config name>`` by default.
         resume: True to resume from the last finished epoch in ``work_dir``, or a checkpoint file to resume from.
-        amp: mixed precision, float16 on CUDA and bfloat16 on a CPU.
+        amp: mixed precision, float16 on CUDA and bfloat16 on a CPU with units for it.
         options: overrides, each ``dotted.key=value``, as ``--cfg-options`` gives them.
         launcher: ``none``, ``pytorch`` or ``slurm``.
 

@@ -28,16 +28,27 @@ def step(model, wrapper):
     return output
 
 
-def test_the_forward_pass_runs_in_half_precision_and_weights_stay_float32():
+UNITS = {"avx512_bf16": True}
+
+
+@pytest.mark.parametrize(("units", "on_a_cpu"), [(UNITS, torch.bfloat16), ({"avx512_f": True}, torch.float32)])
+def test_the_forward_pass_runs_in_half_precision_where_it_is_faster_and_weights_stay_float32(
+    units, on_a_cpu, monkeypatch
+):
+    lines = []
+    monkeypatch.setattr("covidmm.engine.optimization.print_log", lambda line, **_: lines.append(line))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units, raising=False)
     model, wrapper = build_wrapper()
+    assert len(lines) == (on_a_cpu is torch.float32)
     before = model.weight.detach().clone()
     output = step(model, wrapper)
-    assert output.dtype == (torch.float16 if torch.cuda.is_available() else torch.bfloat16)
+    assert output.dtype == (torch.float16 if torch.cuda.is_available() else on_a_cpu)
     assert model.weight.dtype == torch.float32
     assert not torch.equal(before, model.weight)
 
 
-def test_the_update_is_that_of_float32_within_half_precision():
+def test_the_update_is_that_of_float32_within_half_precision(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: UNITS, raising=False)
     model, wrapper = build_wrapper()
     step(model, wrapper)
     torch.manual_seed(0)

@@ -5,13 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import Member
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.findings import Detections
-from covidmm.inference.detector import Detector, _chosen_precision, fingerprint, select
+from covidmm.inference.detector import Detector, fingerprint, select
 from covidmm.jobs.train_test import evaluate
 
 
@@ -95,18 +94,3 @@ def test_selection_sorts_cuts_and_suppresses():
     assert select(found, replace(member, nms_iou_threshold=0.5)).scores.tolist() == pytest.approx([0.9, 0.2])
     nothing = Detections(np.zeros((0, 4)), np.zeros(0))
     assert len(select(nothing, replace(member, nms_iou_threshold=0.5))) == 0
-
-
-@pytest.mark.parametrize(
-    ("units", "device", "wanted"),
-    [
-        ({"avx512_bf16": True}, "cpu", "bfloat16"),
-        ({"amx_bf16": True, "avx512_bf16": False}, "cpu", "bfloat16"),
-        ({"avx512_f": True}, "cpu", "float32"),
-        ({}, "cuda", "float16"),
-    ],
-)
-def test_auto_is_the_precision_that_the_machine_has_units_for(units, device, wanted, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units, raising=False)
-    assert _chosen_precision("auto", device) == wanted
-    assert _chosen_precision("float32", device) == "float32"

@@ -4,7 +4,7 @@ train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=50, val_interval=1)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 
-# float16 on CUDA, bfloat16 on a CPU; only trainable parameters are optimised, without weight decay
+# float16 on CUDA, bfloat16 on a CPU with units for it; only trainable parameters are optimised, without weight decay
 optim_wrapper = dict(
     type="MixedPrecisionOptimWrapper",
     optimizer=dict(type="SGD", lr=1e-3, momentum=0.9, nesterov=True, weight_decay=0.0),

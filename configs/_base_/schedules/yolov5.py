@@ -8,7 +8,7 @@ val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 
 optim_wrapper = dict(
-    type="MixedPrecisionOptimWrapper",  # float16 on CUDA, bfloat16 on a CPU
+    type="MixedPrecisionOptimWrapper",  # float16 on CUDA, bfloat16 on a CPU with units
     constructor="NamedGroupsConstructor",  # weights decay, batch norms and biases do not
     optimizer=dict(type="SGD", lr=0.01, momentum=0.937, nesterov=True, weight_decay=0.0005),
     accumulative_counts=21,  # batches of 3 to the nominal 64
