@@ -8,7 +8,7 @@ _base_ = "./siim_detection.py"
 size = 512
 
 affine = dict(
-    type="RandomAffine",
+    type="CentredAffine",
     max_rotate_degree=0.1,  # code, and so are the next three
     max_translate_ratio=0.1,
     scaling_ratio_range=(0.5, 1.5),
