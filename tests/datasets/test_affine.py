@@ -87,7 +87,7 @@ def test_image_and_boxes_move_as_opencv_moves_them(move, size, border):
 
 
 def bright_square(height, width):
-    given = sample(height, width, [[width // 2 - 9, height // 2 - 6, width // 2 + 9, height // 2 + 6]])
+    given = sample(height, width, [[width // 2 - 6, height // 2 - 4, width // 2 + 6, height // 2 + 4]])
     given["img"][:] = 0
     x1, y1, x2, y2 = given["gt_bboxes"].tensor[0].int().tolist()
     given["img"][y1:y2, x1:x2] = 200
