@@ -7,6 +7,7 @@ A config needs one line, which ``configs/_base_/default_runtime.py`` holds:
 import covidmm.datasets.affine
 import covidmm.datasets.prepared_datasets
 import covidmm.datasets.transforms
+import covidmm.datasets.yolov5_augment
 import covidmm.engine.checkpointing
 import covidmm.engine.hooks
 import covidmm.engine.optimization

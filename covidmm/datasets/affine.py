@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from mmcv.transforms.utils import cache_randomness
 from mmdet.datasets.transforms import RandomAffine
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import autocast_box_type
+
+from covidmm.errors import ConfigError
 
 
 def _translation(x: float, y: float) -> np.ndarray:
@@ -30,8 +34,35 @@ class CentredAffine(RandomAffine):
     are warped by the matrix of the boxes, moved by this half pixel, so that both stay together at every scale.
 
     A box becomes the enclosing box of its four moved corners, clipped to the output; it is dropped where nothing is
-    left. Masks are refused, as ``RandomAffine`` does.
+    left, or less than the three limits ask for. Masks are refused, as ``RandomAffine`` does.
+
+    Args:
+        min_bbox_size: both sides of a box that stays are longer, in pixels of the output.
+        min_area_ratio: a box that stays keeps more than this share of its area, 0..1; the whole is the area before the
+            move times the change of area of the move, so that a smaller image loses nothing by being smaller.
+        max_aspect_ratio: the longer side of a box that stays is shorter than so many times the other.
+        **kwargs: of MMDetection's ``RandomAffine``.
+
+    Raises:
+        ConfigError: a limit out of range.
     """
+
+    def __init__(
+        self,
+        min_bbox_size: float = 0.0,
+        min_area_ratio: float = 0.0,
+        max_aspect_ratio: float = math.inf,
+        **kwargs: Any,
+    ) -> None:
+        if min_bbox_size < 0 or not 0 <= min_area_ratio < 1 or max_aspect_ratio <= 1:
+            raise ConfigError(
+                "CentredAffine: expected min_bbox_size >= 0, min_area_ratio in 0..1 and max_aspect_ratio > 1, not "
+                f"{min_bbox_size}, {min_area_ratio} and {max_aspect_ratio}"
+            )
+        super().__init__(**kwargs)
+        self.min_bbox_size = min_bbox_size
+        self.min_area_ratio = min_area_ratio
+        self.max_aspect_ratio = max_aspect_ratio
 
     @cache_randomness
     def _get_random_homography_matrix(self, height: int, width: int) -> np.ndarray:
@@ -54,10 +85,19 @@ class CentredAffine(RandomAffine):
         results["img_shape"] = results["img"].shape[:2]
         boxes = results.get("gt_bboxes")
         if boxes is not None and len(boxes):
+            whole = boxes.areas * abs(np.linalg.det(matrix))
             boxes.project_(matrix)
             if self.bbox_clip_border:
                 boxes.clip_([height, width])
-            kept = boxes.is_inside([height, width]).numpy()
+            kept = (boxes.is_inside([height, width]) & self._large_enough(boxes.tensor, whole)).numpy()
             for key in ("gt_bboxes", "gt_bboxes_labels", "gt_ignore_flags"):
                 results[key] = results[key][kept]
         return results
+
+    def _large_enough(self, boxes: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+        """Which of the moved boxes (N, 4) the three limits leave; ``whole`` (N,) is what their areas would be uncut."""
+        sides = boxes[:, 2:] - boxes[:, :2]
+        shorter, longer = sides.amin(1), sides.amax(1)
+        # products, not ratios, so that no box divides by zero
+        area_left = shorter * longer > self.min_area_ratio * whole
+        return (shorter > self.min_bbox_size) & area_left & (longer < self.max_aspect_ratio * shorter)
