@@ -14,3 +14,9 @@ model = dict(
     ),
     init_cfg=dict(type="Pretrained", checkpoint="covidmm://yolov5l_rsna"),
 )
+
+# published: a decay of 0.9999, reached as 1 - exp(-steps / 2000) does. MMEngine counts batches, 21 to a step.
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.0001, gamma=2000 * 21, interval=21, update_buffers=True),
+]

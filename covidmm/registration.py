@@ -4,8 +4,10 @@ A config needs one line, which ``configs/_base_/default_runtime.py`` holds:
 ``custom_imports = dict(imports=['covidmm.registration'], allow_failed_imports=False)``.
 """
 
+import covidmm.datasets.affine
 import covidmm.datasets.prepared_datasets
 import covidmm.datasets.transforms
+import covidmm.datasets.yolov5_augment
 import covidmm.engine.checkpointing
 import covidmm.engine.hooks
 import covidmm.engine.optimization

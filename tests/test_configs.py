@@ -1,8 +1,11 @@
 """Every config in configs/ loads without an unknown key and builds."""
 
+import math
 from pathlib import Path
 
 import pytest
+import torch
+from mmdet.models.layers import ExpMomentumEMA
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
@@ -99,10 +102,37 @@ def test_the_report_yolo_is_in_the_config():
     pipeline = {(step.type, step.get("direction")): step for step in cfg.train_dataloader.dataset.pipeline}
     assert pipeline["RandomFlip", "horizontal"].prob == 0.5
     assert pipeline["RandomFlip", "vertical"].prob == 0.1
-    assert (pipeline["Mosaic", None].prob, pipeline["RandomMixUp", None].prob) == (1.0, 0.5)
+    mosaic, affine, mixup = (pipeline[name, None] for name in ("Mosaic", "CentredAffine", "YOLOv5MixUp"))
+    assert (mosaic.prob, mixup.prob, mixup.alpha, mixup.beta) == (1.0, 0.5, 32.0, 32.0)
+    assert mixup.pre_transform == [mosaic, affine]
+    assert (affine.min_bbox_size, affine.min_area_ratio, affine.max_aspect_ratio) == (2, 0.1, 100)
     assert cfg.model.data_preprocessor.batch_augments[0].random_size_range == (256, 768)
     assert cfg.test_dataloader.dataset.pipeline[2].scale == (512, 512)
     assert cfg.model.test_cfg.nms.iou_threshold == 0.5
+
+
+@pytest.mark.parametrize("name", ["yolov5l_siim", "yolov5l_rsna", "yolov5x6_siim_ascoded"])
+def test_yolov5_averages_its_weights_as_published_at_each_step_of_the_optimizer(name):
+    """A decay of 0.9999 (1 - exp(-updates / 2000)) after every step, which is every 21st batch."""
+    cfg = load_config(f"configs/{name}.py")
+    (hook,) = [hook for hook in cfg.custom_hooks if hook.type == "EMAHook"]
+    batches = cfg.optim_wrapper.accumulative_counts
+    parameter = torch.nn.Linear(1, 1, bias=False)
+    settings = {key: value for key, value in hook.items() if key not in ("type", "ema_type")}
+    averaged = ExpMomentumEMA(parameter, **settings)
+    published = parameter.weight.item()
+    for batch in range(40 * batches + 1):
+        averaged.update_parameters(parameter)
+        if batch and batch % batches == 0:
+            decay = 0.9999 * (1 - math.exp(-(batch // batches) / 2000))
+            published = decay * published + (1 - decay) * parameter.weight.item()
+            assert averaged.module.weight.item() == pytest.approx(published, rel=2e-3)
+            parameter.weight.data += 1
+
+
+def test_the_small_yolov5_averages_once():
+    hooks = [hook.type for hook in load_config("configs/small/yolov5n_siim.py").custom_hooks]
+    assert hooks.count("EMAHook") == 1
 
 
 def test_the_five_lines_of_the_docs_are_a_config(tmp_path):

@@ -16,12 +16,11 @@ model = dict(
     init_cfg=None,
 )
 
-train_pipeline = [
+mosaic = [
     dict(type="Mosaic", img_scale=(size, size), pad_val=114.0, prob=1.0),
     dict(**_base_.affine, border=(-size // 2, -size // 2)),
-    dict(type="RandomMixUp", prob=0.5, img_scale=(size, size), pad_val=114.0),
-    *_base_.augment,
 ]
+train_pipeline = [*mosaic, dict(**_base_.mixup, pre_transform=mosaic), *_base_.augment]
 test_pipeline = [
     *_base_.load_with_boxes,
     dict(type="Resize", scale=(size, size), keep_ratio=True),
@@ -48,6 +47,6 @@ param_scheduler = [
     *warmup,
 ]
 custom_hooks = [
-    *_base_.custom_hooks,
+    *_base_.custom_hooks[:-1],  # without the last, the average for 21 batches to a step
     dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.01, gamma=100, update_buffers=True),
 ]

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform, LoadImageFromFile
-from mmdet.datasets.transforms import MixUp
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import autocast_box_type
 from mmengine.structures import BaseDataElement
@@ -126,30 +125,6 @@ class CircularCutout(BaseTransform):
             cv2.circle(image, centre, radius, (0,) * 3, thickness=cv2.FILLED)
         results["img"] = image
         return results
-
-
-@TRANSFORMS.register_module()
-class RandomMixUp(MixUp):
-    """MMDetection's ``MixUp`` (of YOLOX), applied with a probability.
-
-    Args:
-        prob: share of samples that are mixed, 0..1. The others draw, and load, no second image.
-        **kwargs: of MMDetection's ``MixUp``.
-    """
-
-    def __init__(self, prob: float, **kwargs: Any) -> None:
-        if not 0 <= prob <= 1:
-            raise ValueError(f"prob must lie in 0..1, not {prob}")
-        self.prob = prob
-        super().__init__(**kwargs)
-
-    def get_indexes(self, dataset: Any) -> list[int]:
-        """The image to mix in, as a list of one or none."""
-        return [super().get_indexes(dataset)] if np.random.uniform() < self.prob else []
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Mix in the image that was drawn, if one was."""
-        return super().transform(results) if results["mix_results"] else results
 
 
 @TRANSFORMS.register_module()

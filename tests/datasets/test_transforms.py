@@ -90,43 +90,6 @@ def test_impossible_numbers_are_refused(cfg):
         TRANSFORMS.build(cfg)
 
 
-class Numbered:
-    """A data set of images without boxes' surprises: image i is all i."""
-
-    def __len__(self):
-        return 6
-
-    def __getitem__(self, index):
-        found = sample([[10, 10, 30, 40]], 64, 64)
-        found["img"][:] = index
-        return found
-
-
-def mixed(prob, seed):
-    np.random.seed(seed)
-    mixup = TRANSFORMS.build({"type": "RandomMixUp", "prob": prob, "img_scale": (64, 64)})
-    first = sample([[5, 5, 20, 20]], 64, 64)
-    indexes = mixup.get_indexes(Numbered())
-    first["mix_results"] = [Numbered()[index] for index in indexes]
-    return len(indexes), mixup(first)
-
-
-def test_mixup_happens_as_often_as_told_and_loads_nothing_otherwise():
-    counts = [mixed(0.3, seed)[0] for seed in range(200)]
-    assert set(counts) == {0, 1}
-    assert 40 <= sum(counts) <= 80
-    assert mixed(0.0, 1)[1]["gt_bboxes"].tensor.tolist() == [[5, 5, 20, 20]]
-
-
-def test_mixup_joins_the_boxes_of_both():
-    assert len(mixed(1.0, 1)[1]["gt_bboxes"]) == 2
-
-
-def test_a_probability_outside_0_to_1_is_refused():
-    with pytest.raises(ValueError, match="prob"):
-        TRANSFORMS.build({"type": "RandomMixUp", "prob": 1.5})
-
-
 def test_a_label_vector_is_packed_with_its_image():
     results = {"img": np.arange(24, dtype=np.uint8).reshape(2, 4, 3), "gt_label": np.array([0, 1, 0]), "study_id": "s"}
     packed = TRANSFORMS.build({"type": "PackClassInputs"})(results)

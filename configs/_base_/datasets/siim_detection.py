@@ -26,7 +26,7 @@ augment = [
         prob=0.3,
         transforms=[
             dict(
-                type="RandomAffine",
+                type="CentredAffine",
                 max_rotate_degree=20.0,
                 max_translate_ratio=0.0625,
                 scaling_ratio_range=(1.0, 1.0),

@@ -8,35 +8,31 @@ _base_ = "./siim_detection.py"
 size = 512
 
 affine = dict(
-    type="RandomAffine",
+    type="CentredAffine",
     max_rotate_degree=0.1,  # code, and so are the next three
     max_translate_ratio=0.1,
     scaling_ratio_range=(0.5, 1.5),
     max_shear_degree=0.1,
     border_val=(114, 114, 114),
+    # which boxes stay: published
+    min_bbox_size=2,
+    min_area_ratio=0.1,
+    max_aspect_ratio=100,
 )
+mosaic = [
+    dict(type="Mosaic", img_scale=(size, size), pad_val=114.0, prob=1.0),  # code
+    dict(**affine, border=(-size // 2, -size // 2)),  # the mosaic is twice the size
+]
+mixup = dict(type="YOLOv5MixUp", prob=0.5, alpha=32.0, beta=32.0)  # of two mosaics: code; Beta(32, 32): published
 augment = [
-    # The report names HSV; gains 0.015, 0.7 and 0.4 of the code. On grey images only value, here 'contrast',
-    # changes anything. Each is applied to half the images.
-    dict(
-        type="PhotoMetricDistortion",
-        brightness_delta=0,
-        contrast_range=(0.6, 1.4),
-        saturation_range=(0.3, 1.7),
-        hue_delta=3,
-    ),
+    # the report names HSV; gains of the code. On grey images only value changes anything.
+    dict(type="YOLOv5HSVRandomAug", hue_delta=0.015, saturation_delta=0.7, value_delta=0.4),
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
     dict(type="RandomFlip", prob=0.1, direction="vertical"),
-    dict(type="FilterAnnotations", min_gt_bbox_wh=(2, 2), keep_empty=False),
     dict(type="PackDetInputs"),
 ]
 load_pipeline = [dict(type="LoadGreyImage"), dict(type="LoadAnnotations", with_bbox=True)]
-train_pipeline = [
-    dict(type="Mosaic", img_scale=(size, size), pad_val=114.0, prob=1.0),  # code
-    dict(**affine, border=(-size // 2, -size // 2)),  # the mosaic is twice the size
-    dict(type="RandomMixUp", prob=0.5, img_scale=(size, size), pad_val=114.0),
-    *augment,
-]
+train_pipeline = [*mosaic, dict(**mixup, pre_transform=mosaic), *augment]
 test_pipeline = [
     *_base_.load_with_boxes,
     # a letterbox whose padding is at the right and below, so that undoing it is undoing the scale

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.losses.iou_loss import CIoULoss, DIoULoss, GIoULoss, ciou_loss, diou_loss, giou_loss
 from mmdet.models.utils import filter_scores_and_topk
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures.bbox import bbox_overlaps, get_box_tensor
@@ -20,6 +21,9 @@ from .backbone import scaled_channels
 #: Weight of each level in the objectness loss, finest first, by the number of levels.
 LEVEL_BALANCE = {3: (4.0, 1.0, 0.4), 4: (4.0, 1.0, 0.25, 0.06)}
 
+#: Losses that are 1 minus a measure of overlap, and their functions; objectness learns the IoU with any other.
+OVERLAP_LOSSES = {GIoULoss: giou_loss, DIoULoss: diou_loss, CIoULoss: ciou_loss}
+
 
 @MODELS.register_module()
 class YOLOv5Head(BaseDenseHead):
@@ -27,8 +31,9 @@ class YOLOv5Head(BaseDenseHead):
 
     The loss is that of the report, section 5, equation (2): the box loss over matched anchors, objectness over all of
     them, and class over matched ones, each averaged per level and summed over levels. Their gains are the
-    ``loss_weight`` of the three losses. The objectness target is the IoU of the predicted box with its truth,
-    detached; the best, where several boxes match one anchor.
+    ``loss_weight`` of the three losses. The objectness target is the overlap of the predicted box with its truth,
+    detached and at least 0, by the measure of the box loss, as published: GIoU with ``GIoULoss``; the best, where
+    several boxes match one anchor.
 
     Args:
         num_classes: classes.
@@ -150,12 +155,19 @@ class YOLOv5Head(BaseDenseHead):
             loss_box = self.loss_bbox(predicted, truth)
             classes = nn.functional.one_hot(labels[found.box], self.num_classes).float()
             loss_cls = self.loss_cls(matched[:, 5:], classes)
-            overlap = bbox_overlaps(predicted.detach(), truth, is_aligned=True).clamp(0)
+            overlap = self._overlap(predicted.detach(), truth).clamp(0)
             flat = ((found.image * len(anchors) + found.anchor) * rows + found.row) * columns + found.column
             target.view(-1).scatter_reduce_(0, flat, overlap, "amax")
         # one column, because the loss reads (N, classes)
         loss_obj = self.loss_obj(output[..., 4].reshape(-1, 1), target.view(-1, 1)) * self.level_balance[level]
         return loss_box, loss_obj, loss_cls
+
+    def _overlap(self, boxes: Tensor, truth: Tensor) -> Tensor:
+        """The overlap (N,) of boxes (N, 4) with their truths (N, 4) that the box loss measures, at most 1."""
+        for loss, one_minus_overlap in OVERLAP_LOSSES.items():
+            if isinstance(self.loss_bbox, loss):
+                return 1 - one_minus_overlap(boxes, truth, reduction="none", eps=self.loss_bbox.eps)
+        return bbox_overlaps(boxes, truth, is_aligned=True)
 
     def predict_by_feat(
         self,

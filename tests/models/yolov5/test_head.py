@@ -46,10 +46,10 @@ def slow_losses(head, outputs, truth):
             side = (raw[2:4].sigmoid() * 2) ** 2 * anchors[anchor]
             predicted = torch.cat((centre - side / 2, centre + side / 2))[None]
             giou.append(generalized_box_iou_loss(predicted, boxes[box][None]))
+            overlap = (1 - giou[-1][0]).detach().clamp(0)
             wanted = torch.zeros(head.num_classes)
             wanted[labels[box]] = 1
             entropy.append(binary_cross_entropy_with_logits(raw[5:], wanted))
-            overlap = box_iou(predicted, boxes[box][None])[0, 0].detach()
             target[image, anchor, row, column] = max(target[image, anchor, row, column], overlap)
         objectness = output.view(len(output), 3, -1, rows, columns)[:, :, 4]
         sums["loss_obj"] += 0.75 * balance * binary_cross_entropy_with_logits(objectness, target).item()
@@ -111,6 +111,23 @@ def test_every_box_loss_moves_the_box_to_its_truth(yolov5_config, loss):
         optimizer.step()
         values.append(float(value.detach()))
     assert values[-1] < 0.1 * values[0]
+
+
+@pytest.mark.parametrize("loss", ["GIoULoss", "CIoULoss", "DIoULoss", "IoULoss"])
+def test_objectness_learns_the_overlap_that_the_box_loss_measures(yolov5_config, loss):
+    from mmdet.registry import MODELS
+
+    config = yolov5_config().bbox_head
+    config.loss_bbox = {"type": loss, "loss_weight": 0.075}
+    head = MODELS.build(config)
+    torch.manual_seed(0)
+    corners = torch.rand(50, 2, 2) * 100
+    boxes, truth = (torch.cat((part, part + 1 + torch.rand(50, 2) * 80), 1) for part in corners.unbind(1))
+    if loss == "IoULoss":  # a logarithm
+        wanted = box_iou(boxes, truth).diagonal()
+    else:
+        wanted = 1 - head.loss_bbox(boxes, truth, reduction_override="none") / 0.075
+    assert torch.allclose(head._overlap(boxes, truth), wanted, atol=1e-5)
 
 
 def test_bfloat16_outputs_are_lifted_to_float32(yolov5):
