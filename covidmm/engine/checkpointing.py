@@ -151,7 +151,9 @@ class ResumableCheckpointHook(CheckpointHook):
         best = Path(info.get("best_ckpt") or "")
         names = [f"best_{name}_".replace("/", "_") for name in getattr(self, "key_indicators", ())]
         if best.name and names and not best.name.startswith(tuple(names)) and "best_auto_" not in names:
-            runner.logger.warning("resume: %s was chosen by another metric than %s", best.name, self.save_best)
+            runner.logger.warning(
+                "resume: %s was chosen by another metric than %s", best.name, ", ".join(self.key_indicators)
+            )
             info.pop("best_ckpt")
             info.pop("best_score", None)
 

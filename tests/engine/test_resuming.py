@@ -1,6 +1,7 @@
 """What a resumed training takes from its checkpoint, and what from its config, in tiny MMEngine runs."""
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ COSINE = {"type": "SteppedCosineLR", "eta_min_ratio": 0.05}
 WARMUP = {"type": "LinearLR", "start_factor": 0.1, "by_epoch": False, "begin": 0, "end": 7}
 PER_ITERATION = {"type": "CosineAnnealingLR", "eta_min": 0.0, "convert_to_iter_based": True}
 MOMENTUM = {"type": "LinearMomentum", "start_factor": 0.5, "by_epoch": False, "begin": 0, "end": 11}
-EMA = {"type": "EMAHook", "ema_type": "ExpMomentumEMA", "momentum": 0.1, "update_buffers": True}
+EMA = {"type": "EMAHook", "ema_type": "ExponentialMovingAverage", "momentum": 0.1, "update_buffers": True}
 PLATEAU = {"type": "ReduceOnPlateauLR", "monitor": "detection/mAP_50", "rule": "greater", "patience": 1}
 
 
@@ -73,8 +74,8 @@ def log_of(runner):
 
 
 def lines(log):
-    with open(log) as file:
-        return [line.partition(" - ")[2].strip() for line in file if "resume:" in line or "metainfo" in line]
+    text = Path(log).read_text()
+    return [line for line in text.splitlines() if "resume:" in line or "metainfo" in line]
 
 
 @pytest.mark.parametrize(
@@ -152,28 +153,28 @@ def test_another_seed_is_not_taken_said_and_not_recorded(tmp_path):
 
 def test_another_optimizer_is_refused(tmp_path):
     train(tmp_path, 1)
-    with pytest.raises(CheckpointError, match="with this optimizer, whose settings are amsgrad, .* load_from="):
-        runner, _ = build(tmp_path, 2, resume=True)
-        runner.optim_wrapper["optimizer"] = {"type": "AdamW", "lr": 1e-3}
+    runner, _ = build(tmp_path, 2, resume=True)
+    runner.optim_wrapper["optimizer"] = {"type": "AdamW", "lr": 1e-3}
+    with pytest.raises(CheckpointError, match=r"with this optimizer, whose settings are amsgrad, .* load_from="):
         runner.train()
 
 
 def test_a_schedule_that_follows_a_metric_goes_on_and_cannot_change(tmp_path):
-    train(tmp_path, 2, scheduler=(PLATEAU,))
+    killed(tmp_path, 4, scheduler=(PLATEAU,))
     found, state, _ = train(tmp_path, 4, scheduler=(PLATEAU,), resume=True)
     whole, _, _ = train(tmp_path / "whole", 4, scheduler=(PLATEAU,))
     assert found == whole[2 * 4 :]
     assert state["param_schedulers"][0]["end"] == 4
-    with pytest.raises(
-        CheckpointError, match="ReduceOnPlateauLR has patience 1, the config 2; a schedule that follows"
-    ):
+    with pytest.raises(CheckpointError, match="ReduceOnPlateauLR has patience 1, the config 2; a schedule"):
         train(tmp_path, 5, scheduler=({**PLATEAU, "patience": 2},), resume=True)
 
 
 def test_a_best_of_another_metric_is_forgotten(tmp_path):
     train(tmp_path, 1)
     _, state, log = train(tmp_path, 2, best="detection/threshold", resume=True)
-    assert "best_detection_mAP_50_epoch_1.pth was chosen by another metric than detection/threshold" in lines(log)[0]
+    assert "best_detection_mAP_50_epoch_1.pth was chosen by another metric than detection/threshold" in "".join(
+        lines(log)
+    )
     assert state["message_hub"]["runtime_info"]["best_score"] == 0.25
 
 
@@ -181,5 +182,5 @@ def test_without_averaging_a_run_goes_on_from_the_trained_weights(tmp_path):
     _, plain, _ = train(tmp_path / "plain", 2)
     train(tmp_path / "run", 1, hooks=(EMA,))
     _, resumed, log = train(tmp_path / "run", 2, resume=True)
-    assert "the averaged weights of the checkpoint are not taken" in lines(log)[0]
+    assert "the averaged weights of the checkpoint are not taken" in "".join(lines(log))
     assert set(resumed["state_dict"]) == set(plain["state_dict"])
