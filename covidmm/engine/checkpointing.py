@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.config import Config
@@ -159,7 +160,26 @@ class ResumableCheckpointHook(CheckpointHook):
 
 
 class CheckedRunner(Runner):
-    """MMEngine's runner, whose errors name a checkpoint that its hooks, optimizer or schedulers cannot load."""
+    """MMEngine's runner, whose errors name a checkpoint that its hooks, optimizer or schedulers cannot load.
+
+    Runs of one process have logs, scalars and messages of their own, which MMEngine shares among runs whose visualizers
+    have one name, or that begin in the same second.
+    """
+
+    _begun: ClassVar[Counter[str]] = Counter()
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set up the processes and the time stamp that names this run; see MMEngine."""
+        super().setup_env(env_cfg)
+        self._begun[self._timestamp] += 1
+        if (number := self._begun[self._timestamp]) > 1:
+            self._timestamp += f"_{number}"
+
+    def build_visualizer(self, visualizer: Any = None) -> Any:
+        """Build the visualizer of this run; see MMEngine."""
+        if isinstance(visualizer, dict):
+            visualizer = {**visualizer, "name": f"{visualizer.get('name', 'visualizer')}_{self._experiment_name}"}
+        return super().build_visualizer(visualizer)
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
         """Load weights; see MMEngine.

@@ -79,18 +79,16 @@ def lines(log):
 
 
 @pytest.mark.parametrize(
-    "scheduler",
+    ("scheduler", "longer"),
     [
-        (COSINE,),
-        (COSINE, WARMUP),
-        (COSINE, WARMUP, MOMENTUM),
-        (PER_ITERATION, MOMENTUM),
-        ({"type": "MultiStepLR", "milestones": [1, 5], "gamma": 0.1},),
-        ({"type": "LinearLR", "start_factor": 1.0, "end_factor": 0.01},),
+        ((COSINE, WARMUP, MOMENTUM), 6),
+        ((COSINE, WARMUP, MOMENTUM), 3),
+        ((PER_ITERATION, MOMENTUM), 6),
+        (({"type": "MultiStepLR", "milestones": [1, 5], "gamma": 0.1},), 6),
+        (({"type": "LinearLR", "start_factor": 1.0, "end_factor": 0.01},), 6),
     ],
-    ids=["cosine", "warm-up", "momentum", "per iteration", "milestones", "linear"],
+    ids=["extended", "shortened", "per iteration", "milestones", "linear"],
 )
-@pytest.mark.parametrize("longer", [6, 3], ids=["extended", "shortened"])
 def test_a_run_of_another_length_continues_with_the_rates_of_that_length(tmp_path, scheduler, longer):
     whole, _, _ = train(tmp_path / "whole", longer, scheduler=scheduler, hooks=(EMA,))
     killed(tmp_path / "run", 4, scheduler=scheduler, hooks=(EMA,))
