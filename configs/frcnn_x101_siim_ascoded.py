@@ -2,6 +2,4 @@
 
 _base_ = "./frcnn_x101_siim.py"
 
-param_scheduler = [
-    dict(type="SteppedCosineLR", T_max=50, eta_min_ratio=0.05, step_every=2, by_epoch=True, begin=0, end=50)
-]
+param_scheduler = [dict(type="SteppedCosineLR", T_max=50, eta_min_ratio=0.05, step_every=2, by_epoch=True)]

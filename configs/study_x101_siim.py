@@ -14,9 +14,6 @@ model = dict(
     backbone=dict(frozen_stages=4, norm_eval=True),
 )
 
-train_cfg = dict(max_epochs=58)  # 29 whole steps of the schedule; the report has 59
+train_cfg = dict(max_epochs=59)
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
-param_scheduler = [
-    dict(type="SteppedCosineLR", T_max=29, eta_min_ratio=0.05, step_every=2, by_epoch=True, begin=0, end=58)
-]
 default_hooks = dict(checkpoint=dict(save_best="study/mAP"))

@@ -4,6 +4,3 @@ _base_ = "./study_x101_siim.py"
 
 optim_wrapper = dict(optimizer=dict(lr=1e-4))
 train_cfg = dict(max_epochs=35)
-param_scheduler = [
-    dict(type="SteppedCosineLR", T_max=18, eta_min_ratio=0.05, step_every=2, by_epoch=True, begin=0, end=35)
-]

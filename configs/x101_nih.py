@@ -14,8 +14,4 @@ pretrained = "imagenet"
 model = dict(num_classes=15, multi_label=True, loss=dict(type="CrossEntropyLoss", use_sigmoid=True))
 
 train_cfg = dict(max_epochs=35)
-# 35 epochs with a step every other one are 18 steps
-param_scheduler = [
-    dict(type="SteppedCosineLR", T_max=18, eta_min_ratio=0.05, step_every=2, by_epoch=True, begin=0, end=35)
-]
 default_hooks = dict(checkpoint=dict(save_best="findings/auroc"))

@@ -5,12 +5,7 @@ Prepare with ``tools/prepare.py rsna RAW data/rsna``: images with opacities alon
 
 _base_ = "./yolov5l_siim.py"
 
-max_epochs = 40  # of the report's draft
-train_cfg = dict(max_epochs=max_epochs)
-param_scheduler = [
-    dict(type="SteppedCosineLR", T_max=max_epochs, eta_min_ratio=0.05, by_epoch=True, begin=0, end=max_epochs),
-    *_base_.warmup,
-]
+train_cfg = dict(max_epochs=40)  # of the report's draft
 
 rsna = dict(type="RSNADataset", data_root="{{$RSNA_ROOT:data/rsna}}")
 train_dataloader = dict(dataset=dict(dataset=rsna))

@@ -1,6 +1,8 @@
 """What the report's code trained under the name of yolov5l: YOLOv5x6 of version 5.0, with CIoU and its own gains.
 
-tools/convert_checkpoint.py yolov5 yolov5x6.pt checkpoints/yolov5x6_coco.pth --num-classes 1
+Numbers are those of the report's code. It started from the RSNA stage's epoch 30:
+
+    tools/publish.py work_dirs/yolov5x6_rsna_ascoded/epoch_30.pth yolov5x6_rsna_ascoded
 """
 
 _base_ = "./yolov5l_siim.py"
@@ -28,17 +30,20 @@ model = dict(
             strides=[8, 16, 32, 64],
         ),
         loss_bbox=dict(type="CIoULoss"),
-        loss_cls=dict(loss_weight=0.0047),
+        # its gain was 0.0047, but the code computes no class loss where there is one class
+        loss_cls=dict(loss_weight=0.0),
         level_balance=[4.0, 1.0, 0.25, 0.06],
     ),
     test_cfg=dict(nms=dict(iou_threshold=0.6)),
-    init_cfg=dict(checkpoint="covidmm://yolov5x6_coco"),
+    init_cfg=dict(checkpoint="covidmm://yolov5x6_rsna_ascoded"),
 )
 
-# 35 epochs; its learning rate was stepped every epoch too
-max_epochs = 35
-train_cfg = dict(max_epochs=max_epochs)
+train_cfg = dict(max_epochs=35)
+# The code warms up for three epochs, and for 1000 iterations at least: three epochs are more from 1000 images on, and
+# SIIM has 3,400. Its learning rate was stepped every epoch too, towards the floor 0.05; its `lrf` of 0.2 was not used.
+three_epochs = dict(by_epoch=True, begin=0, end=3, convert_to_iter_based=True)
 param_scheduler = [
-    dict(type="SteppedCosineLR", T_max=max_epochs, eta_min_ratio=0.05, by_epoch=True, begin=0, end=max_epochs),
-    *_base_.warmup,
+    dict(type="SteppedCosineLR", eta_min_ratio=0.05, by_epoch=True),
+    dict(type="WarmupLR", start_factor=0.001, group_start_factors=dict(bias=10.0), **three_epochs),
+    dict(type="LinearMomentum", start_factor=0.8 / 0.937, **three_epochs),
 ]

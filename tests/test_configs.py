@@ -13,14 +13,43 @@ from mmengine.registry import init_default_scope
 from covidmm.engine.config import load_config
 from covidmm.engine.hooks import pretrained_checkpoint
 from covidmm.engine.preflight import check_classes
+from covidmm.engine.schedules import schedule_misfits
 from covidmm.errors import ConfigError
 from covidmm.findings import STUDY_CLASSES
 from covidmm.prepare.layouts.nih import FINDINGS
+from tests.helpers.schedules import EPOCH, built_schedules, rates
 
 # an ensemble is no experiment of the runner; tests/ensembles/test_ensemble_config.py loads those
 CONFIGS = sorted(
     p for p in Path("configs").rglob("*.py") if "_base_" not in p.parts and not p.name.startswith("ensemble_")
 )
+# Equation (1) of the report, section 3.1, by the config: start, epochs, epochs of a step, steps to the floor, floor,
+# and the iterations of the warm-up. What other configs inherit is not named again.
+SCHEDULES = {
+    "x101_nih": (1e-3, 35, 2, 18, 0.05, 0),
+    "frcnn_x101_siim": (1e-3, 50, 2, 25, 0.05, 0),
+    "frcnn_x101_siim_ciou": (1e-3, 50, 2, 25, 0.05, 0),
+    "frcnn_x101_siim_ascoded": (1e-3, 50, 2, 50, 0.05, 0),
+    "yolov5l_siim": (0.01, 30, 1, 30, 0.05, 1000),
+    "yolov5l_rsna": (0.01, 40, 1, 40, 0.05, 1000),
+    "yolov5x6_siim_ascoded": (0.01, 35, 1, 35, 0.05, 3 * EPOCH),
+    "yolov5x6_rsna_ascoded": (0.01, 35, 1, 35, 0.05, 3 * EPOCH),
+    "study_x101_siim": (5e-4, 59, 2, 30, 0.05, 0),
+    "study_x101_siim_adam": (1e-3, 35, 2, 18, 0.05, 0),
+    "study_x101_siim_lr1e-4": (1e-4, 35, 2, 18, 0.05, 0),
+    "study_x101_siim_lr1e-4_ascoded": (1e-4, 35, 2, 35, 0.05, 0),
+    "study_x101_siim_lr1e-4_b35_ascoded": (1e-4, 56, 2, 56, 0.05, 0),
+    "study_x101_siim_lr1e-4_constant": (1e-4, 35, 1, 35, 1.0, 0),
+    "study_x101_siim_lr2e-4_floor25": (2e-4, 35, 2, 18, 0.25, 0),
+    "small/frcnn_r18_siim": (0.01, 50, 2, 25, 0.05, 60),
+    "small/yolov5n_siim": (0.01, 50, 1, 50, 0.05, 100),
+    "small/r18_nih": (0.02, 30, 1, 30, 0.05, 40),
+    "small/study_r18_siim": (0.02, 30, 1, 30, 0.05, 40),
+    "phantom/frcnn_r18_phantom": (0.02, 12, 2, 6, 0.05, 100),
+    "phantom/yolov5n_phantom": (0.01, 16, 1, 16, 0.05, 100),
+}
+# the code counted T in epochs while it stepped every second one
+NEVER_ANNEALED = {"frcnn_x101_siim_ascoded", "study_x101_siim_lr1e-4_ascoded", "study_x101_siim_lr1e-4_b35_ascoded"}
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +76,32 @@ def test_a_config_loads_and_builds_its_model(path, monkeypatch):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=str)
+def test_a_config_anneals_over_its_run_and_chooses_by_validation(path):
+    cfg = Config.fromfile(path)
+    assert cfg.default_hooks.checkpoint.get("save_best")
+    for epochs in (cfg.train_cfg.max_epochs, 5, 100):
+        cfg.train_cfg.max_epochs = epochs
+        found = schedule_misfits(built_schedules(cfg)[1], epochs, epochs * EPOCH)
+        if path.stem in NEVER_ANNEALED:
+            assert epochs == 100 or "SteppedCosineLR reaches its end after" in found[0]
+        elif path.stem != "retinanet_r18_siim" or epochs == 12:  # whose milestones are MMDetection's
+            assert not found
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_learning_rates_of_a_config_are_those_of_the_report(name):
+    start, epochs, every, steps, floor, warmup = SCHEDULES[name]
+    cfg = Config.fromfile(f"configs/{name}.py")
+    assert cfg.train_cfg.max_epochs == epochs
+    found = rates(cfg)
+    for epoch in range(-(-warmup // EPOCH), epochs):
+        step = min(epoch // every, steps)
+        expected = start * (floor + (1 - floor) * (1 + math.cos(math.pi * step / steps)) / 2)
+        assert found[epoch] == pytest.approx(expected, rel=1e-9)
+    assert not warmup or found[0] < start * 0.02
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=str)
 def test_what_is_loaded_is_what_plain_mmengine_reads(path):
     assert load_config(path).to_dict() == Config.fromfile(path).to_dict()
 
@@ -61,7 +116,7 @@ def test_the_report_recipe_is_in_the_config():
     assert cfg.train_cfg.max_epochs == 50
     assert (cfg.train_dataloader.batch_size, cfg.val_dataloader.batch_size) == (10, 6)
     schedule = cfg.param_scheduler[0]
-    assert (schedule.T_max * schedule.step_every, schedule.eta_min_ratio) == (50, 0.05)
+    assert (schedule.step_every, schedule.eta_min_ratio) == (2, 0.05)
     pipeline = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
     assert pipeline["Resize"].scale == (512, 512)
     assert pipeline["RandomFlip"].prob == 0.3
@@ -96,7 +151,7 @@ def test_the_report_yolo_is_in_the_config():
     assert (optimizer.weight_decay, cfg.optim_wrapper.constructor) == (0.0005, "NamedGroupsConstructor")
     assert cfg.train_dataloader.batch_size * cfg.optim_wrapper.accumulative_counts == 63
     cosine, warmup, momentum = cfg.param_scheduler
-    assert (cosine.T_max, cosine.eta_min_ratio) == (30, 0.05)
+    assert (cosine.get("step_every", 1), cosine.eta_min_ratio) == (1, 0.05)
     assert (warmup.end, momentum.end, warmup.group_start_factors.bias) == (1000, 1000, 10.0)
     assert momentum.start_factor * optimizer.momentum == pytest.approx(0.8)
     pipeline = {(step.type, step.get("direction")): step for step in cfg.train_dataloader.dataset.pipeline}
@@ -143,6 +198,7 @@ def test_the_five_lines_of_the_docs_are_a_config(tmp_path):
         text.replace('"yolov5l_siim.py"', f'"{Path("configs/yolov5l_siim.py").resolve()}"')
     )
     cfg = load_config(tmp_path / "new.py")
+    assert rates(cfg)[59] == pytest.approx(0.01 * 0.05, rel=0.02)
     init_default_scope("mmdet")
     model = MODELS.build(ConfigDict(cfg.model))
     assert type(model.bbox_head.loss_bbox).__name__ == "CIoULoss"
@@ -181,7 +237,7 @@ def test_the_report_classifiers_are_in_the_configs():
     nih, study = load_config("configs/x101_nih.py"), load_config("configs/study_x101_siim.py")
     assert pretrained_checkpoint(nih) == "torchvision://resnext101_32x8d"
     assert pretrained_checkpoint(study) == "covidmm://x101_nih"
-    assert (nih.train_cfg.max_epochs, study.train_cfg.max_epochs) == (35, 58)
+    assert (nih.train_cfg.max_epochs, study.train_cfg.max_epochs) == (35, 59)
     assert (nih.train_dataloader.batch_size, study.train_dataloader.batch_size) == (32, 15)
     assert (nih.optim_wrapper.optimizer.lr, study.optim_wrapper.optimizer.lr) == (1e-3, 5e-4)
     for cfg in (nih, study):

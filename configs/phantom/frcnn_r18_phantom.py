@@ -7,7 +7,7 @@ train_cfg = dict(max_epochs=12, val_interval=2)
 optim_wrapper = dict(optimizer=dict(lr=0.02))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type="SteppedCosineLR", T_max=6, eta_min_ratio=0.05, step_every=2, by_epoch=True, begin=0, end=12),
+    dict(type="SteppedCosineLR", eta_min_ratio=0.05, step_every=2, by_epoch=True),
 ]
 
 resize = dict(type="Resize", scale=(192, 192), keep_ratio=False)

@@ -22,7 +22,7 @@ test_evaluator = dict(_delete_=True, type="DetectionMetric", ann_file=f"{data_ro
 
 # what configs/_base_/default_runtime.py gives the others: checks, seeds, and checkpoints for an exact resume
 randomness = dict(seed=0)
-default_hooks = dict(checkpoint=dict(type="ResumableCheckpointHook"))
+default_hooks = dict(checkpoint=dict(type="ResumableCheckpointHook", save_best="detection/mAP_50", rule="greater"))
 custom_hooks = [
     dict(type=name)
     for name in ("PreflightHook", "EpochSeedHook", "FiniteLossHook", "PositiveSamplesHook", "ValidationLossHook")

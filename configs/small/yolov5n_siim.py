@@ -34,8 +34,8 @@ train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(pipeline=train
 val_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=test_pipeline))
 
-max_epochs, warmup_iterations = 50, 100
-train_cfg = dict(max_epochs=max_epochs)
+warmup_iterations = 100
+train_cfg = dict(max_epochs=50)
 # no accumulation and half the nominal batch: so few images give few enough steps
 optim_wrapper = dict(accumulative_counts=1, clip_grad=dict(max_norm=10.0))
 warmup = [
@@ -43,7 +43,7 @@ warmup = [
     dict(type="LinearMomentum", start_factor=0.8 / 0.937, by_epoch=False, begin=0, end=warmup_iterations),
 ]
 param_scheduler = [
-    dict(type="SteppedCosineLR", T_max=max_epochs, eta_min_ratio=0.05, by_epoch=True, begin=0, end=max_epochs),
+    dict(type="SteppedCosineLR", eta_min_ratio=0.05, by_epoch=True),
     *warmup,
 ]
 custom_hooks = [

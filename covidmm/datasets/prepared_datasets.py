@@ -20,6 +20,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from covidmm.datasets.annotated_image import AnnotatedImage
+from covidmm.datasets.picture_files import picture_fault
 from covidmm.datasets.prepared_folder import read_split
 from covidmm.errors import DataError
 from covidmm.findings import STUDY_CLASSES
@@ -62,6 +63,20 @@ class _PreparedFolder:
         super().__init__(
             data_root=data_root, ann_file=ann_file, data_prefix=data_prefix or {"img": "images/"}, **kwargs
         )
+
+    def prepare_data(self, idx: int) -> Any:
+        """A sample after the pipeline; see MMEngine.
+
+        Raises:
+            DataError: its picture cannot be read.
+        """
+        try:
+            return super().prepare_data(idx)
+        except Exception as error:  # MMCV and OpenCV raise many kinds; those of other causes pass
+            path = self.get_data_info(idx)["img_path"]
+            if fault := picture_fault(path, whole=True):
+                raise DataError(f"{path}: {fault}") from error
+            raise
 
 
 class OpacityDataset(_PreparedFolder, CocoDataset):

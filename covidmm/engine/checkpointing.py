@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.config import Config
@@ -19,6 +20,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from covidmm.datasets.prepared_folder import data_digest
+from covidmm.engine.resuming import follow_config
 from covidmm.errors import CheckpointError, ConfigError, CovidmmError
 from covidmm.models.checkpoints import checkpoint_file, coverage, read_checkpoint, require_coverage, state_of
 from covidmm.utils.fileio import write_bytes
@@ -47,6 +49,8 @@ class ResumableCheckpointHook(CheckpointHook):
     * Files are written whole or not at all, and hold tensors and plain values alone, so that they are
       read back with ``weights_only=True``.
     * The validation metrics, with the confidence threshold that they chose, go into the checkpoint.
+    * A resumed run follows its config (:mod:`covidmm.engine.resuming`), and its checkpoints name what trained the
+      epochs before.
     * Loading prints the share of the model's parameters that was filled and refuses a poor one.
 
     Args:
@@ -73,6 +77,8 @@ class ResumableCheckpointHook(CheckpointHook):
             rule=rule,
             backend_args={"backend": "atomic"},
         )
+        #: Provenance of the epochs that a resumed training did not train itself with this config and data.
+        self._earlier: list[dict[str, Any]] = []
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Write the epoch's checkpoint unless a validation follows, which will."""
@@ -104,6 +110,8 @@ class ResumableCheckpointHook(CheckpointHook):
         hub["resumed_keys"] = dict(hub["resumed_keys"])
         checkpoint["meta"] = _plain(checkpoint["meta"])
         checkpoint["meta"]["provenance"] = _provenance(runner.cfg)
+        if self._earlier:
+            checkpoint["meta"]["provenance"]["earlier"] = self._earlier
         checkpoint["meta"]["val_metrics"] = hub["runtime_info"].get("metrics_of_validation", {})
         checkpoint["param_schedulers"] = _plain(checkpoint.get("param_schedulers", []))
 
@@ -114,7 +122,7 @@ class ResumableCheckpointHook(CheckpointHook):
             CheckpointError: it does not fit the model, or a training is to be resumed and it holds weights alone.
         """
         if runner._resume:
-            _require_training(checkpoint, str(runner._load_from))
+            self._resume_from(runner, checkpoint, str(runner._load_from))
         model = getattr(runner.model, "module", runner.model)
         found = coverage(model.state_dict(), state_of(checkpoint))
         trains = isinstance(runner._train_loop, BaseLoop) and not runner._resume
@@ -125,9 +133,53 @@ class ResumableCheckpointHook(CheckpointHook):
                     history["values"].tolist(), history["counts"].tolist(), history["max_length"]
                 )
 
+    def _resume_from(self, runner: Runner, checkpoint: dict[str, Any], source: str) -> None:
+        _require_training(checkpoint, source)
+        follow_config(runner, checkpoint, source)
+        meta, info = checkpoint["meta"], checkpoint["message_hub"].get("runtime_info", {})
+        metainfo = getattr(runner.train_dataloader.dataset, "metainfo", None)
+        if _plain(metainfo) == meta.get("dataset_meta"):
+            meta["dataset_meta"] = metainfo  # MMEngine compares their bytes
+        info["cfg"] = runner.cfg.pretty_text
+        self._forget_other_best(runner, info)
+        origin, now = meta.get("provenance") or {}, _provenance(runner.cfg)
+        self._earlier = list(origin.get("earlier", []))
+        if any(origin.get(key) != now[key] for key in ("config_resolved_sha256", "data_sha256")):
+            self._earlier.append({"epoch": meta["epoch"], **{k: v for k, v in origin.items() if k != "earlier"}})
+
+    def _forget_other_best(self, runner: Runner, info: dict[str, Any]) -> None:
+        """Start the choice of the best checkpoint anew where another metric chose the one before."""
+        best = Path(info.get("best_ckpt") or "")
+        names = [f"best_{name}_".replace("/", "_") for name in getattr(self, "key_indicators", ())]
+        if best.name and names and not best.name.startswith(tuple(names)) and "best_auto_" not in names:
+            runner.logger.warning(
+                "resume: %s was chosen by another metric than %s", best.name, ", ".join(self.key_indicators)
+            )
+            info.pop("best_ckpt")
+            info.pop("best_score", None)
+
 
 class CheckedRunner(Runner):
-    """MMEngine's runner, whose errors name a checkpoint that its hooks, optimizer or schedulers cannot load."""
+    """MMEngine's runner, whose errors name a checkpoint that its hooks, optimizer or schedulers cannot load.
+
+    Runs of one process have logs, scalars and messages of their own, which MMEngine shares among runs whose visualizers
+    have one name, or that begin in the same second.
+    """
+
+    _begun: ClassVar[Counter[str]] = Counter()
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set up the processes and the time stamp that names this run; see MMEngine."""
+        super().setup_env(env_cfg)
+        self._begun[self._timestamp] += 1
+        if (number := self._begun[self._timestamp]) > 1:
+            self._timestamp += f"_{number}"
+
+    def build_visualizer(self, visualizer: Any = None) -> Any:
+        """Build the visualizer of this run; see MMEngine."""
+        if isinstance(visualizer, dict):
+            visualizer = {**visualizer, "name": f"{visualizer.get('name', 'visualizer')}_{self._experiment_name}"}
+        return super().build_visualizer(visualizer)
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
         """Load weights; see MMEngine.

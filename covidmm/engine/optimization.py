@@ -92,22 +92,25 @@ class SteppedCosineLR(LRSchedulerMixin, _ParamScheduler):
     *steps*. The report's code counted T in epochs while stepping every second one, so its rate ended at 0.53
     of the start instead of at the floor.
 
+    As with MMEngine's ``CosineAnnealingLR``, a config that gives neither ``T_max`` nor ``end`` anneals over its
+    whole run, however long that is.
+
     Args:
         optimizer: optimizer or optim wrapper.
-        T_max: steps from the initial value to the floor.
         eta_min_ratio: the floor as a share of the initial value, 0..1.
+        T_max: steps from the initial value to the floor; those between ``begin`` and ``end`` by default.
         step_every: epochs (iterations where ``by_epoch=False``) between two steps.
-        begin, end, last_step, by_epoch, verbose: as in every MMEngine scheduler.
+        begin, end, last_step, by_epoch, verbose: as in every MMEngine scheduler, whose runner gives ``end``.
 
     Raises:
-        ValueError: ``T_max`` or ``step_every`` below 1, or a floor outside 0..1.
+        ValueError: ``T_max`` or ``step_every`` below 1, neither ``T_max`` nor ``end``, or a floor outside 0..1.
     """
 
     def __init__(
         self,
         optimizer: Any,
-        T_max: int,  # noqa: N803 - the name that MMEngine's and torch's schedulers use
         eta_min_ratio: float,
+        T_max: int | None = None,  # noqa: N803 - the name that MMEngine's and torch's schedulers use
         step_every: int = 1,
         begin: int = 0,
         end: int = INF,
@@ -115,14 +118,24 @@ class SteppedCosineLR(LRSchedulerMixin, _ParamScheduler):
         by_epoch: bool = True,
         verbose: bool = False,
     ) -> None:
-        if T_max < 1 or step_every < 1:
+        if (T_max is not None and T_max < 1) or step_every < 1:
             raise ValueError(f"T_max and step_every must be at least 1, not {T_max} and {step_every}")
+        if T_max is None and end == INF:
+            raise ValueError("a SteppedCosineLR needs T_max or end")
         if not 0 <= eta_min_ratio <= 1:
             raise ValueError(f"eta_min_ratio must lie in 0..1, not {eta_min_ratio}")
-        self.T_max = T_max
+        self.T_max = T_max or -(-(end - begin) // step_every)
         self.eta_min_ratio = eta_min_ratio
         self.step_every = step_every
         super().__init__(optimizer, begin, end, last_step, by_epoch, verbose)
+
+    @classmethod
+    def build_iter_from_epoch(
+        cls, *args: Any, epoch_length: int, begin: int = 0, end: int = INF, step_every: int = 1, **kwargs: Any
+    ) -> SteppedCosineLR:
+        """Build it for iterations from arguments that count epochs: ``convert_to_iter_based=True`` in a config."""
+        times = _in_iterations(epoch_length, begin, end)
+        return cls(*args, **{**kwargs, **times, "step_every": step_every * epoch_length})
 
     def _get_value(self) -> list[float]:
         # Relative to the present value, as MMEngine's own, so that a warm-up can run at the same time.
@@ -180,6 +193,11 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
             raise ValueError(f"a warm-up from {begin} to {end} is shorter than two steps")
         super().__init__(optimizer, begin, end, last_step, by_epoch, verbose)
 
+    @classmethod
+    def build_iter_from_epoch(cls, *args: Any, epoch_length: int, end: int, begin: int = 0, **kwargs: Any) -> WarmupLR:
+        """Build it for iterations from arguments that count epochs: ``convert_to_iter_based=True`` in a config."""
+        return cls(*args, **{**kwargs, **_in_iterations(epoch_length, begin, end)})
+
     def _get_value(self) -> list[float]:
         values = []
         for group in self.optimizer.param_groups:
@@ -192,3 +210,8 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
 
     def _factor(self, start: float, step: int) -> float:
         return start + (1 - start) * min(step / self.total_steps, 1)
+
+
+def _in_iterations(epoch_length: int, begin: int, end: int) -> dict[str, Any]:
+    """Begin and end of a scheduler that counts epochs, in iterations, as MMEngine converts its own."""
+    return {"begin": begin * epoch_length, "end": end if end == INF else end * epoch_length, "by_epoch": False}

@@ -11,11 +11,15 @@ import numpy as np
 import torch
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from covidmm.datasets.picture_files import picture_fault
 from covidmm.datasets.prepared_folder import read_annotations
+from covidmm.engine.hooks import PretrainedHook, pretrained_checkpoint
+from covidmm.engine.schedules import misfits
 from covidmm.errors import ConfigError, DataError
 
 
@@ -24,7 +28,8 @@ class PreflightHook(Hook):
     """Checks that data, pipeline and model agree, and logs what is kept.
 
     * Class names, category ids and every head's ``num_classes`` agree.
-    * No image is in training and in validation; no image file is missing.
+    * No image is in training and in validation; no image file is missing, damaged or of another size than annotated.
+    * The run trains something, from the weights that its config names, and its schedules fit its length.
     * Ground-truth boxes survive the training pipeline, and anchors match them.
     * The log says how many images with and without boxes each split keeps.
 
@@ -44,6 +49,7 @@ class PreflightHook(Hook):
             ConfigError: the model and the data disagree.
             DataError: the data cannot be trained on.
         """
+        _check_run(runner)
         train = runner.train_dataloader.dataset
         datasets = {"train": train}
         if runner.val_loop is not None:
@@ -72,7 +78,25 @@ class PreflightHook(Hook):
             DataError: one is not.
         """
         leaves = _leaves(runner.test_dataloader.dataset)
-        _require_files("test", [str(leaf.get_data_info(i)["img_path"]) for leaf in leaves for i in range(len(leaf))])
+        _require_files("test", [leaf.get_data_info(i) for leaf in leaves for i in range(len(leaf))])
+
+
+def _check_run(runner: Runner) -> None:
+    """The run has steps that change something, and starts from what its config says."""
+    loop = runner.train_loop
+    if loop.max_iters < 1:
+        raise ConfigError(
+            f"train_cfg: nothing would be trained, {loop.max_epochs} epochs of {len(runner.train_dataloader)} batches "
+            f"from {len(runner.train_dataloader.dataset)} images are {loop.max_iters} steps"
+        )
+    several = isinstance(runner.optim_wrapper, OptimWrapperDict)
+    wrappers = runner.optim_wrapper.values() if several else [runner.optim_wrapper]
+    if not any(group.get("initial_lr", group["lr"]) for wrapper in wrappers for group in wrapper.param_groups):
+        raise ConfigError("optim_wrapper.optimizer.lr is 0: nothing would be trained")
+    if pretrained_checkpoint(runner.cfg) and not any(isinstance(hook, PretrainedHook) for hook in runner.hooks):
+        raise ConfigError("pretrained: nothing reads it; default_hooks lacks pretrained=dict(type='PretrainedHook')")
+    for line in misfits(runner):
+        runner.logger.warning("schedule: %s", line)
 
 
 def check_classes(model: nn.Module, classes: tuple[str, ...]) -> None:
@@ -165,19 +189,20 @@ def _sides(boxes: torch.Tensor) -> list[float]:
 
 def _check_dataset(split: str, dataset: Any, logger: Any) -> list[str]:
     """Check one split's images and boxes and log their counts; return the image files."""
-    files, boxed, labelled = [], 0, False
+    files, infos, boxed, labelled = [], [], 0, False
     for leaf in _leaves(dataset):
         _check_categories(leaf)
         for index in range(len(leaf)):
             info = leaf.get_data_info(index)
             files.append(str(info["img_path"]))
+            infos.append(info)
             boxed += bool(info.get("instances"))
             labelled = labelled or "gt_label" in info
     if not files:
         raise DataError(f"the {split} set has no image")
     if not boxed and not labelled:
         raise DataError(f"the {split} set has {len(files)} images and not one box")
-    _require_files(split, files)
+    _require_files(split, infos)
     listed = sum(_listed(leaf) for leaf in _leaves(dataset))
     dropped = f"; filter_cfg or indices drop {listed - len(files)} of {listed}" if listed > len(files) else ""
     kept = f"{len(files)} images" if labelled else f"{boxed} images with boxes and {len(files) - boxed} without"
@@ -185,10 +210,15 @@ def _check_dataset(split: str, dataset: Any, logger: Any) -> list[str]:
     return files
 
 
-def _require_files(split: str, files: list[str]) -> None:
-    missing = [path for path in files if not Path(path).is_file()]
-    if missing:
-        raise DataError(f"{missing[0]}: no such image ({len(missing)} of {len(files)} of the {split} set)")
+def _require_files(split: str, infos: list[dict[str, Any]]) -> None:
+    """Every picture is there, not visibly damaged, and of the size that its boxes were drawn for."""
+    faults = {}
+    for info in infos:
+        size = (info["height"], info["width"]) if info.get("height") and info.get("width") else None
+        if fault := picture_fault(info["img_path"], size):
+            faults[info["img_path"]] = fault
+    for path, fault in faults.items():
+        raise DataError(f"{path}: {fault} ({len(faults)} of {len(infos)} of the {split} set)")
 
 
 def _check_categories(dataset: Any) -> None:

@@ -3,8 +3,10 @@
 import json
 import logging
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,10 +15,12 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 
 from covidmm.engine.config import load_config
+from covidmm.engine.optimization import SteppedCosineLR
 from covidmm.engine.preflight import PreflightHook, check_anchors, check_classes, check_labels
 from covidmm.errors import ConfigError, DataError
 from covidmm.prepare.options import Options
 from covidmm.prepare.pipeline import prepare
+from covidmm.utils.command_line import _one_line
 
 PIPELINE = [
     {"type": "LoadImageFromFile"},
@@ -49,15 +53,96 @@ def dataset(root, split="train", pipeline=PIPELINE, **options):
     )
 
 
-def run(model, train, val=None):
+# the rest of a runner, of a training of two epochs
+FITTING = {
+    "train_loop": SimpleNamespace(max_epochs=2, max_iters=20),
+    "optim_wrapper": SimpleNamespace(param_groups=[{"lr": 0.1}]),
+    "param_schedulers": None,
+    "cfg": ConfigDict(),
+    "hooks": [],
+}
+
+
+class Loader:
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __len__(self):
+        return 1
+
+
+def run(model, train, val=None, **parts):
     loaders = SimpleNamespace(
-        train_dataloader=SimpleNamespace(dataset=train),
+        train_dataloader=Loader(train),
         val_dataloader=SimpleNamespace(dataset=val),
         val_loop=val,
         model=model,
         logger=logging.getLogger("preflight-test"),
+        **{**FITTING, **parts},
     )
     PreflightHook().before_train(loaders)
+
+
+def optimizer(lr=0.1):
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+
+
+@pytest.mark.parametrize(
+    ("parts", "error"),
+    [
+        ({"train_loop": SimpleNamespace(max_epochs=0, max_iters=0)}, "nothing would be trained, 0 epochs of 1 batches"),
+        ({"optim_wrapper": optimizer(lr=0.0)}, "optim_wrapper.optimizer.lr is 0: nothing would be trained"),
+        (
+            {"cfg": ConfigDict(pretrained="nih", pretrained_weights={"nih": "covidmm://x"}, model={"backbone": {}})},
+            "pretrained: nothing reads it",
+        ),
+        (
+            {"cfg": ConfigDict(pretrained="nih", model={"backbone": {}})},
+            "pretrained is 'nih', and the config has no pretrained_weights",
+        ),
+    ],
+)
+def test_a_run_that_trains_nothing_or_from_other_weights_is_refused(prepared, model, parts, error):
+    with pytest.raises(ConfigError, match=error):
+        run(model, dataset(prepared), **parts)
+
+
+def test_a_schedule_that_does_not_fit_is_a_warning(prepared, model, caplog):
+    with caplog.at_level(logging.WARNING):
+        run(model, dataset(prepared), param_schedulers=[SteppedCosineLR(optimizer(), 0.05, end=1)])
+    assert "schedule: SteppedCosineLR ends after 1 epochs, the run after 2: lr is not annealed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        (lambda path: path.write_bytes(b""), "is empty"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-300]), r"is damaged \("),
+        (lambda path: path.write_bytes(b"no picture"), r"is damaged \(cannot identify image file\)"),
+        (lambda path: cv2.imwrite(str(path), np.zeros((20, 30), np.uint8)), "is 30 x 20 pixels, the annotations say"),
+    ],
+    ids=["empty", "cut off", "text", "another size"],
+)
+def test_a_picture_that_cannot_be_trained_on_is_named(prepared, model, tmp_path, spoil, error):
+    copy = changed(prepared, tmp_path, lambda content: None)
+    path = Path(dataset(copy).get_data_info(3)["img_path"])
+    spoil(path)
+    with pytest.raises(DataError, match=rf"{path.name}: {error}.* \(1 of \d+ of the train set\)"):
+        run(model, dataset(copy))
+
+
+def test_a_picture_that_is_damaged_inside_is_named_when_it_is_read(prepared, tmp_path):
+    """As a worker of the data loader reads it; a header and an end say nothing of what is between."""
+    copy = changed(prepared, tmp_path, lambda content: None)
+    damaged = dataset(copy)
+    path = Path(damaged.get_data_info(0)["img_path"])
+    content = bytearray(path.read_bytes())
+    content[60:-40] = bytes(len(content) - 100)
+    path.write_bytes(content)
+    loader = torch.utils.data.DataLoader(damaged, num_workers=1, collate_fn=list)
+    with pytest.raises(DataError) as raised:
+        next(iter(loader))
+    assert _one_line(raised.value).startswith(f"{path}: is damaged (")
 
 
 def changed(prepared, tmp_path, change, split="train"):

@@ -6,5 +6,5 @@ train_cfg = dict(max_epochs=30)
 optim_wrapper = dict(optimizer=dict(lr=0.02, weight_decay=5e-4))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=40),
-    dict(type="SteppedCosineLR", T_max=30, eta_min_ratio=0.05, by_epoch=True, begin=0, end=30),
+    dict(type="SteppedCosineLR", eta_min_ratio=0.05, by_epoch=True),
 ]

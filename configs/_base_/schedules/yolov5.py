@@ -1,9 +1,8 @@
 """The schedule of YOLOv5 (report, section 5): SGD with Nesterov momentum, warm-up, equation (1) stepped every epoch."""
 
-max_epochs = 30  # of the report's draft
 warmup_iterations = 1000
 
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=1)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=30, val_interval=1)  # epochs of the report's draft
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 
@@ -19,6 +18,6 @@ warmup = [
     dict(type="LinearMomentum", start_factor=0.8 / 0.937, by_epoch=False, begin=0, end=warmup_iterations),
 ]
 param_scheduler = [
-    dict(type="SteppedCosineLR", T_max=max_epochs, eta_min_ratio=0.05, by_epoch=True, begin=0, end=max_epochs),
+    dict(type="SteppedCosineLR", eta_min_ratio=0.05, by_epoch=True),  # over the whole run
     *warmup,
 ]

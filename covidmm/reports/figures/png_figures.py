@@ -1,4 +1,4 @@
-"""Figures that tools write as PNG: confusion matrix and reliability of a classifier, the sweep of an ensemble."""
+"""Figures that tools write as PNG: confusion matrix, reliability, losses of several runs, the sweep of an ensemble."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from covidmm.reports import NOTICE
-from covidmm.reports.figures.style import BLUE, VERMILLION
+from covidmm.reports.figures.style import BLUE, DASHES, PALETTE, VERMILLION
 from covidmm.utils.fileio import write_bytes
 
 _TITLES = {"iou_thr": "IoU threshold", "skip_box_thr": "skip threshold", "weights": "weights"}
@@ -30,6 +31,22 @@ def draw_reliability(out: Path, calibration: Mapping[str, Any]) -> None:
     figure = Figure(figsize=(5, 6), layout="constrained")
     paint_reliability(figure, calibration)
     figure.axes[0].set_title(f"Reliability, expected calibration error {calibration['ece']:.3f}", pad=12)
+    _save(figure, out, NOTICE)
+
+
+def draw_losses(out: Path, losses: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+    """Write the validation losses of several runs by epoch, a line each, as PNG."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    # a colour stands for up to as many runs as there are dashes
+    looks = [(colour, dash) for dash in DASHES for colour in PALETTE]
+    for number, (name, points) in enumerate(losses.items()):
+        colour, dash = looks[number % len(looks)]
+        epochs, values = zip(*points, strict=True) if points else ((), ())
+        axes.plot(epochs, values, color=colour, linestyle=dash, marker=".", label=name)
+    axes.set(xlabel="epoch", ylabel="validation loss")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     _save(figure, out, NOTICE)
 
 
