@@ -15,7 +15,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from covidmm.datasets.prepared_folder import read_annotations
+from covidmm.datasets.annotations import read_annotations
 from covidmm.errors import ConfigError, DataError
 
 

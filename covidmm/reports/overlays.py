@@ -11,7 +11,6 @@ import cv2
 
 from covidmm import radiograph
 from covidmm.errors import RadiographError
-from covidmm.evaluation.detection import match
 from covidmm.findings import Detections
 from covidmm.reports.detections import Comparison
 from covidmm.reports.drawing import marks, svg
@@ -68,9 +67,9 @@ def case_rows(found: Comparison, each: int = _EACH) -> list[Row]:
         name = f"picture-{slug(found.name)}-{number}"
         picture, size = _picture(image, name)
         alone = replace(image, members={})
-        views = [("truth", replace(alone, found=Detections.none(), hits=None))]
+        views = [("truth", replace(alone, found=Detections.none(), hits=None, ignored=None))]
         for detector, own in image.members.items():
-            views.append((detector, replace(alone, found=own, hits=match(own.boxes, own.scores, image.truth))))
+            views.append((detector, alone.compared(own)))
         views.append((found.final, alone))
         tiles = [Tile(label, _tile(name, view, size)) for label, view in views]
         rows.append(Row(kind, image, picture, tiles))
