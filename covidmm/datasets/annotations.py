@@ -72,7 +72,31 @@ def require_ids_for_coco_tools(path: str | Path) -> None:
         DataError: the file has one, or as :func:`read_annotations`.
     """
     if any(annotation["id"] == 0 for annotation in read_annotations(path)["annotations"]):
-        raise DataError(f"{path}: an annotation has the id 0, which MMDetection's CocoMetric counts as missed; begin at 1")
+        raise DataError(
+            f"{path}: an annotation has the id 0, which MMDetection's CocoMetric counts as missed; begin at 1"
+        )
+
+
+def require_classes(path: str | Path, categories: Sequence[str], classes: Sequence[str]) -> None:
+    """Refuse classes of a data set that are not the file's, or in another order.
+
+    MMDetection numbers the classes as the file lists them, so that other names would stand for the numbers.
+
+    Args:
+        path: the file.
+        categories: its names, in its order.
+        classes: those of the data set.
+
+    Raises:
+        DataError: they do not fit.
+    """
+    if unknown := [name for name in classes if name not in categories]:
+        raise DataError(f"{path}: has the categories {list(categories)}, not {unknown[0]!r}")
+    order = [name for name in categories if name in classes]
+    if order != list(classes):
+        raise DataError(
+            f"{path}: lists its categories as {order}, the config its classes as {list(classes)}: one order"
+        )
 
 
 def _categories(path: str | Path, entries: Sequence[Mapping[str, Any]]) -> set[int]:
@@ -150,7 +174,9 @@ def _require_annotations(
     if beyond:
         one = beyond[0]
         text = f"{path}: {len(beyond)} of {len(annotations)} boxes reach over the edge of their image, such as"
-        text += f" {one['bbox']} of image {one['image_id']}; boxes are x, y, width, height; they are taken as they stand"
+        text += (
+            f" {one['bbox']} of image {one['image_id']}; boxes are x, y, width, height; they are taken as they stand"
+        )
         warnings.warn(text, stacklevel=3)
     if 0 in ids:
         text = f"{path}: an annotation has the id 0, which other COCO tools take for none; scored here as any other"
@@ -182,7 +208,9 @@ def _require_flags(where: str, annotation: Mapping[str, Any]) -> None:
     if not isinstance(crowd, int) or crowd not in (0, 1):
         raise DataError(f"{where}: iscrowd is {crowd!r}, expected 0 or 1")
     if annotation.get("ignore"):
-        raise DataError(f"{where}: a box has ignore={annotation['ignore']!r}, which COCOeval does not know; see iscrowd")
+        raise DataError(
+            f"{where}: a box has ignore={annotation['ignore']!r}, which COCOeval does not know; see iscrowd"
+        )
 
 
 def _is_id(value: Hashable) -> bool:
@@ -190,7 +218,9 @@ def _is_id(value: Hashable) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and (isinstance(value, int) or isfinite(value))
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and (isinstance(value, int) or isfinite(value))
+    )
 
 
 def _is_box(value: Any) -> bool:

@@ -176,7 +176,9 @@ def _compared(
             own["threshold_source"] = OPTIMISTIC
         if "mAP_50" not in own or "mAP_50_interval" not in own:
             results = coco_results(images, detections)
-            scored = score_detections(coco_truth(images, truths, split.categories), results, own.get("threshold"), with_intervals=True)
+            scored = score_detections(
+                coco_truth(images, truths, split.categories), results, own.get("threshold"), with_intervals=True
+            )
             own = {**scored, **own}
         complete[detector] = own
     return Comparison(name, split, images, truths, found, complete, final)

@@ -113,7 +113,14 @@ def legend(
     if not compared:
         return [*looks, (kind, FOUND)] if found else looks
     rest = [("crowd, not scored", CROWD)] if crowds else []
-    return [("truth", TRUTH), ("missed truth", MISSED), *looks, (kind, FOUND), ("false positive", FALSE_POSITIVE), *rest]
+    return [
+        ("truth", TRUTH),
+        ("missed truth", MISSED),
+        *looks,
+        (kind, FOUND),
+        ("false positive", FALSE_POSITIVE),
+        *rest,
+    ]
 
 
 def member_look(number: int) -> Look:
