@@ -73,7 +73,7 @@ def require_ids_for_coco_tools(path: str | Path) -> None:
     """
     if any(annotation["id"] == 0 for annotation in read_annotations(path)["annotations"]):
         raise DataError(
-            f"{path}: an annotation has the id 0, which MMDetection's CocoMetric counts as missed; begin at 1"
+            f"{path}: an annotation has the id 0, which MMDetection's CocoMetric takes for none; begin at 1"
         )
 
 
@@ -94,9 +94,7 @@ def require_classes(path: str | Path, categories: Sequence[str], classes: Sequen
         raise DataError(f"{path}: has the categories {list(categories)}, not {unknown[0]!r}")
     order = [name for name in categories if name in classes]
     if order != list(classes):
-        raise DataError(
-            f"{path}: lists its categories as {order}, the config its classes as {list(classes)}: one order"
-        )
+        raise DataError(f"{path}: lists its categories as {order}, the config its classes as {list(classes)}")
 
 
 def _categories(path: str | Path, entries: Sequence[Mapping[str, Any]]) -> set[int]:
@@ -174,9 +172,7 @@ def _require_annotations(
     if beyond:
         one = beyond[0]
         text = f"{path}: {len(beyond)} of {len(annotations)} boxes reach over the edge of their image, such as"
-        text += (
-            f" {one['bbox']} of image {one['image_id']}; boxes are x, y, width, height; they are taken as they stand"
-        )
+        text += f" {one['bbox']} of image {one['image_id']}; boxes are x, y, width, height; taken as they stand"
         warnings.warn(text, stacklevel=3)
     if 0 in ids:
         text = f"{path}: an annotation has the id 0, which other COCO tools take for none; scored here as any other"
@@ -208,9 +204,7 @@ def _require_flags(where: str, annotation: Mapping[str, Any]) -> None:
     if not isinstance(crowd, int) or crowd not in (0, 1):
         raise DataError(f"{where}: iscrowd is {crowd!r}, expected 0 or 1")
     if annotation.get("ignore"):
-        raise DataError(
-            f"{where}: a box has ignore={annotation['ignore']!r}, which COCOeval does not know; see iscrowd"
-        )
+        raise DataError(f"{where}: a box has ignore={annotation['ignore']!r}, which COCOeval does not know")
 
 
 def _is_id(value: Hashable) -> bool:

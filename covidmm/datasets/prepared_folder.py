@@ -1,7 +1,7 @@
 """Prepared folders read back: images with their labels, and the manifest.
 
-Everything that reads the images of ``annotations/*.json`` or ``prepared.json`` reads it here, with the same checks: they
-may have been edited.
+Everything that reads the images of ``annotations/*.json`` or ``prepared.json`` reads it here, with the same checks:
+they may have been edited.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ def read_split(path: Path, dataset: str | None = None, empty: bool = False) -> P
         empty: accept a file that lists no image.
 
     Raises:
-        DataError: as :func:`~covidmm.datasets.annotations.read_annotations`; an image lacks a key that ``tools/prepare.py`` always writes, has no
-            image or study id, or an unknown study class.
+        DataError: as :func:`~covidmm.datasets.annotations.read_annotations`; an image lacks a key that
+            ``tools/prepare.py`` always writes, has no image or study id, or an unknown study class.
     """
     content = read_annotations(path, empty)
     grouped: dict[int, list[Mapping[str, Any]]] = defaultdict(list)

@@ -206,24 +206,25 @@ def _sides(boxes: torch.Tensor) -> list[float]:
 
 def _check_dataset(split: str, dataset: Any, logger: Any) -> list[str]:
     """Check one split's images and boxes and log their counts; return the image files."""
-    files, boxed, labelled = {}, 0, False
+    files, sizes, boxed, labelled = [], {}, 0, False
     for leaf in leaves(dataset):
         _check_categories(leaf)
         for index in range(len(leaf)):
             info = leaf.get_data_info(index)
-            files[str(info["img_path"])] = _size(info)
+            files.append(str(info["img_path"]))
+            sizes[files[-1]] = _size(info)
             boxed += bool(info.get("instances"))
             labelled = labelled or "gt_label" in info
     if not files:
         raise DataError(f"the {split} set has no image")
     if not boxed and not labelled:
         raise DataError(f"the {split} set has {len(files)} images and not one box")
-    _require_files(split, files)
+    _require_files(split, sizes)
     listed = sum(_listed(leaf) for leaf in leaves(dataset))
     dropped = f"; filter_cfg or indices drop {listed - len(files)} of {listed}" if listed > len(files) else ""
     kept = f"{len(files)} images" if labelled else f"{boxed} images with boxes and {len(files) - boxed} without"
     logger.info("%s: %s%s", split, kept, dropped)
-    return list(files)
+    return files
 
 
 def _size(info: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -244,7 +245,8 @@ def _require_files(split: str, files: Mapping[str, tuple[int, int] | None]) -> N
             continue
         if size and found not in (size, size[::-1]):  # EXIF may turn it
             raise DataError(
-                f"{path}: is {found[0]} x {found[1]} pixels, the annotations of the {split} set say {size[0]} x {size[1]}"
+                f"{path}: is {found[0]} x {found[1]} pixels, the annotation file of the {split} set says "
+                f"{size[0]} x {size[1]}"
             )
 
 
