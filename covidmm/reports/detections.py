@@ -119,7 +119,8 @@ def of_run(run: Run, splits: Sequence[PreparedSplit]) -> Comparison:
         data = run.provenance[name].get("data")
         raise DataError(f"{run.name}: the annotations that it was tested on are not here ({data}); name them by --data")
     if run.predictions is None:
-        raise DataError(f"{run.name}: no predictions.json, so no curves and pictures; tools/test.py writes it")
+        recorded = run.provenance[name].get("predictions", "predictions.json")
+        raise DataError(f"{run.name}: {recorded} of this test is not here, so no curves and pictures; test again")
     results = read_results(run.predictions)
     try:
         rows = found_by_image(results, [image.number for image in split.images], split.category_ids)

@@ -12,14 +12,14 @@ from covidmm.errors import CovidmmError, DataError
 from covidmm.evaluation.classification import score_studies
 from covidmm.reports.detections import Comparison, of_fused, of_run
 from covidmm.reports.drawing import legend
-from covidmm.reports.facts import Difference, config_difference, find_file, origin_facts, run_facts
+from covidmm.reports.facts import Difference, config_difference, origin_facts, run_facts
 from covidmm.reports.figures.data_figures import SIZE, data_figures, header_table
 from covidmm.reports.figures.result_figures import comparison_figures, label_figures
 from covidmm.reports.figures.style import Drawn
 from covidmm.reports.figures.training_figures import training_figures
 from covidmm.reports.overlays import Row, case_rows, sheet
 from covidmm.reports.pages import Table, detector_table, label_table, render, slug, with_interval
-from covidmm.reports.runs import DAMAGES, Found, Fused, Run, find_runs, read_json
+from covidmm.reports.runs import DAMAGES, Found, Fused, Run, find_file, find_runs, read_json
 from covidmm.utils.fileio import write_bytes
 
 PAGE = "report.html"
@@ -160,7 +160,7 @@ def _fused_section(fused: Fused, splits: Sequence[PreparedSplit], page: Page) ->
 
 def _run_section(run: Run, splits: Sequence[PreparedSplit], page: Page) -> Section:
     name, metrics = next(iter(run.results.items()))
-    section = Section(run.name, f"{name} on its test split.")
+    section = Section(run.name, f"{name} on {_evaluated(metrics, run.provenance[name])}.")
     if "mAP_50" in metrics:
         if compared := _try(lambda: of_run(run, splits), section.remarks):
             _compare(section, compared, page)
@@ -170,6 +170,12 @@ def _run_section(run: Run, splits: Sequence[PreparedSplit], page: Page) -> Secti
         details = read_json(run.predictions, section.remarks) if run.predictions else {}
         _label(section, run.name, details if "per_class" in details else metrics)
     return section
+
+
+def _evaluated(metrics: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
+    """How many images, or cases, of which file a run was tested on."""
+    counted = next((f"{metrics[unit]} {unit}" for unit in ("images", "cases") if metrics.get(unit) is not None), None)
+    return f"{counted or 'the images'} of {origin.get('data', 'an annotation file that was not recorded')}"
 
 
 def _compare(section: Section, compared: Comparison, page: Page) -> None:

@@ -13,7 +13,8 @@ from pycocotools.cocoeval import COCOeval
 
 from covidmm.datasets.annotations import read_annotations, require_classes, require_ids_for_coco_tools
 from covidmm.errors import DataError
-from covidmm.evaluation.detection import score_detections
+from covidmm.evaluation.coco_dicts import by_image
+from covidmm.evaluation.detection import rank, score_detections
 
 BOXES = [(image, [10.0 * k + 5, 10.0, 8.0 + k, 20.0]) for image in (1, 2, 3) for k in range(3)]
 
@@ -169,6 +170,16 @@ def test_odd_but_valid_files_score_as_by_pycocotools(tmp_path, seed):
     expected = by_pycocotools(truth, found)
     assert [scored["mAP_50"], scored["mAP"]] == pytest.approx(expected, abs=1e-12)
     assert scored["boxes"] == sum(not one.get("iscrowd") for one in truth["annotations"])
+    # and by the matching that intervals are made of
+    numbers = sorted(image["id"] for image in content["images"])
+    areas = []
+    for category in {one["category_id"] for one in content["annotations"] if not one.get("iscrowd")}:
+        own = [one for one in content["annotations"] if one["category_id"] == category]
+        kinds = ([one for one in own if bool(one.get("iscrowd")) == crowd] for crowd in (False, True))
+        truths, crowds = ([boxes for boxes, _ in by_image(kind, numbers)] for kind in kinds)
+        results = by_image([one for one in found if one["category_id"] == category], numbers)
+        areas.append(rank(results, truths, coco=True, crowds=crowds).coco_ap())
+    assert np.mean(areas) == pytest.approx(expected[0], abs=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore:.*reach over the edge|.*id 0")
@@ -177,9 +188,8 @@ def test_mmdetection_reads_the_same_boxes(tmp_path, seed):
     truth, _ = random_case(seed)
     content = read_annotations(written(tmp_path / "test.json", truth))
     init_default_scope("mmdet")
-    dataset = CocoDataset(
-        ann_file=str(tmp_path / "test.json"), metainfo={"classes": ("b", "a")}, pipeline=[], data_prefix={"img": ""}
-    )
+    names = {"classes": ("b", "a")}
+    dataset = CocoDataset(ann_file=str(tmp_path / "test.json"), metainfo=names, pipeline=[], data_prefix={"img": ""})
     read = {
         (info["img_id"], tuple(np.round(one["bbox"], 6)), one["bbox_label"], one["ignore_flag"])
         for info in dataset.load_data_list()
