@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Turn raw radiographs and their label files into what training reads, write synthetic ones, or fit anchors."""
+"""Turn raw radiographs and their label files into what training reads, write synthetic ones, fit anchors, or
+export labels."""
 
 import _bootstrap  # noqa: F401
 
@@ -52,6 +53,12 @@ def parser() -> argparse.ArgumentParser:
     anchors.add_argument("--size", type=int, default=512, help="side of the network's input (default 512)")
     anchors.add_argument("--levels", type=int, choices=(3, 4), default=3, help="3, or 4 for P6 models (default 3)")
     anchors.add_argument("--seed", type=int, default=0, help="seed of the k-means (default 0)")
+    exported = layouts.add_parser(
+        "export", help="write a prepared folder's images and boxes as other programs read them"
+    )
+    exported.add_argument("prepared", type=Path, metavar="PREPARED", help="a folder that this tool prepared")
+    exported.add_argument("out", type=Path, metavar="OUT", help="the folder to make; an earlier export is replaced")
+    exported.add_argument("--as", dest="kind", choices=("yolo",), required=True, help="the layout: text labels of YOLO")
     return top
 
 
@@ -64,6 +71,11 @@ def main() -> int:
         print(anchor_report(**arguments))
         return 0
     out = arguments.pop("out")
+    if layout == "export":
+        from covidmm.outputs.label_export import export
+
+        print(export(arguments["prepared"], out, arguments["kind"]))
+        return 0
     if layout == "phantom":
         from covidmm.phantom import write_phantoms
 

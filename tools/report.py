@@ -25,7 +25,7 @@ def main() -> None:
         nargs="+",
         default=[],
         metavar="PREPARED",
-        help="folders of tools/prepare.py to show besides those that the runs were tested on",
+        help="folders of tools/prepare.py to show, alone or besides those that the runs were tested on",
     )
     parser.add_argument(
         "--card",
@@ -35,8 +35,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("report"), help="the folder to write (default report/)")
     args = parser.parse_args()
 
-    if not args.folders and args.card is None:
-        parser.error("name at least one WORK_DIR, or a model by --card")
+    if not args.folders and not args.data and args.card is None:
+        parser.error("name at least one WORK_DIR, a data set by --data, or a model by --card")
     if args.card is not None:
         from covidmm.reports.card import write_card
 

@@ -18,6 +18,7 @@ from covidmm.audit.label_conflicts import check_conflicts
 from covidmm.audit.leaks import check_leaks
 from covidmm.audit.shortcuts import check_blur, check_border, check_markers, check_sources
 from covidmm.datasets.annotated_image import AnnotatedImage
+from covidmm.datasets.prepared_folder import read_manifest
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.coco_dicts import read_results
 from covidmm.prepare.near_duplicates import Pair, find_pairs
@@ -68,6 +69,7 @@ def audit(
     pairs = find_pairs(thumbnails, digests, [entry.path for entry in readable], workers, progress)
     checks = [
         _check_images(entries, looks, failed),
+        check_manifests(folders),
         check_leaks(entries),
         check_duplicates(readable, pairs),
         # a picture that cannot be read has labels all the same, and comes last so that pairs keep their numbers
@@ -127,6 +129,29 @@ def _check_shortcuts(entries: Sequence[AnnotatedImage], looks: Sequence[Look]) -
         own, seen = [entry for entry, _ in chosen], [look for _, look in chosen]
         checks += [check_border(own, seen), check_blur(own, seen), check_markers(own, seen)]
     return [*checks, check_sources(entries, looks)] if len(names) > 1 else checks
+
+
+def check_manifests(folders: Sequence[Path]) -> Check:
+    """Whether each folder says how it was made: without that nobody can tell whether it is whole or was edited.
+
+    Args:
+        folders: as ``tools/prepare.py`` wrote them.
+    """
+    rows = []
+    for folder in folders:
+        try:
+            read_manifest(folder)
+        except DataError as error:
+            rows.append((folder.resolve().name, str(error)))
+    summary = f"{len(rows)} of {len(folders)} folders: {rows[0][1]}" if rows else "every folder has its prepared.json"
+    paragraph = (
+        "prepared.json holds the options of the preparation, the counts of every split, and a hash of the data, by "
+        "which runs and checkpoints name what they were made from. Without it this audit and every result on the folder have "
+        "no hash, and a folder that is not whole cannot be told from one that is; prepare the data set again."
+    )
+    level = Level.WARNING if rows else Level.OK
+    numbers = {"folders": len(folders), "without": len(rows)}
+    return Check("manifest", level, summary, paragraph, numbers, (Table("manifest", ("dataset", "cause"), rows),))
 
 
 def _check_images(entries: Sequence[AnnotatedImage], looks: Mapping[Path, Look], failed: Mapping[Path, str]) -> Check:

@@ -55,7 +55,7 @@ def score(entries: Sequence[AnnotatedImage], results: Sequence[Mapping[str, Any]
     if not any(len(entry.boxes) for entry in used):
         raise DataError(f"{entries[0].dataset}: no opacity in split {', '.join(sorted(splits))}, nothing to score")
     found = by_image(results, [entry.number for entry in used])
-    ranking = rank(found, [entry.boxes for entry in used], coco=True)
+    ranking = rank(found, [entry.boxes for entry in used], coco=True, crowds=[entry.crowds for entry in used])
     return Scored(used, np.unique([entry.study_id for entry in used], return_inverse=True)[1], ranking)
 
 

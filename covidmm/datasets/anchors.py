@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
-from covidmm.datasets.prepared_folder import read_annotations
+from covidmm.datasets.annotations import read_annotations
 from covidmm.errors import DataError
 
 #: YOLOv5's anchors (width, height) at 640 px, fitted to COCO: the default of its P5 models.
@@ -32,18 +32,18 @@ class Fit:
 
 
 def box_sides(annotations: Path, size: int) -> NDArray[np.float64]:
-    """(N, 2) widths and heights of all boxes of a COCO file, in pixels of a letterbox of ``size``.
+    """(N, 2) widths and heights of the boxes of a COCO file, crowds left out, in pixels of a letterbox of ``size``.
 
     Raises:
         DataError: not a COCO file, or without a box.
     """
     coco = read_annotations(annotations, empty=True)
     scales = {image["id"]: size / max(image["width"], image["height"]) for image in coco["images"]}
-    sides = [[side * scales[one["image_id"]] for side in one["bbox"][2:]] for one in coco["annotations"]]
-    positive = np.array([pair for pair in sides if min(pair) > 0], np.float64)
-    if not len(positive):
+    boxes = [one for one in coco["annotations"] if not one.get("iscrowd")]
+    sides = [[side * scales[one["image_id"]] for side in one["bbox"][2:]] for one in boxes]
+    if not sides:
         raise DataError(f"{annotations}: holds no box")
-    return positive
+    return np.array(sides, np.float64)
 
 
 def fit_of(sides: NDArray[np.float64], anchors: NDArray[np.float64]) -> Fit:

@@ -15,6 +15,32 @@ from covidmm.utils.boxes import rescaled
 
 
 @dataclass(frozen=True, eq=False)
+class TrueBoxes:
+    """The true boxes of one image, x1 y1 x2 y2 in one pixel grid.
+
+    Attributes:
+        boxes: (M, 4) float64.
+        labels: (M,) int64 class index of each; zeros where none are given.
+        crowds: (K, 4) float64 regions with boxes that nobody drew one by one (``iscrowd``): what is found in them is
+            neither right nor wrong.
+        crowd_labels: (K,) as ``labels``.
+    """
+
+    boxes: NDArray[np.float64]
+    labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    crowds: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
+    crowd_labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        for labels, boxes in (("labels", self.boxes), ("crowd_labels", self.crowds)):
+            if len(boxes) and not len(getattr(self, labels)):
+                object.__setattr__(self, labels, np.zeros(len(boxes), np.int64))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, eq=False)
 class AnnotatedImage:
     """The labels and boxes of one image.
 
@@ -24,6 +50,8 @@ class AnnotatedImage:
         study_id: of its study.
         boxes: (N, 4) float64 x1 y1 x2 y2 in pixels of the picture.
         labels: (N,) int64 class index of each box, its place in the split's ``categories``; zeros where none are given.
+        crowds: (K, 4) and
+        crowd_labels: (K,) as in :class:`TrueBoxes`; none of them is among ``boxes``.
         size: height and width of the picture, None where it was not read.
         original_size: height and width of the original that the picture was made from.
         study_class: one of ``STUDY_CLASSES``, None where the data set has none.
@@ -39,6 +67,8 @@ class AnnotatedImage:
     study_id: str
     boxes: NDArray[np.float64]
     labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    crowds: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
+    crowd_labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     size: tuple[int, int] | None = None
     original_size: tuple[int, int] | None = None
     study_class: str | None = None
@@ -68,6 +98,19 @@ class AnnotatedImage:
         if self.size is None or self.original_size is None:
             return self.boxes
         return rescaled(self.boxes, self.size, self.original_size)
+
+    @property
+    def truth(self) -> TrueBoxes:
+        """Boxes and crowds in pixels of the picture."""
+        return TrueBoxes(self.boxes, self.labels, self.crowds, self.crowd_labels)
+
+    @property
+    def original_truth(self) -> TrueBoxes:
+        """Boxes and crowds in pixels of the original."""
+        crowds = self.crowds
+        if self.size is not None and self.original_size is not None:
+            crowds = rescaled(crowds, self.size, self.original_size)
+        return TrueBoxes(self.original_boxes, self.labels, crowds, self.crowd_labels)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from covidmm.datasets.annotated_image import AnnotatedImage
+from covidmm.datasets.annotations import require_classes
 from covidmm.datasets.picture_files import picture_fault
 from covidmm.datasets.prepared_folder import read_split
 from covidmm.errors import DataError
@@ -101,8 +102,7 @@ class OpacityDataset(_PreparedFolder, CocoDataset):
     def load_data_list(self) -> list[dict]:
         """Read the annotation file; see mmdet."""
         names = read_split(Path(self.ann_file)).categories
-        if unknown := sorted(set(self.metainfo["classes"]) - set(names)):
-            raise DataError(f"{self.ann_file}: has the categories {list(names)}, not {unknown[0]!r}")
+        require_classes(self.ann_file, names, self.metainfo["classes"])
         return super().load_data_list()
 
     def parse_data_info(self, raw_data_info: dict) -> dict:

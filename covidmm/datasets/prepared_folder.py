@@ -1,7 +1,7 @@
-"""Prepared folders and COCO files read back: images with their labels, and the manifest.
+"""Prepared folders read back: images with their labels, and the manifest.
 
-Everything that reads ``annotations/*.json`` or ``prepared.json`` reads it here, with the same checks: they
-may have been edited.
+Everything that reads the images of ``annotations/*.json`` or ``prepared.json`` reads it here, with the same checks:
+they may have been edited.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.datasets.annotated_image import AnnotatedImage
+from covidmm.datasets.annotations import read_annotations
 from covidmm.errors import DataError
 from covidmm.findings import STUDY_CLASSES
 from covidmm.prepare.splits import MANIFEST, SPLITS
@@ -25,14 +26,11 @@ from covidmm.utils.boxes import areas, corners
 from covidmm.utils.fileio import json_value
 from covidmm.utils.provenance import sha256
 
-_PARTS = ("images", "annotations", "categories")
 #: What ``tools/prepare.py`` writes for every image; None where it is unknown.
 _REQUIRED = (
     *("file_name", "width", "height", "original_width", "original_height"),
     *("image_id", "study_id", "study_class", "fold", "patient"),
 )
-#: No box is so far away or so large, in pixels; it also holds off infinities. Chosen here.
-_FARTHEST = 1e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +125,8 @@ def read_split(path: Path, dataset: str | None = None, empty: bool = False) -> P
         empty: accept a file that lists no image.
 
     Raises:
-        DataError: as :func:`read_annotations`; an image lacks a key that ``tools/prepare.py`` always writes, has no
-            image or study id, or an unknown study class.
+        DataError: as :func:`~covidmm.datasets.annotations.read_annotations`; an image lacks a key that
+            ``tools/prepare.py`` always writes, has no image or study id, or an unknown study class.
     """
     content = read_annotations(path, empty)
     grouped: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
@@ -140,7 +138,8 @@ def read_split(path: Path, dataset: str | None = None, empty: bool = False) -> P
     images = []
     for image in sorted(content["images"], key=lambda image: image["id"]):
         _require_prepared(path, image)
-        own = grouped[image["id"]]
+        every = grouped[image["id"]]
+        own, crowds = ([one for one in every if bool(one.get("iscrowd")) == crowd] for crowd in (False, True))
         images.append(
             AnnotatedImage(
                 path=pictures / image["file_name"],
@@ -148,6 +147,8 @@ def read_split(path: Path, dataset: str | None = None, empty: bool = False) -> P
                 study_id=image["study_id"],
                 boxes=corners([annotation["bbox"] for annotation in own]),
                 labels=np.array([ids[annotation["category_id"]] for annotation in own], np.int64),
+                crowds=corners([annotation["bbox"] for annotation in crowds]),
+                crowd_labels=np.array([ids[annotation["category_id"]] for annotation in crowds], np.int64),
                 size=(image["height"], image["width"]),
                 original_size=(image["original_height"], image["original_width"]),
                 study_class=image["study_class"],
@@ -160,50 +161,6 @@ def read_split(path: Path, dataset: str | None = None, empty: bool = False) -> P
         )
     names = tuple(category["name"] for category in content["categories"])
     return PreparedSplit(path, tuple(images), names, tuple(ids))
-
-
-def read_annotations(path: str | Path, empty: bool = False) -> dict[str, Any]:
-    """Read any COCO detection file as it stands, boxes x y width height.
-
-    Args:
-        path: the file.
-        empty: accept one that lists no image.
-
-    Raises:
-        DataError: it is missing, not JSON or not a COCO file; it lists no image, or an entry has a value of another
-            kind than everything that reads it takes for granted.
-    """
-    try:
-        content = json_value(Path(path).read_bytes().decode())  # MMDetection takes no byte order mark
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; make it with tools/prepare.py") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DataError(f"{path}: is not JSON ({error}); prepare the data set again") from error
-    missing = {*_PARTS} - set(content if isinstance(content, dict) else ())
-    if missing:
-        raise DataError(f"{path}: is no COCO file, has no {', '.join(sorted(missing))}")
-    for part in _PARTS:
-        if not isinstance(content[part], list) or not all(isinstance(one, dict) for one in content[part]):
-            raise DataError(f"{path}: is no COCO file, its {part} are no list of objects")
-    if not content["images"] and not empty:
-        raise DataError(f"{path}: lists no image")
-    categories: set[int] = set()
-    for category in content["categories"]:
-        number = category.get("id")
-        if not isinstance(number, int) or number in categories or not isinstance(category.get("name"), str):
-            raise DataError(f"{path}: a category has no id or name of its own: {category!r}")
-        categories.add(number)
-    numbers: set[int] = set()
-    for image in content["images"]:
-        _require_image(path, image)
-        if image["id"] in numbers:
-            raise DataError(f"{path}: image {image['id']} is listed twice")
-        numbers.add(image["id"])
-    for annotation in content["annotations"]:
-        _require_annotation(path, annotation, numbers, categories)
-    return content
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -231,47 +188,6 @@ def data_digest(folder: Path) -> str | None:
         DataError: the manifest is damaged.
     """
     return read_manifest(folder)["data_sha256"] if (folder / MANIFEST).is_file() else None
-
-
-def _require_image(path: str | Path, image: Mapping[str, Any]) -> None:
-    if not isinstance(image.get("id"), int):
-        raise DataError(f"{path}: an image has no number, but the id {image.get('id')!r}")
-    name = image.get("file_name")
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise DataError(f"{path}: image {image['id']}: {name!r} is no file name")
-    for side in ("width", "height", "original_width", "original_height"):
-        value = image.get(side, 1 if side.startswith("original") else None)
-        if not isinstance(value, int) or value < 1:
-            raise DataError(f"{path}: image {image['id']}: {side} is {value!r}, not a number of pixels")
-    for key in ("image_id", "study_id", "study_class", "rsna_class", "patient"):
-        if not isinstance(image.get(key), str | None):
-            raise DataError(f"{path}: image {image['id']}: {key} is {image[key]!r}, not a text")
-    labels = image.get("labels", [])
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise DataError(f"{path}: image {image['id']}: labels is {labels!r}, not a list of texts")
-
-
-def _require_annotation(
-    path: str | Path, annotation: Mapping[str, Any], images: set[int], categories: set[int]
-) -> None:
-    number, box, category = (annotation.get(key) for key in ("image_id", "bbox", "category_id"))
-    if not isinstance(number, int) or number not in images:
-        raise DataError(f"{path}: a box belongs to image {number!r}, which it does not have")
-    if not _is_box(box):
-        raise DataError(f"{path}: image {number}: {box!r} is no box")
-    if min(box[2:]) < 0:
-        raise DataError(f"{path}: image {number}: {box!r} has a negative side")
-    if not isinstance(category, int) or category not in categories:
-        raise DataError(f"{path}: image {number}: a box is of category {category!r}, which the file does not have")
-
-
-def _is_box(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 4
-        # a NaN is below nothing
-        and all(isinstance(number, int | float) and abs(number) < _FARTHEST for number in value)
-    )
 
 
 def _require_prepared(path: Path, image: Mapping[str, Any]) -> None:

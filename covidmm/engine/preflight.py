@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
@@ -16,8 +18,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from covidmm.datasets.annotations import read_annotations, require_classes, require_ids_for_coco_tools
 from covidmm.datasets.picture_files import picture_fault
-from covidmm.datasets.prepared_folder import read_annotations
+from covidmm.datasets.prepared_datasets import OpacityDataset
 from covidmm.engine.hooks import PretrainedHook, pretrained_checkpoint
 from covidmm.engine.schedules import misfits
 from covidmm.errors import ConfigError, DataError
@@ -72,13 +75,13 @@ class PreflightHook(Hook):
         runner.logger.info("preflight: %s", check_anchors(model, boxes))
 
     def before_test(self, runner: Runner) -> None:
-        """Every image of the test split must be there.
+        """Every image of the test split must be there, in the size that its boxes count in.
 
         Raises:
             DataError: one is not.
         """
-        leaves = _leaves(runner.test_dataloader.dataset)
-        _require_files("test", [leaf.get_data_info(i) for leaf in leaves for i in range(len(leaf))])
+        found = list(leaves(runner.test_dataloader.dataset))
+        _require_files("test", [leaf.get_data_info(index) for leaf in found for index in range(len(leaf))])
 
 
 def _check_run(runner: Runner) -> None:
@@ -97,6 +100,42 @@ def _check_run(runner: Runner) -> None:
         raise ConfigError("pretrained: nothing reads it; default_hooks lacks pretrained=dict(type='PretrainedHook')")
     for line in misfits(runner):
         runner.logger.warning("schedule: %s", line)
+
+
+def check_annotation_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> None:
+    """Read the annotation files of MMDetection's own COCO data sets before anything is built.
+
+    covidmm's data sets read theirs when they are built.
+
+    Args:
+        cfg: of a job.
+        splits: of ``train``, ``val`` and ``test``, those that the job uses.
+
+    Raises:
+        DataError: a file is missing, damaged, or would be understood differently by MMDetection and the scores.
+    """
+    for split in splits:
+        for dataset in _dataset_configs((cfg.get(f"{split}_dataloader") or {}).get("dataset")):
+            kind = DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else dataset.get("type")
+            if isinstance(kind, type) and issubclass(kind, CocoDataset) and not issubclass(kind, OpacityDataset):
+                path = Path(dataset.get("data_root") or "", dataset["ann_file"])
+                names = [category["name"] for category in read_annotations(path)["categories"]]
+                classes = (dataset.get("metainfo") or {}).get("classes", kind.METAINFO["classes"])
+                require_classes(path, names, [classes] if isinstance(classes, str) else classes)
+        evaluators = cfg.get(f"{split}_evaluator") or ()
+        for one in [evaluators] if isinstance(evaluators, Mapping) else evaluators:
+            if str(one.get("type")).rpartition(".")[2] == "CocoMetric" and one.get("ann_file"):
+                require_ids_for_coco_tools(one["ann_file"])
+
+
+def _dataset_configs(dataset: Any) -> Iterator[Mapping[str, Any]]:
+    """The data sets inside the wrappers of a config that have a local annotation file."""
+    if not isinstance(dataset, Mapping):
+        return
+    for inner in [*(dataset.get("datasets") or ()), dataset.get("dataset")]:
+        yield from _dataset_configs(inner)
+    if dataset.get("ann_file") and not dataset.get("backend_args"):
+        yield dataset
 
 
 def check_classes(model: nn.Module, classes: tuple[str, ...]) -> None:
@@ -123,7 +162,7 @@ def check_labels(dataset: Any, classes: tuple[str, ...]) -> str:
     Raises:
         DataError: not one label is positive.
     """
-    counts = sum(leaf.get_data_info(i)["gt_label"] for leaf in _leaves(dataset) for i in range(len(leaf)))
+    counts = sum(leaf.get_data_info(i)["gt_label"] for leaf in leaves(dataset) for i in range(len(leaf)))
     if not counts.any():
         raise DataError("every label of every image is negative: nothing could be learned")
     line = ", ".join(f"{name} {int(count)}" for name, count in zip(classes, counts, strict=True))
@@ -190,7 +229,7 @@ def _sides(boxes: torch.Tensor) -> list[float]:
 def _check_dataset(split: str, dataset: Any, logger: Any) -> list[str]:
     """Check one split's images and boxes and log their counts; return the image files."""
     files, infos, boxed, labelled = [], [], 0, False
-    for leaf in _leaves(dataset):
+    for leaf in leaves(dataset):
         _check_categories(leaf)
         for index in range(len(leaf)):
             info = leaf.get_data_info(index)
@@ -203,7 +242,7 @@ def _check_dataset(split: str, dataset: Any, logger: Any) -> list[str]:
     if not boxed and not labelled:
         raise DataError(f"the {split} set has {len(files)} images and not one box")
     _require_files(split, infos)
-    listed = sum(_listed(leaf) for leaf in _leaves(dataset))
+    listed = sum(_listed(leaf) for leaf in leaves(dataset))
     dropped = f"; filter_cfg or indices drop {listed - len(files)} of {listed}" if listed > len(files) else ""
     kept = f"{len(files)} images" if labelled else f"{boxed} images with boxes and {len(files) - boxed} without"
     logger.info("%s: %s%s", split, kept, dropped)
@@ -237,14 +276,14 @@ def _listed(dataset: Any) -> int:
     return len(read_annotations(path)["images"])
 
 
-def _leaves(dataset: Any) -> Iterator[Any]:
+def leaves(dataset: Any) -> Iterator[Any]:
     """The data sets inside wrappers such as RepeatDataset, ConcatDataset and MultiImageMixDataset."""
     inner = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
     if inner == [None]:
         yield dataset
     else:
         for item in inner:
-            yield from _leaves(item)
+            yield from leaves(item)
 
 
 def _boxes_after_pipeline(dataset: Any, samples: int) -> list[tuple[torch.Tensor, tuple[int, int]]]:

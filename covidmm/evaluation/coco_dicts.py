@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.errors import DataError
 from covidmm.findings import Detections
 from covidmm.utils.boxes import areas, corners, xywh
@@ -17,23 +18,30 @@ from covidmm.utils.fileio import json_value
 
 #: (N, 4) boxes x1 y1 x2 y2 and (N,) scores of one image.
 Found = tuple[NDArray, NDArray]
+#: The same with (N,) class indices.
+Labelled = tuple[NDArray, NDArray, NDArray]
 
 
 def coco_truth(
-    images: Sequence[Mapping[str, Any]], truths: Sequence[NDArray], categories: Sequence[str] = ("opacity",)
+    images: Sequence[Mapping[str, Any]],
+    truths: Sequence[NDArray | TrueBoxes],
+    categories: Sequence[str] = ("opacity",),
 ) -> dict[str, Any]:
-    """A COCO detection file's content.
+    """A COCO detection file's content; label 0 is the category 1.
 
     Args:
         images: entries of the images, each with its ``id``.
-        truths: per image, (M, 4) boxes, all of the first category.
+        truths: per image, (M, 4) boxes of the first category, or boxes and crowds with their labels.
         categories: names, numbered from 1.
     """
-    boxes = [
-        {"image_id": image["id"], "category_id": 1, "bbox": box, "area": area, "iscrowd": 0}
-        for image, truth in zip(images, truths, strict=True)
-        for box, area in zip(xywh(truth).tolist(), areas(truth).tolist(), strict=True)
-    ]
+    boxes = []
+    for image, given in zip(images, truths, strict=True):
+        truth = given if isinstance(given, TrueBoxes) else TrueBoxes(given)
+        for crowd, own, labels in ((0, truth.boxes, truth.labels), (1, truth.crowds, truth.crowd_labels)):
+            boxes += [
+                {"image_id": image["id"], "category_id": label + 1, "bbox": box, "area": area, "iscrowd": crowd}
+                for box, area, label in zip(xywh(own).tolist(), areas(own).tolist(), labels.tolist(), strict=True)
+            ]
     return {
         "images": list(images),
         "annotations": [{"id": number, **box} for number, box in enumerate(boxes, start=1)],
@@ -74,8 +82,33 @@ def by_image(entries: Sequence[Mapping[str, Any]], images: Sequence[int]) -> lis
     ]
 
 
+def found_by_image(
+    results: Sequence[Mapping[str, Any]], images: Sequence[int], category_ids: Sequence[int]
+) -> list[Labelled]:
+    """Results of COCO files as boxes, scores and class indices of each image.
+
+    Args:
+        results: as :func:`read_results` gives them.
+        images: ids, in the order of the answer.
+        category_ids: of the ground truth, by class index.
+
+    Raises:
+        DataError: a result of an image or a category that is not among them.
+    """
+    places = {number: place for place, number in enumerate(category_ids)}
+    known = {"image": set(images), "category": places.keys()}
+    for name, ids in known.items():
+        if strange := {one[f"{name}_id"] for one in results} - ids:
+            raise DataError(f"prediction for {name} {min(strange)}, which the ground truth does not have")
+    labels = defaultdict(list)
+    for one in results:
+        labels[one["image_id"]].append(places[one["category_id"]])
+    rows = zip(images, by_image(results, images), strict=True)
+    return [(boxes, scores, np.array(labels[image], np.int64)) for image, (boxes, scores) in rows]
+
+
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """Read a COCO results list, as ``tools/test.py --out`` writes it; every result is taken for category 1.
+    """Read a COCO results list, as ``tools/test.py --out`` writes it.
 
     Raises:
         DataError: the file is missing, is no such list, or has a box or score that is not finite.
@@ -89,10 +122,16 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     if not isinstance(content, list):
         raise DataError(f"{path}: expected a COCO results list, got a {type(content).__name__}")
     try:
-        values = [(int(one["image_id"]), [float(v) for v in one["bbox"]], float(one["score"])) for one in content]
+        results = [
+            {
+                **{key: int(one[key]) for key in ("image_id", "category_id")},
+                "bbox": [float(value) for value in one["bbox"]],
+                "score": float(one["score"]),
+            }
+            for one in content
+        ]
     except (TypeError, KeyError, ValueError) as error:
         raise DataError(f"{path}: not a COCO results list ({type(error).__name__}: {error})") from error
-    results = [{"image_id": image, "category_id": 1, "bbox": box, "score": score} for image, box, score in values]
     if any(len(one["bbox"]) != 4 or not 0 <= one["score"] <= 1 for one in results):
         raise DataError(f"{path}: expected boxes of four numbers and scores in 0..1")
     try:

@@ -13,16 +13,18 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
+from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import intervals
-from covidmm.evaluation.coco_dicts import Found, by_image, require_finite
+from covidmm.evaluation.coco_dicts import Found, Labelled, by_image, require_finite
 from covidmm.evaluation.ranking import Operating, Ranking, mean_curve
-from covidmm.utils.boxes import iou
+from covidmm.utils.boxes import iou, shares_inside
 
 #: A prediction counts where its IoU with an opacity is greater (the challenge's and the report's criterion).
 IOU_THRESHOLD = 0.5
 #: The most boxes of an image that count in COCOeval's average precision.
 _MOST_BOXES = 100
+_NONE = np.zeros((0, 4))
 
 
 def match(boxes: NDArray, scores: NDArray, truths: NDArray, iou_threshold: float = IOU_THRESHOLD) -> NDArray[np.bool_]:
@@ -52,7 +54,36 @@ def match(boxes: NDArray, scores: NDArray, truths: NDArray, iou_threshold: float
     return hits
 
 
-def coco_match(boxes: NDArray, scores: NDArray, truths: NDArray) -> tuple[NDArray, NDArray[np.bool_]]:
+def match_classes(
+    boxes: NDArray, scores: NDArray, labels: NDArray, truth: TrueBoxes
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which predictions of one image are true positives, class by class, and which do not count, as in every score.
+
+    Args:
+        boxes: (N, 4).
+        scores: (N,).
+        labels: (N,) class indices.
+        truth: of the image.
+
+    Returns:
+        (N,) true positives as :func:`match` takes them, and (N,) those that are none but lie in a crowd.
+    """
+    hits, ignored = np.zeros(len(boxes), bool), np.zeros(len(boxes), bool)
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        hits[own] = match(boxes[own], scores[own], truth.boxes[truth.labels == label])
+        ignored[own] = ~hits[own] & _in_crowd(boxes[own], truth.crowds[truth.crowd_labels == label])
+    return hits, ignored
+
+
+def _in_crowd(boxes: NDArray, crowds: NDArray) -> NDArray[np.bool_]:
+    """(N,) which boxes have their larger part in one crowd: as COCOeval, no false positives if they are no hits."""
+    return (shares_inside(boxes, crowds) >= IOU_THRESHOLD).any(1)
+
+
+def coco_match(
+    boxes: NDArray, scores: NDArray, truths: NDArray, crowds: NDArray = _NONE
+) -> tuple[NDArray, NDArray[np.bool_]]:
     """Which predictions of one image COCOeval takes for true at IoU 0.50: what its AP there is made of.
 
     It differs from :func:`match`: a prediction whose best ground truth was claimed may take another one, an IoU of
@@ -62,26 +93,31 @@ def coco_match(boxes: NDArray, scores: NDArray, truths: NDArray) -> tuple[NDArra
         boxes: (N, 4).
         scores: (N,).
         truths: (M, 4), none of them a crowd.
+        crowds: (K, 4); predictions in one count only if they are true.
 
     Returns:
         Falling scores and true positives of those that count, at most 100.
     """
     order = np.argsort(-np.asarray(scores), kind="stable")[:_MOST_BOXES]
     hits = np.zeros(len(order), bool)
-    if not len(order) or not len(truths):
-        return scores[order], hits
-    # COCOeval takes the last of equally good truths, argmax the first
-    overlaps = iou(boxes[order], truths[::-1])
-    for number in np.flatnonzero(overlaps.max(1) >= IOU_THRESHOLD).tolist():
-        best = int(overlaps[number].argmax())
-        if overlaps[number, best] >= IOU_THRESHOLD:
-            hits[number] = True
-            overlaps[:, best] = -1
-    return scores[order], hits
+    if len(order) and len(truths):
+        # COCOeval takes the last of equally good truths, argmax the first
+        overlaps = iou(boxes[order], truths[::-1])
+        for number in np.flatnonzero(overlaps.max(1) >= IOU_THRESHOLD).tolist():
+            best = int(overlaps[number].argmax())
+            if overlaps[number, best] >= IOU_THRESHOLD:
+                hits[number] = True
+                overlaps[:, best] = -1
+    counts = hits | ~_in_crowd(boxes[order], crowds)
+    return scores[order][counts], hits[counts]
 
 
 def rank(
-    found: Sequence[Found], truths: Sequence[NDArray], clusters: Sequence[int] | None = None, coco: bool = False
+    found: Sequence[Found],
+    truths: Sequence[NDArray],
+    clusters: Sequence[int] | None = None,
+    coco: bool = False,
+    crowds: Sequence[NDArray] | None = None,
 ) -> Ranking:
     """Pool the predictions of one class on all images, those without boxes included.
 
@@ -91,13 +127,40 @@ def rank(
         clusters: per image, the study that it belongs to, from 0 without gaps; None makes every image a cluster.
         coco: match as COCOeval does at IoU 0.50, for :meth:`~covidmm.evaluation.ranking.Ranking.coco_ap`; else as
             the challenge does, for operating points and its AP.
+        crowds: per image, (K, 4): predictions in one that are not true do not count.
     """
-    pairs = zip(found, truths, strict=True)
-    if coco:
-        matched = [coco_match(boxes, scores, truth) for (boxes, scores), truth in pairs]
-    else:
-        matched = [(scores, match(boxes, scores, truth)) for (boxes, scores), truth in pairs]
+    rows = zip(found, truths, crowds or [_NONE] * len(truths), strict=True)
+    judge = coco_match if coco else _match_beside_crowds
+    matched = [judge(boxes, scores, truth, crowd) for (boxes, scores), truth, crowd in rows]
     return Ranking.of([one for one, _ in matched], [hits for _, hits in matched], list(map(len, truths)), clusters)
+
+
+def _match_beside_crowds(
+    boxes: NDArray, scores: NDArray, truths: NDArray, crowds: NDArray
+) -> tuple[NDArray, NDArray[np.bool_]]:
+    """Scores and true positives, by :func:`match`, of the predictions that count."""
+    hits = match(boxes, scores, truths)
+    counts = hits | ~_in_crowd(boxes, crowds)
+    return scores[counts], hits[counts]
+
+
+def rank_classes(found: Sequence[Labelled], truths: Sequence[TrueBoxes], coco: bool = False) -> Ranking:
+    """Pool the predictions of all classes on all images, each matched with the boxes of its own class.
+
+    Args:
+        found: per image, (N, 4) boxes, (N,) scores and (N,) class indices.
+        truths: per image.
+        coco: as for :func:`rank`.
+    """
+    judge = coco_match if coco else _match_beside_crowds
+    matched: list[tuple[NDArray, NDArray]] = []
+    for (boxes, scores, labels), truth in zip(found, truths, strict=True):
+        own = [(np.zeros(0), np.zeros(0, bool))]
+        for label in np.unique(labels):
+            of_class = truth.boxes[truth.labels == label], truth.crowds[truth.crowd_labels == label]
+            own.append(judge(boxes[labels == label], scores[labels == label], *of_class))
+        matched.append(tuple(map(np.concatenate, zip(*own, strict=True))))
+    return Ranking.of([scores for scores, _ in matched], [hits for _, hits in matched], list(map(len, truths)))
 
 
 def study_numbers(studies: Sequence[str]) -> list[int]:
@@ -120,7 +183,7 @@ def average_precision(
     Returns:
         ``mAP_50`` and ``mAP`` of each category id that has a box; 0 where it has no result.
     """
-    categories = sorted({annotation["category_id"] for annotation in ground_truth["annotations"]})
+    categories = sorted({one["category_id"] for one in ground_truth["annotations"] if not one.get("iscrowd")})
     if not results:
         return {category: {"mAP_50": 0.0, "mAP": 0.0} for category in categories}
     # (IoU thresholds, recalls, categories), of all sizes and with 100 boxes
@@ -135,8 +198,11 @@ def coco_precision(
     ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], categories: Sequence[int]
 ) -> NDArray[np.float64]:
     """COCOeval's precision: (IoU thresholds, recalls, categories, sizes, numbers of boxes)."""
-    # the package writes into the annotations
-    annotations = [{"iscrowd": 0, **annotation} for annotation in ground_truth["annotations"]]
+    # the package writes into the annotations, needs an area, and takes the id 0 for none and an id twice for one box
+    annotations = [
+        {"iscrowd": 0, "area": annotation["bbox"][2] * annotation["bbox"][3], **annotation, "id": number}
+        for number, annotation in enumerate(ground_truth["annotations"], start=1)
+    ]
     truth = COCO({"info": {}, **ground_truth, "annotations": annotations})
     predictions = truth.loadRes([dict(result) for result in results])
     evaluation = COCOeval_faster(truth, predictions, "bbox", print_function=lambda *_: None)
@@ -175,7 +241,7 @@ def score_detections(
     """
     images = sorted(ground_truth["images"], key=lambda image: image["id"])
     classes = _by_category(ground_truth, results, [image["id"] for image in images])
-    rankings = {category: rank(found, truths) for category, (found, truths) in classes.items()}
+    rankings = {category: rank(*own[:2], crowds=own[2]) for category, own in classes.items()}
     curves = {category: ranking.operating_curve() for category, ranking in rankings.items()}
     precisions = average_precision(ground_truth, results)
     curve = mean_curve(list(curves.values()))
@@ -204,31 +270,37 @@ def score_detections(
 
 def _by_category(
     ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], images: Sequence[int]
-) -> dict[int, tuple[list[Found], list[NDArray]]]:
-    """Of each category id that has a box, what was found and the true boxes of each image."""
+) -> dict[int, tuple[list[Found], list[NDArray], list[NDArray]]]:
+    """Of each category id that has a box, what was found, the true boxes and the crowds of each image."""
     known = {"image": set(images), "category": {category["id"] for category in ground_truth["categories"]}}
-    grouped: dict[str, dict[int, list[Mapping[str, Any]]]] = {}
+    grouped: dict[str, dict[int, list[Mapping[str, Any]]]] = {"crowd": defaultdict(list)}
     for kind, entries in (("annotation", ground_truth["annotations"]), ("prediction", results)):
         own = grouped[kind] = defaultdict(list)
         for entry in entries:
             for name, ids in known.items():
                 if entry[f"{name}_id"] not in ids:
                     raise DataError(f"{kind} for {name} {entry[f'{name}_id']}, which the ground truth does not have")
-            own[entry["category_id"]].append(entry)
+            (grouped["crowd"] if entry.get("iscrowd") else own)[entry["category_id"]].append(entry)
     require_finite(results)
     if not grouped["annotation"]:
         raise DataError("recall is undefined: none of the evaluated images has a ground-truth box")
     return {
-        category: (by_image(grouped["prediction"][category], images), [boxes for boxes, _ in by_image(own, images)])
+        category: (
+            by_image(grouped["prediction"][category], images),
+            [boxes for boxes, _ in by_image(own, images)],
+            [boxes for boxes, _ in by_image(grouped["crowd"][category], images)],
+        )
         for category, own in sorted(grouped["annotation"].items())
     }
 
 
 def _intervals(
-    classes: Sequence[tuple[list[Found], list[NDArray]]], studies: Sequence[int], threshold: float
+    classes: Sequence[tuple[list[Found], list[NDArray], list[NDArray]]], studies: Sequence[int], threshold: float
 ) -> dict[str, tuple[float, float]]:
     """Intervals over studies of mAP@.50, precision, recall and F1, each the mean of the classes that a draw holds."""
-    rankings = [(rank(found, truths, studies), rank(found, truths, studies, coco=True)) for found, truths in classes]
+    rankings = [
+        tuple(rank(found, truths, studies, coco, crowds) for coco in (False, True)) for found, truths, crowds in classes
+    ]
 
     def statistic(weights: NDArray[np.float64]) -> dict[str, float]:
         rows = [(*ranking.at(threshold, weights), coco.coco_ap(weights)) for ranking, coco in rankings]

@@ -10,7 +10,7 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
-from covidmm.datasets.prepared_folder import read_annotations
+from covidmm.datasets.annotations import read_annotations
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.coco_dicts import require_finite
 from covidmm.evaluation.detection import score_detections
@@ -92,7 +92,7 @@ class DetectionMetric(BaseMetric):
             found = score_detections(truth, predictions, self.threshold)
         except DataError as error:
             raise DataError(f"{self.ann_file}: {error}") from error
-        boxed = {annotation["category_id"] for annotation in truth["annotations"]}
+        boxed = {one["category_id"] for one in truth["annotations"] if not one.get("iscrowd")}
         absent = [category["name"] for category in truth["categories"] if category["id"] not in boxed]
         if absent:
             text = "No true box of %s in %d images: means are over other classes"

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from covidmm.errors import DataError
-from covidmm.evaluation.detection import match
 from covidmm.findings import Detections
 from covidmm.jobs.folder_run import Outcome, joined
 from covidmm.jobs.folder_truth import Truth
@@ -34,18 +33,15 @@ def draw_ensemble(folder: Path, outcome: Outcome, truth: Truth, thresholds: Mapp
     for case, (image, fused), (_, members) in rows:
         if image.error:
             continue
-        found = _above(fused, thresholds[name])
-        own = truth[image.image_id].original_boxes
         drawn[image.image_id] = DrawnImage(
             name=image.image_id,
             size=(image.height, image.width),
-            found=found,
-            truth=own,
-            hits=match(found.boxes, found.scores, own),
+            found=Detections.none(),
+            truth=truth[image.image_id].original_truth,
             members={member: _above(one, thresholds[member]) for member, one in members.items()},
             study_class=truth[image.image_id].study_class,
             path=case.path,
-        )
+        ).compared(_above(fused, thresholds[name]))
     draw_all(
         drawn, folder, f"{' + '.join(outcome.members)} fused, boxes of confidence {thresholds[name]:.2f} and above"
     )
@@ -53,4 +49,4 @@ def draw_ensemble(folder: Path, outcome: Outcome, truth: Truth, thresholds: Mapp
 
 def _above(found: Detections, threshold: float) -> Detections:
     kept = found.scores >= threshold
-    return Detections(found.boxes[kept], found.scores[kept])
+    return Detections(found.boxes[kept], found.scores[kept], found.labels[kept])

@@ -81,7 +81,7 @@ def provenance(outcome: Outcome) -> dict[str, Any]:
 def ground_truth(predictions: Predictions, truth: Truth) -> dict[str, Any]:
     """The truth of the images of a predictions file, as a COCO detection file in pixels of the originals."""
     images = [{"id": number, **image._asdict()} for number, image in enumerate(predictions.images, start=1)]
-    return coco_truth(images, [truth[image.image_id].original_boxes for image in predictions.images])
+    return coco_truth(images, [truth[image.image_id].original_truth for image in predictions.images])
 
 
 def score_each(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from covidmm.engine.checkpointing import CheckedRunner, latest_checkpoint, stored_val_metrics, trained_file
 from covidmm.engine.config import load_config
 from covidmm.engine.launch import launched, share_out
+from covidmm.engine.preflight import check_annotation_files, leaves
 from covidmm.errors import CheckpointError, ClusterError
 from covidmm.evaluation.metric_tables import format_labels, format_table
 from covidmm.evaluation.metrics_file import provenance, write_metrics
@@ -23,7 +24,7 @@ from covidmm.utils.distributed import is_first
 from covidmm.utils.fileio import json_bytes, write_bytes
 from covidmm.utils.lazy_imports import imports_that_stay
 from covidmm.utils.malloc import NEVER_RELEASE, keep_freed_memory
-from covidmm.utils.provenance import resolved_sha256
+from covidmm.utils.provenance import resolved_sha256, sha256
 from covidmm.utils.signals import stops_restored
 
 
@@ -120,9 +121,12 @@ def evaluate(
         cfg.custom_hooks.append({"type": "PrepareTTAHook", "tta_cfg": cfg.tta_model})
     with launched(launcher):
         runner = _runner(cfg, trains=False)
+        for folder in (run.predictions.parent, *([Path(show_dir)] if show_dir else [])):
+            folder.mkdir(parents=True, exist_ok=True)  # one that cannot be made is told before the test
         started = time.monotonic()
         found = {name.split("/", 1)[1]: value for name, value in runner.test().items()}
         run.seconds = time.monotonic() - started
+        run.files = _images(runner.test_dataloader.dataset) if show_dir else {}
     if is_first():
         (_report_labels if labels else _report_boxes)(run, found, show_dir)
         print(f"predictions: {run.predictions}\nmetrics: {run.metrics}")
@@ -139,6 +143,7 @@ class Evaluation:
     weights: Path
     predictions: Path
     seconds: float = 0.0
+    files: Mapping[int, Path] = field(default_factory=dict)  # of the images, by their number, where pictures are drawn
 
     @property
     def metrics(self) -> Path:
@@ -148,6 +153,7 @@ class Evaluation:
     def write(self, name: str, annotations: Path, **sections: Any) -> None:
         """Add sections, the seconds and the provenance of this run to ``metrics.json``; the last beside predictions."""
         origin = provenance(self.config, self.resolved, self.weights, annotations)
+        origin |= {"predictions": str(self.predictions), "predictions_sha256": sha256(self.predictions)}
         write_bytes(self.predictions.with_suffix(".provenance.json"), json_bytes(origin, indent=2))
         write_metrics(self.metrics, **sections, seconds={f"test_{name}": self.seconds}, provenance={name: origin})
 
@@ -168,7 +174,8 @@ def _report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path |
     if show_dir:
         from covidmm.reports.pictures import draw_show_dir  # matplotlib takes a second, which a training saves
 
-        draw_show_dir(show_dir, run.cfg.test_dataloader.dataset, run.predictions, found["threshold"], name)
+        annotations = run.cfg.test_evaluator.ann_file
+        draw_show_dir(show_dir, run.files, annotations, run.predictions, found["threshold"], name)
         print(f"pictures: {show_dir}")
 
 
@@ -195,6 +202,12 @@ def _report_labels(run: Evaluation, found: dict[str, Any], show_dir: str | Path 
         print(f"pictures: {show_dir}")
 
 
+def _images(dataset: Any) -> dict[int, Path]:
+    """The files of a data set's images, as its config says where they are."""
+    infos = (leaf.get_data_info(index) for leaf in leaves(dataset) for index in range(len(leaf)))
+    return {int(info["img_id"]): Path(info["img_path"]) for info in infos}
+
+
 def _load(config: str | Path, work_dir: Any, options: Sequence[str], launcher: str) -> Config:
     """Load the config of a job, and MMDetection with it."""
     with imports_that_stay():
@@ -206,6 +219,7 @@ def _load(config: str | Path, work_dir: Any, options: Sequence[str], launcher: s
 
 def _runner(cfg: Config, trains: bool) -> Runner:
     """MMEngine's runner for the processes that have joined."""
+    check_annotation_files(cfg, ("train", "val") if trains else ("test",))
     share_out(cfg, trains)
     return CheckedRunner.from_cfg(cfg)
 

@@ -16,9 +16,9 @@ from covidmm.errors import CovidmmError, DataError
 from covidmm.models.checkpoints import checkpoint_store
 from covidmm.reports.checklist import CLAIM, ROBERTS, Item, fill
 from covidmm.reports.detections import of_run
-from covidmm.reports.facts import find_file, parse_config
+from covidmm.reports.facts import parse_config
 from covidmm.reports.pages import Table, detector_table, label_table, render
-from covidmm.reports.runs import DAMAGES, Run, find_runs, read_json
+from covidmm.reports.runs import DAMAGES, Run, find_file, find_runs, read_json
 from covidmm.utils.fileio import write_bytes
 
 LIMITS = (

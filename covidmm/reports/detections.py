@@ -8,12 +8,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.datasets.prepared_folder import PreparedSplit
 from covidmm.errors import DataError
-from covidmm.evaluation.coco_dicts import by_image, coco_results, coco_truth, read_results
-from covidmm.evaluation.detection import match, rank, score_detections
+from covidmm.evaluation.coco_dicts import coco_results, coco_truth, found_by_image, read_results
+from covidmm.evaluation.detection import rank_classes, score_detections
 from covidmm.evaluation.ranking import Ranking
 from covidmm.findings import Detections
 from covidmm.outputs.predictions import read_predictions
@@ -34,7 +34,7 @@ class Comparison:
         name: of the run or the ensemble.
         split: the images and where their pictures are.
         images: their entries, with ``width`` and ``height`` of the grid that the boxes are in.
-        truths: per image, (M, 4).
+        truths: per image.
         found: per detector, what it found on each image.
         metrics: per detector, as ``metrics.json`` has them, with intervals.
         final: the detector that cases are chosen by: the ensemble, or the only one.
@@ -43,16 +43,16 @@ class Comparison:
     name: str
     split: PreparedSplit
     images: Sequence[Mapping[str, Any]]
-    truths: Sequence[NDArray[np.float64]]
+    truths: Sequence[TrueBoxes]
     found: Mapping[str, Sequence[Detections]]
     metrics: Mapping[str, Mapping[str, Any]]
     final: str
 
     @cached_property
     def rankings(self) -> dict[str, Ranking]:
-        """Per detector its predictions by falling score."""
-        pairs = {name: [(one.boxes, one.scores) for one in found] for name, found in self.found.items()}
-        return {name: rank(found, self.truths) for name, found in pairs.items()}
+        """Per detector its predictions of all classes by falling score."""
+        found = {name: [(one.boxes, one.scores, one.labels) for one in own] for name, own in self.found.items()}
+        return {name: rank_classes(own, self.truths) for name, own in found.items()}
 
     def cases(self, each: int) -> list[tuple[str, DrawnImage]]:
         """Images worth a look, each once, and why.
@@ -67,7 +67,7 @@ class Comparison:
         middle = [ordered[place] for place in places]
         missed = sorted((one for one in boxed if not one.counts[0]), key=lambda one: (-len(one.truth), one.name))
         alarms = sorted(
-            (one for one in images if len(one.found) and not len(one.truth)),
+            (one for one in images if one.counts[1] and not len(one.truth)),
             key=lambda one: (-one.found.scores.max(), one.name),
         )
         queues = (choose(boxed, len(boxed), "best"), middle, ordered, missed, alarms)
@@ -83,28 +83,27 @@ class Comparison:
         drawn = []
         for index, (image, truth) in enumerate(zip(self.images, self.truths, strict=True)):
             kept = {name: self.above(name, index) for name in self.found}
-            boxes, scores = kept.pop(self.final)
+            final = kept.pop(self.final)
             path = self.split.folder / "images" / image["file_name"]
             drawn.append(
                 DrawnImage(
                     name=str(image.get("image_id") or path.stem),
                     size=(image["height"], image["width"]),
-                    found=Detections(boxes, scores),
+                    found=Detections.none(),
                     truth=truth,
-                    hits=match(boxes, scores, truth),
-                    members={name: Detections(*own) for name, own in kept.items()},
+                    members=kept,
                     study_class=image.get("study_class"),
                     path=path,
-                )
+                    classes=self.split.categories,
+                ).compared(final)
             )
         return drawn
 
-    def above(self, name: str, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The boxes and scores of one detector on one image that reach its threshold."""
+    def above(self, name: str, index: int) -> Detections:
+        """What one detector found on one image and reaches its threshold."""
         found = self.found[name][index]
-        scores = found.scores.astype(np.float64)
-        kept = scores >= self.metrics[name]["threshold"]
-        return found.boxes[kept].astype(np.float64), scores[kept]
+        kept = found.scores.astype(np.float64) >= self.metrics[name]["threshold"]
+        return Detections(found.boxes[kept], found.scores[kept], found.labels[kept])
 
 
 def of_run(run: Run, splits: Sequence[PreparedSplit]) -> Comparison:
@@ -120,13 +119,15 @@ def of_run(run: Run, splits: Sequence[PreparedSplit]) -> Comparison:
         data = run.provenance[name].get("data")
         raise DataError(f"{run.name}: the annotations that it was tested on are not here ({data}); name them by --data")
     if run.predictions is None:
-        raise DataError(f"{run.name}: no predictions.json, so no curves and pictures; tools/test.py writes it")
+        recorded = run.provenance[name].get("predictions", "predictions.json")
+        raise DataError(f"{run.name}: {recorded} of this test is not here, so no curves and pictures; test again")
     results = read_results(run.predictions)
-    known = {image.number for image in split.images}
-    if strange := {one["image_id"] for one in results} - known:
-        raise DataError(f"{run.predictions}: a box of image {min(strange)}, which {split.path} does not have")
-    found = [Detections(*one) for one in by_image(results, [image.number for image in split.images])]
-    images, truths = [one.coco for one in split.images], [one.boxes for one in split.images]
+    try:
+        rows = found_by_image(results, [image.number for image in split.images], split.category_ids)
+    except DataError as error:
+        raise DataError(f"{run.predictions}: {error} ({split.path})") from error
+    found = [Detections(*one) for one in rows]
+    images, truths = [one.coco for one in split.images], [one.truth for one in split.images]
     return _compared(run.name, split, images, truths, {name: found}, {name: metrics}, name)
 
 
@@ -143,7 +144,7 @@ def of_fused(fused: Fused, splits: Sequence[PreparedSplit]) -> Comparison:
     if split is None:
         source = fused.provenance.get("data", "unknown")
         raise DataError(f"{fused.name}: the prepared folder of its images is not here ({source}); name it by --data")
-    truths = [one.original_boxes for one in split.images]
+    truths = [one.original_truth for one in split.images]
     images = [{**one.coco, "height": one.original_size[0], "width": one.original_size[1]} for one in split.images]
     place = {image["image_id"]: index for index, image in enumerate(images)}
     found: dict[str, list[Detections]] = {}
@@ -161,7 +162,7 @@ def _compared(
     name: str,
     split: PreparedSplit,
     images: Sequence[Mapping[str, Any]],
-    truths: Sequence[NDArray[np.float64]],
+    truths: Sequence[TrueBoxes],
     found: Mapping[str, Sequence[Detections]],
     metrics: Mapping[str, Mapping[str, Any]],
     final: str,
@@ -176,7 +177,9 @@ def _compared(
             own["threshold_source"] = OPTIMISTIC
         if "mAP_50" not in own or "mAP_50_interval" not in own:
             results = coco_results(images, detections)
-            scored = score_detections(coco_truth(images, truths), results, own.get("threshold"), with_intervals=True)
+            scored = score_detections(
+                coco_truth(images, truths, split.categories), results, own.get("threshold"), with_intervals=True
+            )
             own = {**scored, **own}
         complete[detector] = own
     return Comparison(name, split, images, truths, found, complete, final)

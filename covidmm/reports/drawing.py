@@ -45,6 +45,8 @@ TRUTH = Look("#1DE9B6", 2.4)
 MISSED = replace(TRUTH, dashed=True)
 FOUND = Look("#FF8C00")
 FALSE_POSITIVE = replace(FOUND, dashed=True)
+#: A crowd, and what was found in it: neither right nor wrong.
+CROWD = Look("#9AA3AB", 0.7, dashed=True)
 #: The detectors of an ensemble, in its order; a sixth looks like the first.
 MEMBERS = tuple(Look(colour, 0.7) for colour in ("#285AFF", "#FFAAFF", "#FFFF78", "#FF3355", "#9955AA"))
 
@@ -72,19 +74,31 @@ class Tag:
 
 def marks(image: DrawnImage, member_scores: bool = False) -> list[Mark]:
     """Everything that is drawn on a radiograph, in order: truth, members, predictions with their scores."""
-    truth = zip(image.truth, image.missed, strict=True)
-    drawn = [_mark(box, image, MISSED if missed else TRUTH) for box, missed in truth]
+    truth = zip(image.truth.boxes, image.missed, image.truth.labels, strict=True)
+    drawn = [_mark(box, image, CROWD, "crowd") for box in image.truth.crowds]
+    drawn += [_mark(box, image, MISSED if missed else TRUTH, _class(image, label)) for box, missed, label in truth]
     for number, found in enumerate(image.members.values()):
         for box, score in zip(found.boxes, found.scores, strict=True) if found else ():
             drawn.append(_mark(box, image, member_look(number), f"{score:.2f}" if member_scores else ""))
-    hits = np.ones(len(image.found), bool) if image.hits is None else image.hits
-    for box, score, hit in zip(image.found.boxes, image.found.scores, hits, strict=True):
-        drawn.append(_mark(box, image, FOUND if hit else FALSE_POSITIVE, f"{score:.2f}"))
+    found = image.found
+    hits = np.ones(len(found), bool) if image.hits is None else image.hits
+    ignored = np.zeros(len(found), bool) if image.ignored is None else image.ignored
+    for box, score, label, hit, out in zip(found.boxes, found.scores, found.labels, hits, ignored, strict=True):
+        look = FOUND if hit else CROWD if out else FALSE_POSITIVE
+        drawn.append(_mark(box, image, look, f"{_class(image, label)} {score:.2f}".strip()))
     return drawn
 
 
+def _class(image: DrawnImage, label: int) -> str:
+    """The name of a class, where there are several."""
+    return image.classes[label] if len(image.classes) > 1 else ""
+
+
 def legend(
-    members: Mapping[str, Detections | None] = MappingProxyType({}), compared: bool = True, found: bool = True
+    members: Mapping[str, Detections | None] = MappingProxyType({}),
+    compared: bool = True,
+    found: bool = True,
+    crowds: bool = False,
 ) -> list[tuple[str, Look]]:
     """What each look stands for.
 
@@ -92,12 +106,21 @@ def legend(
         members: of :class:`DrawnImage`.
         compared: whether there is a truth to compare with.
         found: whether the detector or ensemble found anything, where there is none.
+        crowds: whether there are any.
     """
     looks = [(name, member_look(number)) for number, (name, own) in enumerate(members.items()) if own is not None]
     kind = "ensemble" if members else "prediction"
     if not compared:
         return [*looks, (kind, FOUND)] if found else looks
-    return [("truth", TRUTH), ("missed truth", MISSED), *looks, (kind, FOUND), ("false positive", FALSE_POSITIVE)]
+    rest = [("crowd, not scored", CROWD)] if crowds else []
+    return [
+        ("truth", TRUTH),
+        ("missed truth", MISSED),
+        *looks,
+        (kind, FOUND),
+        ("false positive", FALSE_POSITIVE),
+        *rest,
+    ]
 
 
 def member_look(number: int) -> Look:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.datasets.prepared_folder import read_annotations
-from covidmm.errors import DataError
-from covidmm.evaluation.coco_dicts import by_image, read_results
-from covidmm.evaluation.detection import match
+from covidmm.datasets.annotated_image import TrueBoxes
+from covidmm.datasets.annotations import read_annotations
+from covidmm.evaluation.coco_dicts import found_by_image, read_results
+from covidmm.evaluation.detection import match_classes
 from covidmm.findings import STUDY_CLASSES, Detections
 from covidmm.utils.boxes import iou
 
@@ -29,37 +29,49 @@ class DrawnImage:
         name: the data set's own identifier of the image, or another text for its caption.
         size: (height, width) of the grid.
         found: the boxes of the detector or ensemble that is looked at, thresholds applied.
-        truth: (M, 4) true boxes.
+        truth: the true boxes, and crowds, which count for nothing.
         hits: (N,) which of ``found`` are true positives; None where there is no truth to compare with.
+        ignored: (N,) which of ``found`` lie in a crowd and count for nothing; None: none.
         members: the boxes of each detector of an ensemble, by name; None for one that is not drawn, whose place
             keeps the colours of the others.
         study_class: None where the data set has none.
         path: the file with the pixels; None where they are in memory.
+        classes: names by label, where there are several.
     """
 
     name: str
     size: tuple[int, int]
     found: Detections
-    truth: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
+    truth: TrueBoxes = field(default_factory=lambda: TrueBoxes(np.zeros((0, 4))))
     hits: NDArray[np.bool_] | None = None
+    ignored: NDArray[np.bool_] | None = None
     members: Mapping[str, Detections | None] = field(default_factory=dict)
     study_class: str | None = None
     path: Path | None = None
+    classes: Sequence[str] = ()
+
+    def compared(self, found: Detections) -> DrawnImage:
+        """The same image with other boxes, matched with the truth class by class as in the score."""
+        hits, ignored = match_classes(found.boxes, found.scores, found.labels, self.truth)
+        return replace(self, found=found, hits=hits, ignored=ignored)
 
     @property
     def missed(self) -> NDArray[np.bool_]:
         """(M,) which true boxes no prediction hit; none where there are no ``hits``."""
         missed = np.full(len(self.truth), self.hits is not None)
-        if self.hits is not None and self.hits.any():
-            # a hit claims the true box that it overlaps most
-            missed[iou(self.found.boxes[self.hits], self.truth).argmax(1)] = False
+        hits = np.flatnonzero(self.hits) if self.hits is not None else ()
+        for box, label in zip(self.found.boxes[hits], self.found.labels[hits], strict=True) if len(hits) else ():
+            # a hit claims the true box of its class that it overlaps most
+            own = np.flatnonzero(self.truth.labels == label)
+            missed[own[iou([box], self.truth.boxes[own])[0].argmax()]] = False
         return missed
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """True positives, false positives, false negatives."""
         found = 0 if self.hits is None else int(self.hits.sum())
-        return found, len(self.found) - found, len(self.truth) - found
+        ignored = 0 if self.ignored is None else int(self.ignored.sum())
+        return found, len(self.found) - found - ignored, len(self.truth) - found
 
     @property
     def f1(self) -> float:
@@ -68,38 +80,51 @@ class DrawnImage:
         return 2 * found / (2 * found + false + missed) if found + false + missed else 1.0
 
 
-def drawn_images(images: Path, annotations: Path, predictions: Path, threshold: float) -> dict[int, DrawnImage]:
+def drawn_images(
+    files: Mapping[int, Path], annotations: Path, predictions: Path, threshold: float
+) -> dict[int, DrawnImage]:
     """Join a COCO detection file with a COCO results list: images by their number in the file.
 
     Args:
-        images: the folder that the file names are relative to.
+        files: of the images that are drawn, by their number.
         annotations: the COCO file.
         predictions: the results file; predictions below ``threshold`` are left out.
         threshold: the least score.
 
     Raises:
-        DataError: a file is missing or damaged, or a prediction belongs to no image.
+        DataError: a file is missing or damaged, or a prediction belongs to no image or category.
     """
     content, results = read_annotations(annotations), read_results(predictions)
+    images = [image for image in content["images"] if image["id"] in files]
     numbers = [image["id"] for image in content["images"]]
-    if strangers := {result["image_id"] for result in results} - set(numbers):
-        raise DataError(f"prediction for image {min(strangers)}, which the ground truth does not have")
+    ids = [category["id"] for category in content["categories"]]
+    names = [category["name"] for category in content["categories"]]
+    found = dict(zip(numbers, found_by_image(results, numbers, ids), strict=True))
+    truths = dict(zip(numbers, _truths(content["annotations"], numbers, ids), strict=True))
     drawn = {}
-    rows = zip(content["images"], by_image(content["annotations"], numbers), by_image(results, numbers), strict=True)
-    for image, (truth, _), (every, confidences) in rows:
-        kept = confidences >= threshold
-        boxes, scores = every[kept], confidences[kept]
-        path = images / image["file_name"]
+    for image in images:
+        boxes, scores, labels = found[image["id"]]
+        kept = scores >= threshold
+        path = files[image["id"]]
         drawn[image["id"]] = DrawnImage(
             name=str(image.get("image_id") or path.stem),
             size=(image["height"], image["width"]),
-            found=Detections(boxes, scores),
-            truth=truth,
-            hits=match(boxes, scores, truth),
+            found=Detections.none(),
+            truth=truths[image["id"]],
             study_class=image.get("study_class"),
             path=path,
-        )
+            classes=names,
+        ).compared(Detections(boxes[kept], scores[kept], labels[kept]))
     return drawn
+
+
+def _truths(
+    annotations: Sequence[Mapping[str, Any]], images: Sequence[int], category_ids: Sequence[int]
+) -> list[TrueBoxes]:
+    """Boxes and crowds of each image."""
+    kinds = ([one for one in annotations if bool(one.get("iscrowd")) == crowd] for crowd in (False, True))
+    rows = zip(*(found_by_image(own, images, category_ids) for own in kinds), strict=True)
+    return [TrueBoxes(boxes, labels, crowds, of_crowds) for (boxes, _, labels), (crowds, _, of_crowds) in rows]
 
 
 def choose(images: Sequence[DrawnImage], count: int, order: Order = "spread") -> list[DrawnImage]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from covidmm.reports.runs import Run
+from covidmm.reports.runs import Run, find_file
 from covidmm.utils.provenance import sha256
 
 _TIME = re.compile(r"^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ", re.MULTILINE)
@@ -34,14 +34,6 @@ class Difference:
     key: str
     base: str | None
     own: str | None
-
-
-def find_file(recorded: str, near: Path) -> Path | None:
-    """The file or folder that a run recorded: as it stands, or below one of the folders that the run lies in."""
-    for root in (Path(), *near.resolve().parents):
-        if (root / recorded).exists():
-            return root / recorded
-    return None
 
 
 def run_facts(run: Run) -> list[tuple[str, str]]:

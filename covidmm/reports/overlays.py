@@ -11,7 +11,6 @@ import cv2
 
 from covidmm import radiograph
 from covidmm.errors import RadiographError
-from covidmm.evaluation.detection import match
 from covidmm.findings import Detections
 from covidmm.reports.detections import Comparison
 from covidmm.reports.drawing import marks, svg
@@ -66,13 +65,13 @@ def case_rows(found: Comparison, each: int = _EACH) -> list[Row]:
     rows = []
     for number, (kind, image) in enumerate(found.cases(each), start=1):
         name = f"picture-{slug(found.name)}-{number}"
-        picture, size = _picture(image, name)
+        picture, size = picture_definition(image, name)
         alone = replace(image, members={})
-        views = [("truth", replace(alone, found=Detections.none(), hits=None))]
+        views = [("truth", replace(alone, found=Detections.none(), hits=None, ignored=None))]
         for detector, own in image.members.items():
-            views.append((detector, replace(alone, found=own, hits=match(own.boxes, own.scores, image.truth))))
+            views.append((detector, alone.compared(own)))
         views.append((found.final, alone))
-        tiles = [Tile(label, _tile(name, view, size)) for label, view in views]
+        tiles = [Tile(label, picture_view(name, view, size)) for label, view in views]
         rows.append(Row(kind, image, picture, tiles))
     return rows
 
@@ -100,12 +99,18 @@ def sheet(found: Comparison, rows: Sequence[Row]) -> Drawn:
     return Drawn(f"cases_{found.name}", f"Cases of {found.name}", "", content, columns, table)
 
 
-def _picture(image: DrawnImage, name: str) -> tuple[str, tuple[int, int]]:
-    """The radiograph as an SVG definition, and its size; a grey field where it cannot be read."""
+def picture_definition(image: DrawnImage, name: str, longer: int = _SIDE) -> tuple[str, tuple[int, int]]:
+    """The radiograph as an SVG definition, and its (width, height); a grey field where it cannot be read.
+
+    Args:
+        image: whose file is read.
+        name: the id that views refer to.
+        longer: the longer side at most, in pixels.
+    """
     try:
-        pixels = radiograph.resize_longer(radiograph.read(image.path).pixels, _SIDE)
+        pixels = radiograph.resize_longer(radiograph.read(image.path).pixels, longer)
     except (RadiographError, OSError):
-        scale = _SIDE / max(image.size)
+        scale = longer / max(image.size)
         height, width = (round(side * scale) for side in image.size)
         missing = f'<text x="20" y="60" font-size="32" fill="#fff">{escape(image.path.name)} cannot be read</text>'
         field = f'<rect width="{width}" height="{height}" fill="#444"/>'
@@ -117,7 +122,14 @@ def _picture(image: DrawnImage, name: str) -> tuple[str, tuple[int, int]]:
     return f"<defs>{content}</defs>", (width, height)
 
 
-def _tile(name: str, image: DrawnImage, size: tuple[int, int]) -> str:
+def picture_view(name: str, image: DrawnImage, size: tuple[int, int]) -> str:
+    """An SVG of a defined picture with the boxes of an image over it.
+
+    Args:
+        name: of the picture.
+        image: whose boxes are drawn.
+        size: (width, height) of the picture.
+    """
     width, height = size
     predicted = "" if image.hits is None else f", {len(image.found)} predicted"
     shown = escape(f"{image.name}: {len(image.truth)} true boxes{predicted}")

@@ -21,7 +21,7 @@ from covidmm.reports.drawing import font, legend, marks, outline, render, shown_
 from covidmm.reports.drawn_images import DrawnImage, choose, drawn_images
 from covidmm.utils.fileio import write_bytes
 
-CRITERION = f"TP: a prediction whose IoU with a truth is above {IOU_THRESHOLD:g}"
+CRITERION = f"TP: a prediction whose IoU with a truth of its class is above {IOU_THRESHOLD:g}"
 PAGE, TILE_PAGE, INK, FAINT = "#14171A", "#000000", "#F2F4F5", "#9AA3AB"
 
 _MARGIN, _GAP = 28, 16
@@ -29,13 +29,19 @@ _LEGEND_ROW = 28
 
 
 def draw_show_dir(
-    folder: str | Path, dataset: Mapping[str, Any], predictions: str | Path, threshold: float, title: str
+    folder: str | Path,
+    files: Mapping[int, Path],
+    annotations: str | Path,
+    predictions: str | Path,
+    threshold: float,
+    title: str,
 ) -> None:
-    """Draw every image of a split into ``folder``, and twelve of them on ``grid.png``.
+    """Draw every image that was evaluated into ``folder``, and twelve of them on ``grid.png``.
 
     Args:
         folder: made where it is missing.
-        dataset: the split's config, with ``data_root`` and ``ann_file``.
+        files: of the images, by their number.
+        annotations: the COCO file of their boxes.
         predictions: a COCO results list, as JSON.
         threshold: predictions below it are not drawn.
         title: the name of the detector.
@@ -43,8 +49,7 @@ def draw_show_dir(
     Raises:
         CovidmmError: a file is missing or damaged.
     """
-    root = Path(dataset["data_root"])
-    images = drawn_images(root / "images", root / dataset["ann_file"], Path(predictions), threshold)
+    images = drawn_images(files, Path(annotations), Path(predictions), threshold)
     stems = Counter(Path(image.path).stem for image in images.values())
     named = {}
     for number, image in images.items():
@@ -169,7 +174,7 @@ def _legend(image: DrawnImage, width: int, unit: float = 1.0) -> Image.Image:
     """What the looks stand for, in as many rows as they need."""
     letters, row = font(round(15 * unit)), round(_LEGEND_ROW * unit)
     entries, x, y = [], 0, 0
-    for text, look in legend(image.members, image.hits is not None, len(image.found) > 0):
+    for text, look in legend(image.members, image.hits is not None, len(image.found) > 0, len(image.truth.crowds) > 0):
         wide = round(40 * unit + letters.getlength(text))
         if x and x + wide > width:
             x, y = 0, y + row

@@ -12,14 +12,15 @@ from covidmm.errors import CovidmmError, DataError
 from covidmm.evaluation.classification import score_studies
 from covidmm.reports.detections import Comparison, of_fused, of_run
 from covidmm.reports.drawing import legend
-from covidmm.reports.facts import Difference, config_difference, find_file, origin_facts, run_facts
-from covidmm.reports.figures.data_figures import SIZE, data_figures, header_table
+from covidmm.reports.facts import Difference, config_difference, origin_facts, run_facts
+from covidmm.reports.figures.data_figures import AGE, SIZE, data_figures, header_table
 from covidmm.reports.figures.result_figures import comparison_figures, label_figures
 from covidmm.reports.figures.style import Drawn
 from covidmm.reports.figures.training_figures import training_figures
 from covidmm.reports.overlays import Row, case_rows, sheet
 from covidmm.reports.pages import Table, detector_table, label_table, render, slug, with_interval
-from covidmm.reports.runs import DAMAGES, Found, Fused, Run, find_runs, read_json
+from covidmm.reports.runs import DAMAGES, Found, Fused, Run, find_file, find_runs, read_json
+from covidmm.reports.sample_panels import sample_panels
 from covidmm.utils.fileio import write_bytes
 
 PAGE = "report.html"
@@ -28,7 +29,10 @@ _HEADERS = {
     "bits_stored": "bits stored",
     "transfer_syntax": "transfer syntax",
     "modality": "modality",
+    "sex": "sex",
+    AGE: "age, years",
     "view": "view",
+    "body_part": "body part",
     "manufacturer": "manufacturer",
     SIZE: "size, pixels",
 }
@@ -62,12 +66,17 @@ class Page:
     sheets: list[Drawn] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
+    @property
+    def data_alone(self) -> bool:
+        """Whether no run was asked for, but data sets."""
+        return bool(self.data) and not (self.results or self.training or self.facts)
+
 
 def report(folders: Sequence[Path], data: Sequence[Path], out: Path) -> Path:
     """Write ``report.html`` and, beside it, every figure as SVG and its numbers as CSV.
 
     Args:
-        folders: of trainings, tests and ensembles.
+        folders: of trainings, tests and ensembles; none for a report of data sets alone.
         data: prepared folders to show besides those that the runs were tested on.
         out: the folder to write; made if missing.
 
@@ -75,13 +84,16 @@ def report(folders: Sequence[Path], data: Sequence[Path], out: Path) -> Path:
         The page.
 
     Raises:
-        DataError: none of the folders holds a run, or ``out`` cannot be written. Anything else that is missing or
+        DataError: none of the folders holds a run, none of the data sets can be read where there is no run, or
+            ``out`` cannot be written. Anything else that is missing or
             damaged becomes a remark on the page.
     """
     found = find_runs(folders)
-    if not found:
-        raise DataError("; ".join(found.remarks) or "no folder of a run was named")
+    if not found and (folders or not data):
+        raise DataError("; ".join(found.remarks) or "no folder of a run and no data set was named")
     page = _collect(found, data)
+    if not found and not page.data:
+        raise DataError("; ".join(page.remarks))
     drawn = [one for part in (page.results, page.training, page.data) for section in part for one in section.figures]
     try:
         (out / "figures").mkdir(parents=True, exist_ok=True)
@@ -90,7 +102,7 @@ def report(folders: Sequence[Path], data: Sequence[Path], out: Path) -> Path:
             write_bytes(out / "figures" / f"{slug(one.name)}.csv", one.csv())
         write_bytes(
             out / PAGE,
-            render("report.html.jinja", page=page, title=_title(found), slug=slug, legend=legend()),
+            render("report.html.jinja", page=page, title=_title(found, page), slug=slug, legend=legend()),
         )
     except OSError as error:
         raise DataError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
@@ -160,7 +172,7 @@ def _fused_section(fused: Fused, splits: Sequence[PreparedSplit], page: Page) ->
 
 def _run_section(run: Run, splits: Sequence[PreparedSplit], page: Page) -> Section:
     name, metrics = next(iter(run.results.items()))
-    section = Section(run.name, f"{name} on its test split.")
+    section = Section(run.name, f"{name} on {_evaluated(metrics, run.provenance[name])}.")
     if "mAP_50" in metrics:
         if compared := _try(lambda: of_run(run, splits), section.remarks):
             _compare(section, compared, page)
@@ -170,6 +182,12 @@ def _run_section(run: Run, splits: Sequence[PreparedSplit], page: Page) -> Secti
         details = read_json(run.predictions, section.remarks) if run.predictions else {}
         _label(section, run.name, details if "per_class" in details else metrics)
     return section
+
+
+def _evaluated(metrics: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
+    """How many images, or cases, of which file a run was tested on."""
+    counted = next((f"{metrics[unit]} {unit}" for unit in ("images", "cases") if metrics.get(unit) is not None), None)
+    return f"{counted or 'the images'} of {origin.get('data', 'an annotation file that was not recorded')}"
 
 
 def _compare(section: Section, compared: Comparison, page: Page) -> None:
@@ -208,7 +226,8 @@ def _data_section(data: PreparedFolder) -> Section:
     digest = data.manifest.get("data_sha256")
     lead = f"Layout {data.manifest.get('layout', 'unknown')}, sha256 {digest or 'unknown: no prepared.json'}."
     table = Table(("split", "images", "studies", "boxes"), rows)
-    return Section(data.name, lead, [table], data_figures(data), counts=counts, remarks=remarks)
+    figures = [*data_figures(data), sample_panels(data)]
+    return Section(data.name, lead, [table], figures, counts=counts, remarks=remarks)
 
 
 def _most(values: Mapping[str, int]) -> dict[str, int]:
@@ -228,6 +247,6 @@ def _try(make: Callable[[], Made], remarks: list[str]) -> Made | None:
         return None
 
 
-def _title(found: Found) -> str:
-    names = [one.name for one in (*found.fused, *found.runs)]
+def _title(found: Found, page: Page) -> str:
+    names = [one.name for one in (*found.fused, *found.runs)] or [section.title for section in page.data]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

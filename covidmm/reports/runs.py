@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from covidmm.utils.fileio import json_value
+from covidmm.utils.provenance import sha256
 
 ENSEMBLE = "ensemble"
 _OPERATING = "operating.json"
@@ -138,8 +139,9 @@ def _run(folder: Path, scalars: Sequence[Path], tests: Sequence[tuple[str, Path,
         epoch = min((one.get("epoch", 1) for one in steps), default=0)
         train = [one for one in train if one.get("step", 0) < start] + steps
         val = [one for one in val if one.get("step", 0) < epoch] + epochs
+    recorded = [_recorded(folder, origin) for _, _, _, origin in tests if "predictions" in origin]
     places = [folder, *(path.parent for _, path, _, _ in tests)]
-    predictions = [place / "predictions.json" for place in places if (place / "predictions.json").is_file()]
+    predictions = recorded or [path for place in places if (path := place / "predictions.json").is_file()]
     logs = [path.parent.parent for path in scalars] or sorted(path for path in folder.glob("[0-9]*_[0-9]*"))
     log = next(iter(logs[-1].glob("*.log")), None) if logs else None
     return Run(
@@ -153,6 +155,20 @@ def _run(folder: Path, scalars: Sequence[Path], tests: Sequence[tuple[str, Path,
         config=next(iter(sorted(folder.glob("*.py"))), None),
         log=log,
     )
+
+
+def _recorded(folder: Path, origin: Mapping[str, Any]) -> Path | None:
+    """The file of predictions that a test wrote, wherever ``--out`` put it, if it is there and still the same."""
+    found = find_file(str(origin["predictions"]), folder) or folder / Path(origin["predictions"]).name
+    return found if found.is_file() and sha256(found) == origin.get("predictions_sha256") else None
+
+
+def find_file(recorded: str, near: Path) -> Path | None:
+    """The file or folder that a run recorded: as it stands, or below one of the folders that the run lies in."""
+    for root in (Path(), *near.resolve().parents):
+        if (root / recorded).exists():
+            return root / recorded
+    return None
 
 
 def _results(folder: Path, remarks: list[str]) -> Iterable[tuple[str, Path, dict[str, Any], dict[str, Any]]]:

@@ -52,8 +52,19 @@ def areas(boxes: ArrayLike) -> NDArray[np.float64]:
 def iou(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     """Intersection over union of (N, 4) and (M, 4) corner boxes: (N, M)."""
     first, second = (np.asarray(one, np.float64).reshape(-1, 4) for one in (first, second))
-    sides = np.minimum(first[:, None, 2:], second[None, :, 2:]) - np.maximum(first[:, None, :2], second[None, :, :2])
-    np.maximum(sides, 0, out=sides)
-    shared = sides[..., 0] * sides[..., 1]
+    shared = _shared(first, second)
     union = areas(first)[:, None] + areas(second)[None, :] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def shares_inside(boxes: ArrayLike, regions: ArrayLike) -> NDArray[np.float64]:
+    """How much of each of (N, 4) corner boxes lies in each of (M, 4) regions: (N, M), COCOeval's IoU with a crowd."""
+    boxes, regions = (np.asarray(one, np.float64).reshape(-1, 4) for one in (boxes, regions))
+    shared, own = _shared(boxes, regions), areas(boxes)[:, None]
+    return np.divide(shared, own, out=np.zeros_like(shared), where=own > 0)
+
+
+def _shared(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    sides = np.minimum(first[:, None, 2:], second[None, :, 2:]) - np.maximum(first[:, None, :2], second[None, :, :2])
+    np.maximum(sides, 0, out=sides)
+    return sides[..., 0] * sides[..., 1]

@@ -24,7 +24,8 @@ def test_a_clean_set_raises_nothing(clean, tmp_path):
     checks = audit([clean], tmp_path / "out", progress=False)
     assert levels(checks) == {}
     assert [check.name for check in checks] == [
-        "images", "splits", "duplicates", "labels", "headers clean", "border clean", "blur clean", "markers clean",
+        "images", "manifest", "splits", "duplicates", "labels",
+        "headers clean", "border clean", "blur clean", "markers clean",
     ]  # fmt: skip
 
 

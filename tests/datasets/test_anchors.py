@@ -24,7 +24,7 @@ def sides():
 
 def coco(path, boxes, width=1000, height=500):
     images = [{"id": 1, "file_name": "a.png", "width": width, "height": height}]
-    annotations = [{"id": i, "image_id": 1, "category_id": 1, "bbox": box} for i, box in enumerate(boxes, 1)]
+    annotations = [{"id": i, "image_id": 1, "category_id": 1, "bbox": box, "area": 1} for i, box in enumerate(boxes, 1)]
     categories = [{"id": 1, "name": "opacity"}]
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return path

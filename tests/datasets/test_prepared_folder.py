@@ -3,13 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from covidmm.datasets.prepared_folder import (
-    data_digest,
-    read_annotations,
-    read_manifest,
-    read_prepared,
-    read_split,
-)
+from covidmm.datasets.annotations import read_annotations
+from covidmm.datasets.prepared_folder import data_digest, read_manifest, read_prepared, read_split
 from covidmm.errors import DataError
 from covidmm.prepare.options import Options
 from covidmm.prepare.pipeline import prepare
@@ -20,7 +15,7 @@ def content():
     image |= {"image_id": "a", "study_id": "s", "study_class": "typical", "fold": 0, "patient": None}
     return {
         "images": [image],
-        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 5.5, 5]}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 5.5, 5], "area": 27.5}],
         "categories": [{"id": 1, "name": "opacity"}],
     }
 
@@ -77,7 +72,10 @@ def test_every_image_of_a_prepared_folder_is_read_with_its_manifest(prepared):
 
 def test_box_classes_are_places_in_the_list_of_categories(tmp_path):
     whole = content() | {"categories": [{"id": 7, "name": "nodule"}, {"id": 3, "name": "mass"}]}
-    whole["annotations"] = [{"image_id": 1, "category_id": number, "bbox": [0, 0, 1, 1]} for number in (3, 7, 3)]
+    whole["annotations"] = [
+        {"id": place, "image_id": 1, "category_id": number, "bbox": [0, 0, 1, 1], "area": 1}
+        for place, number in enumerate((3, 7, 3), start=1)
+    ]
     split = read_split(folder_of(tmp_path, json.dumps(whole)))
     assert (split.categories, split.category_ids) == (("nodule", "mass"), (7, 3))
     assert split.images[0].labels.tolist() == [1, 0, 1]

@@ -33,9 +33,9 @@ def test_dicts_become_the_boxes_that_they_were_made_of():
         ("", "is not JSON"),
         ("{}", "expected a COCO results list, got a dict"),
         ("[1]", "not a COCO results list"),
-        ('[{"image_id": 1, "bbox": [1, 2], "score": 0.5}]', "four numbers"),
-        ('[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1.5}]', "scores in 0..1"),
-        ('[{"image_id": 1, "bbox": [1, NaN, 3, 4], "score": 0.5}]', "not finite"),
+        ('[{"image_id": 1, "category_id": 1, "bbox": [1, 2], "score": 0.5}]', "four numbers"),
+        ('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1.5}]', "scores in 0..1"),
+        ('[{"image_id": 1, "category_id": 1, "bbox": [1, NaN, 3, 4], "score": 0.5}]', "not finite"),
     ],
 )
 def test_a_damaged_file_is_one_line(tmp_path, text, cause):

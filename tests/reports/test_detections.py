@@ -33,7 +33,10 @@ def test_an_ensemble_is_compared_in_pixels_of_the_originals(world, splits):
     found = of_fused(fused, splits)
     assert list(found.found) == ["frcnn", "yolo", "ensemble"]
     assert found.final == "ensemble"
-    assert found.truths[0].tolist() == [pytest.approx([40, 61.5, 140, 225.5]), pytest.approx([240, 61.5, 340, 225.5])]
+    assert found.truths[0].boxes.tolist() == [
+        pytest.approx([40, 61.5, 140, 225.5]),
+        pytest.approx([240, 61.5, 340, 225.5]),
+    ]
     # the same boxes as the run's, so nearly the same numbers (the scores are float32 there)
     (run,) = find_runs([world.run]).runs
     assert found.metrics["frcnn"]["mAP_50"] == pytest.approx(of_run(run, splits).metrics["frcnn"]["mAP_50"], abs=1e-6)
@@ -50,7 +53,7 @@ def test_every_case_is_what_it_is_shown_for(world, splits):
     assert all(not len(case.truth) and len(case.found) for case in kinds["false alarm"])
     assert min(case.f1 for case in kinds["best"]) >= max(case.f1 for case in kinds["worst"])
     for _, case in cases:
-        assert case.hits.tolist() == match(case.found.boxes, case.found.scores, case.truth).tolist()
+        assert case.hits.tolist() == match(case.found.boxes, case.found.scores, case.truth.boxes).tolist()
         assert list(case.members) == ["frcnn", "yolo"]
 
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.findings import Detections
 from covidmm.reports.drawing import FALSE_POSITIVE, FOUND, MEMBERS, MISSED, TRUTH, legend, marks, render, svg, with_heat
 from covidmm.reports.drawn_images import DrawnImage
@@ -24,9 +25,11 @@ def found(*boxes, score=0.5):
 @pytest.fixture
 def image():
     """A hit, a false positive, a truth that was missed, and a member."""
-    truth = np.array([[20.0, 20, 60, 60], [120, 20, 160, 60]])
+    truth = TrueBoxes(np.array([[20.0, 20, 60, 60], [120, 20, 160, 60]]))
     predicted = found([22, 20, 60, 60], [20, 100, 60, 140])
-    return DrawnImage("one", (160, 200), predicted, truth, np.array([True, False]), {"yolo": found([21, 20, 60, 60])})
+    return DrawnImage(
+        "one", (160, 200), predicted, truth, np.array([True, False]), members={"yolo": found([21, 20, 60, 60])}
+    )
 
 
 def coloured(picture, look):
@@ -65,7 +68,7 @@ def test_what_is_wrong_or_missed_is_dashed(image):
 
 def test_truth_is_seen_around_a_prediction_that_covers_it():
     box = [50.0, 40, 150, 120]
-    image = DrawnImage("one", (160, 200), found(box), np.array([box]), np.array([True]))
+    image = DrawnImage("one", (160, 200), found(box), TrueBoxes(np.array([box])), np.array([True]))
     for longer in (200, 360, 900):
         picture = render(GREY, marks(image), longer)
         assert coloured(picture, TRUTH) > 100
@@ -73,7 +76,7 @@ def test_truth_is_seen_around_a_prediction_that_covers_it():
 
 
 def test_a_box_at_the_border_is_whole():
-    image = DrawnImage("one", (160, 200), Detections.none(), np.array([[-9.0, -9, 300, 300]]))
+    image = DrawnImage("one", (160, 200), Detections.none(), TrueBoxes(np.array([[-9.0, -9, 300, 300]])))
     pixels = np.asarray(render(GREY, marks(image), 900)).astype(int)
     shown = (pixels == rgb(TRUTH.colour)).all(-1)
     for edge in (shown[:8], shown[-8:], shown[:, :8].T, shown[:, -8:].T):

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.errors import DataError
 from covidmm.findings import Detections
 from covidmm.reports.drawn_images import DrawnImage, choose, drawn_images
@@ -11,7 +12,7 @@ IMAGE = {"id": 1, "file_name": "a/one.png", "width": 100, "height": 80, "image_i
 
 
 def make_image(name, study_class, found=0, false=0, missed=0):
-    truth = np.tile([0.0, 0, 9, 9], (found + missed, 1))
+    truth = TrueBoxes(np.tile([0.0, 0, 9, 9], (found + missed, 1)))
     hits = np.array([True] * found + [False] * false, bool)
     boxes = np.tile([0.0, 0, 9, 9], (found + false, 1))
     return DrawnImage(name, (9, 9), Detections(boxes, np.ones(len(hits))), truth, hits, study_class=study_class)
@@ -20,7 +21,9 @@ def make_image(name, study_class, found=0, false=0, missed=0):
 def coco(*boxes):
     return {
         "images": [IMAGE],
-        "annotations": [{"id": k, "image_id": 1, "category_id": 1, "bbox": box} for k, box in enumerate(boxes, 1)],
+        "annotations": [
+            {"id": k, "image_id": 1, "category_id": 1, "bbox": box, "area": 1} for k, box in enumerate(boxes, 1)
+        ],
         "categories": [{"id": 1, "name": "opacity"}],
     }
 
@@ -36,7 +39,8 @@ def join(tmp_path):
     def read(truth, predictions, threshold=0.5):
         for name, content in (("truth", truth), ("found", predictions)):
             (tmp_path / f"{name}.json").write_text(content if isinstance(content, str) else json.dumps(content))
-        return drawn_images(tmp_path, tmp_path / "truth.json", tmp_path / "found.json", threshold)
+        files = {1: tmp_path / "a" / "one.png"}
+        return drawn_images(files, tmp_path / "truth.json", tmp_path / "found.json", threshold)
 
     return read
 
@@ -68,7 +72,7 @@ def test_a_bad_file_is_named(join, content, message):
 def test_missing_predictions_are_named(tmp_path):
     (tmp_path / "truth.json").write_text(json.dumps(coco()))
     with pytest.raises(DataError, match=r"found\.json: cannot be read: No such file"):
-        drawn_images(tmp_path, tmp_path / "truth.json", tmp_path / "found.json", 0.5)
+        drawn_images({}, tmp_path / "truth.json", tmp_path / "found.json", 0.5)
 
 
 def test_predictions_of_another_split(join):

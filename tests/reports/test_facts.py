@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from covidmm.reports.facts import Difference, config_difference, differences, find_file, parse_config, run_facts
-from covidmm.reports.runs import find_runs
+from covidmm.reports.facts import Difference, config_difference, differences, parse_config, run_facts
+from covidmm.reports.runs import find_file, find_runs
 
 
 def test_differences_are_by_dotted_key_and_circumstances_do_not_count():

@@ -29,7 +29,7 @@ def test_every_view_shows_its_own_boxes(found):
         for tile in row.tiles:
             shown = ET.fromstring(tile.svg)
             drawn = outlines(shown)
-            predicted = 0 if tile.label == "truth" else len(found.above(tile.label, index)[0])
+            predicted = 0 if tile.label == "truth" else len(found.above(tile.label, index))
             assert len(drawn) == len(row.image.truth) + predicted
             assert len(list(shown.iter("text"))) == predicted
             dashed = sum("stroke-dasharray" in one.attrib for one in drawn)
@@ -44,7 +44,7 @@ def test_boxes_are_scaled_to_the_picture(found):
     width, height = map(int, re.search(r'viewBox="0 0 (\d+) (\d+)"', row.tiles[0].svg).groups())
     assert (width, height) == (200, 160)  # a small picture is not blown up
     box = outlines(ET.fromstring(row.tiles[0].svg))[0]
-    x1 = row.image.truth[0][0] * width / row.image.size[1]
+    x1 = row.image.truth.boxes[0][0] * width / row.image.size[1]
     assert float(box.get("x")) == pytest.approx(x1, abs=0.06)
 
 

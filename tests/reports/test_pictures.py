@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.errors import DataError, RadiographError
 from covidmm.findings import STUDY_CLASSES, Detections
 from covidmm.radiograph import read
@@ -39,7 +40,7 @@ def prepared(tmp_path_factory):
             }
         )
         box = [width * 0.2, height * 0.2, width * 0.4, height * 0.5]
-        truth["annotations"].append({"id": number, "image_id": number, "category_id": 1, "bbox": box})
+        truth["annotations"].append({"id": number, "image_id": number, "category_id": 1, "bbox": box, "area": 1})
     (root / "annotations" / "test.json").write_text(json.dumps(truth))
     return root
 
@@ -65,9 +66,13 @@ def drawn(prepared, tmp_path):
     def join(predictions, threshold=0.3):
         path = tmp_path / "predictions.json"
         path.write_text(json.dumps(predictions))
-        return drawn_images(prepared / "images", prepared / "annotations" / "test.json", path, threshold)
+        return drawn_images(files_of(prepared), prepared / "annotations" / "test.json", path, threshold)
 
     return join
+
+
+def files_of(prepared):
+    return {number: prepared / "images" / f"study{number}" / f"image{number}.png" for number in range(1, 7)}
 
 
 def count(path, colour):
@@ -86,7 +91,7 @@ def test_boxes_are_where_they_belong(drawn, tmp_path):
 
 def test_a_box_ends_where_its_radiograph_does(drawn, tmp_path):
     """On a sheet too, where a tall radiograph has black bars beside it."""
-    huge = dataclasses.replace(drawn([])[4], truth=np.array([[-50.0, -50, 900, 900]]), hits=None)
+    huge = dataclasses.replace(drawn([])[4], truth=TrueBoxes(np.array([[-50.0, -50, 900, 900]])), hits=None)
     draw_sheet([huge], tmp_path / "sheet.png", "title", tile=256)
     tile = np.asarray(Image.open(tmp_path / "sheet.png"))[100:356, 28:284]
     rows, columns = np.nonzero((tile == rgb(TRUTH.colour)).all(-1))
@@ -149,19 +154,20 @@ def test_a_long_title_stays_on_the_page(drawn, predictions, tmp_path):
 
 def test_show_dir_has_every_image_and_the_grid(prepared, predictions, tmp_path):
     (tmp_path / "predictions.json").write_text(json.dumps(predictions))
-    dataset = {"data_root": str(prepared), "ann_file": "annotations/test.json"}
-    draw_show_dir(tmp_path / "show", dataset, tmp_path / "predictions.json", 0.3, "frcnn")
+    truth = prepared / "annotations" / "test.json"
+    draw_show_dir(tmp_path / "show", files_of(prepared), truth, tmp_path / "predictions.json", 0.3, "frcnn")
     names = sorted(path.name for path in (tmp_path / "show").iterdir())
     assert names == ["grid.png", *(f"image{number}.png" for number in range(1, 7))]
 
 
 def test_images_of_one_name_do_not_replace_each_other(prepared, tmp_path):
-    truth = json.loads((prepared / "annotations" / "test.json").read_text())
-    truth["images"][1] = {**truth["images"][0], "id": 2}
-    (prepared / "annotations" / "twice.json").write_text(json.dumps(truth))
+    files = files_of(prepared)
+    files[2] = tmp_path / "elsewhere" / files[1].name
+    files[2].parent.mkdir()
+    files[2].write_bytes(files[1].read_bytes())
     (tmp_path / "predictions.json").write_text("[]")
-    dataset = {"data_root": str(prepared), "ann_file": "annotations/twice.json"}
-    draw_show_dir(tmp_path / "show", dataset, tmp_path / "predictions.json", 0.3, "frcnn")
+    truth = prepared / "annotations" / "test.json"
+    draw_show_dir(tmp_path / "show", files, truth, tmp_path / "predictions.json", 0.3, "frcnn")
     assert {"image1_1.png", "image1_2.png", "image3.png"} < {path.name for path in (tmp_path / "show").iterdir()}
 
 

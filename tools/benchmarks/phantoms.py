@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from covidmm.datasets.prepared_folder import read_annotations
+from covidmm.datasets.annotations import read_annotations
 from covidmm.phantom import write_phantoms
 from covidmm.prepare.options import Options
 from covidmm.prepare.pipeline import prepare

@@ -17,6 +17,8 @@ from covidmm.reports.figures.style import PALETTE, VERMILLION, Drawn, draw
 
 #: Stands for width and height together.
 SIZE = "size"
+#: Ages are counted by decades.
+AGE = "age"
 #: As in the histogram of the report (docs/references.md).
 _BINS = 100
 _COLOURS = dict(zip(SPLITS, PALETTE, strict=False))
@@ -131,7 +133,7 @@ def data_figures(data: PreparedFolder) -> list[Drawn]:
 def header_table(data: PreparedFolder, field: str) -> Mapping[str, int]:
     """How often each value of a header field occurs, the most frequent first; ``not stated`` where it is missing.
 
-    :data:`SIZE` stands for width and height of the originals. Transfer syntaxes have their names.
+    :data:`SIZE` stands for width and height of the originals. Transfer syntaxes have their names, ages are decades.
     """
     values = Counter(_value(image.coco, field) for image in data.images)
     return dict(values.most_common())
@@ -142,6 +144,9 @@ def _value(image: Mapping[str, Any], field: str) -> str:
         return f"{image['original_width']} x {image['original_height']}"
     if image.get(field) is None:
         return "not stated"
+    if field == AGE and isinstance(image[field], int):
+        decade = image[field] // 10 * 10
+        return f"{decade} to {decade + 9}"
     return UID(str(image[field])).name if field == "transfer_syntax" else str(image[field])
 
 

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve
 
+from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.evaluation.classification import calibration, confusion
 from covidmm.evaluation.ranking import Ranking
 from covidmm.findings import Detections
@@ -41,7 +42,7 @@ def test_a_long_curve_is_thinned():
 @pytest.mark.parametrize("count", [0, 3])
 def test_the_operating_point_is_marked_even_where_nothing_was_found(count):
     found = [Detections(np.tile([0.0, 0, 10, 10], (count, 1)), np.linspace(0.3, 0.9, count))]
-    truths = [np.array([[0.0, 0, 10, 10]])]
+    truths = [TrueBoxes(np.array([[0.0, 0, 10, 10]]))]
     metrics = {"a": {"threshold": 0.5, "mAP_50": 0.5}}
     one = Comparison("c", None, [{"study_id": "s"}], truths, {"a": found}, metrics, "a")
     pr, froc = comparison_figures(one)

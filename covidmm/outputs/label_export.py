@@ -1,0 +1,64 @@
+"""Labels of a prepared folder in other programs' layouts: ``tools/prepare.py export``.
+
+A layout is a function that fills a new folder and is named in :data:`LAYOUTS`; everything else, such as that nothing is
+half-written and nothing of others is touched, is done here for all of them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from covidmm.datasets.prepared_folder import PreparedFolder, read_prepared
+from covidmm.errors import DataError
+from covidmm.outputs.yolo_labels import write_yolo
+
+#: By name: writes a prepared folder into an empty folder, which will be called by the third argument, and returns what
+#: is to be said of it, a sentence each.
+LAYOUTS: Mapping[str, Callable[[PreparedFolder, Path, Path], list[str]]] = {"yolo": write_yolo}
+#: The file that says that a folder is an export, and of what.
+MARKER = ".covidmm-export"
+
+
+def export(prepared: Path, out: Path, layout: str) -> str:
+    """Write the images and boxes of a prepared folder in another layout.
+
+    Everything is written beside ``out`` and takes its name at the end. An earlier export there is replaced.
+
+    Args:
+        prepared: a folder of ``tools/prepare.py``.
+        out: the folder to make.
+        layout: one of :data:`LAYOUTS`.
+
+    Returns:
+        What was written and what was left out, for people.
+
+    Raises:
+        DataError: the folder cannot be read or has nothing to export, or ``out`` holds something else.
+    """
+    _require_free(out)
+    data = read_prepared(prepared)
+    whole = out.resolve()
+    part, old = (whole.with_name(f".{whole.name}.{kind}") for kind in ("part", "old"))
+    for left in (part, old):  # of an export that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        notes = LAYOUTS[layout](data, part, whole)
+        (part / MARKER).write_text(f"{layout} {data.manifest.get('data_sha256', 'unknown')}\n")
+        if whole.exists():
+            whole.rename(old)
+        part.rename(whole)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    return "\n".join([f"export: {out}", *(f"note: {note}" for note in notes)])
+
+
+def _require_free(out: Path) -> None:
+    """An empty or missing folder, or an earlier export."""
+    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
+        raise DataError(f"{out}: holds something else than an export of covidmm; name a new or an empty folder")
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is no folder")
