@@ -14,6 +14,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
+from covidmm.engine.config_imports import add_registration, import_custom
 from covidmm.engine.config_keys import Checker
 from covidmm.engine.hooks import pretrained_checkpoint
 from covidmm.errors import ConfigError
@@ -30,15 +31,18 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
         ConfigError: the file or a base of it is missing or broken; an unknown key or type, with the nearest
             existing name; an override of another type than the value that it replaces.
     """
-    cfg = read_config(Path(path))
+    path = Path(path)
+    cfg = read_config(path)
     variables = merge_options(cfg, options)
+    add_registration(cfg)
+    import_custom(cfg, path, files_of(cfg))
     Checker(cfg, variables).check()
     _check_pretrained(cfg)
     return cfg
 
 
 def read_config(path: Path) -> Config:
-    """Read a config file with its bases, unchecked.
+    """Read a config file with its bases, unchecked, and without its ``custom_imports``.
 
     Raises:
         ConfigError: the file or a base of it is missing or broken.
@@ -46,11 +50,9 @@ def read_config(path: Path) -> Config:
     if not path.is_file():
         raise ConfigError(f"{path}: no such config file")
     try:
-        cfg = Config.fromfile(str(path))
+        cfg = Config.fromfile(str(path), import_custom_modules=False)
     except SyntaxError as error:
         raise ConfigError(f"{path}: line {error.lineno}: {error.msg}") from error
-    except ImportError as error:
-        raise ConfigError(f"{path}: custom_imports: {' '.join(str(error).split())}") from error
     except Exception as error:  # a config is a program: anything can come out of it
         cause = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{path}: {type(error).__name__}: {cause}") from error
@@ -63,6 +65,11 @@ def read_config(path: Path) -> Config:
         env_variables=cfg.env_variables,
         format_python_code=False,
     )
+
+
+def files_of(cfg: Config) -> list[str]:
+    """Every file that a config is made of, the deepest base first; MMEngine's text of it names them."""
+    return [file for file in re.findall(r"^.+\.py$", cfg.text, re.MULTILINE) if Path(file).is_file()]
 
 
 def merge_options(cfg: Config, options: Sequence[str], no_variables: Collection[str] = ()) -> frozenset[str]:
