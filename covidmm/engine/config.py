@@ -14,6 +14,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
+from covidmm.engine.config_files import files_of, refuse_unread
 from covidmm.engine.config_imports import add_registration, import_custom
 from covidmm.engine.config_keys import Checker
 from covidmm.engine.hooks import pretrained_checkpoint
@@ -35,8 +36,10 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     cfg = read_config(path)
     variables = merge_options(cfg, options)
     add_registration(cfg)
-    import_custom(cfg, path, files_of(cfg))
-    Checker(cfg, variables).check()
+    files = files_of(cfg)
+    import_custom(cfg, path, files)
+    refuse_unread(files, Checker.top_level_keys())
+    Checker(cfg, variables, files).check()
     _check_pretrained(cfg)
     return cfg
 
@@ -65,11 +68,6 @@ def read_config(path: Path) -> Config:
         env_variables=cfg.env_variables,
         format_python_code=False,
     )
-
-
-def files_of(cfg: Config) -> list[str]:
-    """Every file that a config is made of, the deepest base first; MMEngine's text of it names them."""
-    return [file for file in re.findall(r"^.+\.py$", cfg.text, re.MULTILINE) if Path(file).is_file()]
 
 
 def merge_options(cfg: Config, options: Sequence[str], no_variables: Collection[str] = ()) -> frozenset[str]:

@@ -64,7 +64,7 @@ def _names(found: dict[str, Any]) -> list[str]:
 
 def _refuse_another(name: str, path: Path, folders: list[Path]) -> None:
     """A process has one module of a name: another config's must not pass for this one's."""
-    top = name.split(".")[0]
+    top = name.split(".", maxsplit=1)[0]
     there, own = folder_of(name), next((folder for folder in folders if lies_in(name, folder)), None)
     if top not in sys.modules or there == own:
         return
@@ -87,8 +87,9 @@ def _why(name: str, path: Path, error: Exception) -> str:
     """What failed, and where: the module itself, or something that it imports."""
     cause = error.__context__ if isinstance(error, ImportError) and error.__context__ else error
     text = " ".join(str(cause).split()) or type(cause).__name__
-    if isinstance(cause, ModuleNotFoundError) and cause.name and name.split(".")[0] == cause.name.split(".")[0]:
-        return f"no module named '{cause.name}', neither in {path.resolve().parent} nor on PYTHONPATH"
-    if isinstance(cause, ModuleNotFoundError):
-        return f"'{name}' needs the module '{cause.name}', which is not installed"
+    lacks = cause.name if isinstance(cause, ModuleNotFoundError) else None
+    if lacks and (name == lacks or name.startswith(f"{lacks}.")):
+        return f"no module named '{lacks}', neither in {path.resolve().parent} nor on PYTHONPATH"
+    if lacks:
+        return f"'{name}' needs the module '{lacks}', which is not installed"
     return f"'{name}' fails as it is imported: {type(cause).__name__}: {text}"

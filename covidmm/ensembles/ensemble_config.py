@@ -10,7 +10,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from covidmm.engine.config import files_of, merge_options, read_config
+from covidmm.engine.config import merge_options, read_config
+from covidmm.engine.config_files import files_of, refuse_unread
 from covidmm.engine.config_imports import import_custom
 from covidmm.ensembles.accepted_images import Accepts
 from covidmm.errors import ConfigError, PluginError, did_you_mean
@@ -157,7 +158,9 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
         if isinstance(cfg.get(key), dict) and any(text.startswith(f"{key}.type=") for text in options):
             cfg[key] = {"type": cfg[key].get("type")}
     helpers = merge_options(cfg, options, _TOP_LEVEL)
-    import_custom(cfg, path, files_of(cfg))
+    files = files_of(cfg)
+    import_custom(cfg, path, files)
+    refuse_unread(files, _TOP_LEVEL)
     for key in cfg:
         if key not in _TOP_LEVEL and key not in helpers:
             raise ConfigError(f"{path}: unknown key '{key}' in the config{did_you_mean(key, _TOP_LEVEL)}")

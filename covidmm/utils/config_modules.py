@@ -1,7 +1,8 @@
 """Modules that lie beside a config file, imported without a place on ``sys.path``.
 
 ``sys.path`` is of the whole process, and another config may have a module of the same name. A finder knows the few
-modules that were imported from a config's folder; the environment hands them on to data-loader workers that are spawned.
+modules that were imported from a config's folder;
+the environment hands them on to data-loader workers that are spawned.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ def install() -> None:
 
 def folder_of(name: str) -> Path | None:
     """The config folder that a module was imported from, None for every other module."""
-    folder = _known().get(name.split(".")[0])
+    folder = _known().get(name.split(".", maxsplit=1)[0])
     return Path(folder) if folder else None
 
 
 def lies_in(name: str, folder: Path) -> bool:
     """Whether a folder has a module or package of this name."""
-    top = folder / name.split(".")[0]
+    top = folder / name.split(".", maxsplit=1)[0]
     return top.with_suffix(".py").is_file() or top.is_dir()
 
 

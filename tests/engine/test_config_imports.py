@@ -94,7 +94,7 @@ def test_the_module_of_another_config_does_not_pass_for_this_one(tmp_path):
         load_config(without)
 
 
-def test_a_module_may_be_named_on_the_command_line_and_of_an_ensemble(tmp_path, request):
+def test_an_ensemble_imports_too(tmp_path):
     (tmp_path / "own_option.py").write_text("")
     path = tmp_path / "ensemble.py"
     path.write_text(
@@ -107,5 +107,5 @@ def test_a_module_may_be_named_on_the_command_line_and_of_an_ensemble(tmp_path, 
 @pytest.mark.parametrize("value", ["3", "dict(imports=[3])", "['own_module']"])
 def test_custom_imports_of_another_kind_are_refused(tmp_path, value):
     (tmp_path / "mine.py").write_text(f"custom_imports = {value}")
-    with pytest.raises(ConfigError, match="custom_imports.* must be a "):
+    with pytest.raises(ConfigError, match=r"custom_imports.* must be a "):
         load_config(tmp_path / "mine.py")
