@@ -29,6 +29,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
 from covidmm.engine.config_files import replaced_type
+from covidmm.engine.config_values import judged
 from covidmm.errors import ConfigError, did_you_mean
 
 #: Read by MMEngine, mmdet's tools or covidmm.jobs at the top of a config, beside the arguments of the Runner.
@@ -117,6 +118,23 @@ class Checker:
                 self._check(value, key, key)
             elif key not in self.variables:
                 raise ConfigError(f"unknown key '{key}' in the config{did_you_mean(key, known)}")
+
+    def judge(self, path: str, value: Any) -> bool | None:
+        """Whether the annotation of the argument at a dotted key takes a value; None where it does not tell."""
+        *above, key = path.split(".")
+        owner: Any = self.cfg
+        for part in above:
+            try:
+                owner = owner[int(part)] if isinstance(owner, list | tuple) else owner[part]
+            except (KeyError, IndexError, ValueError, TypeError):
+                return None
+        if not above:
+            return judged(Runner, key, value)
+        kinds = list(_ARGUMENTS_OF.get(above[-1], ())) if len(above) == 1 else []
+        if isinstance(owner, Mapping) and owner.get("type") is not None:
+            kinds = [kind for _, kind in self._lookup(owner["type"])]
+        found = [judged(kind, key, value) for kind in kinds]
+        return next((one for one in found if one is not None), None)
 
     def _check(self, value: Any, path: str, role: str) -> None:
         if isinstance(value, list | tuple):

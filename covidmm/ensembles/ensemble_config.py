@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from covidmm.engine.config import merge_options, read_config
+from covidmm.engine.config import merge_options, read_config, settle
 from covidmm.engine.config_files import files_of, refuse_unread
 from covidmm.engine.config_imports import import_custom
 from covidmm.ensembles.accepted_images import Accepts
@@ -157,7 +157,8 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
     for key in ("strategy", "study"):
         if isinstance(cfg.get(key), dict) and any(text.startswith(f"{key}.type=") for text in options):
             cfg[key] = {"type": cfg[key].get("type")}
-    helpers = merge_options(cfg, options, _TOP_LEVEL)
+    helpers, overrides = merge_options(cfg, options, _TOP_LEVEL)
+    settle(cfg, overrides)
     files = files_of(cfg)
     import_custom(cfg, path, files)
     refuse_unread(files, _TOP_LEVEL)
