@@ -9,12 +9,16 @@ import argparse
 import ast
 import re
 from collections.abc import Collection, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
 
+from covidmm.engine.config_files import files_of, refuse_unread
+from covidmm.engine.config_imports import add_registration, import_custom
 from covidmm.engine.config_keys import Checker
+from covidmm.engine.config_values import Judge, Override, as_tuples, check_values, settled
 from covidmm.engine.hooks import pretrained_checkpoint
 from covidmm.errors import ConfigError
 
@@ -30,15 +34,24 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
         ConfigError: the file or a base of it is missing or broken; an unknown key or type, with the nearest
             existing name; an override of another type than the value that it replaces.
     """
-    cfg = read_config(Path(path))
-    variables = merge_options(cfg, options)
-    Checker(cfg, variables).check()
+    path = Path(path)
+    cfg = read_config(path)
+    variables, overrides = merge_options(cfg, options)
+    add_registration(cfg)
+    files = files_of(cfg)
+    import_custom(cfg, path, files)
+    refuse_unread(files, Checker.top_level_keys())
+    checker = Checker(cfg, variables, files)
+    settle(cfg, overrides, checker.judge)
+    check_values(cfg)
+    checker.check()
+    as_tuples(cfg, checker.judge)
     _check_pretrained(cfg)
     return cfg
 
 
 def read_config(path: Path) -> Config:
-    """Read a config file with its bases, unchecked.
+    """Read a config file with its bases, unchecked, and without its ``custom_imports``.
 
     Raises:
         ConfigError: the file or a base of it is missing or broken.
@@ -46,11 +59,9 @@ def read_config(path: Path) -> Config:
     if not path.is_file():
         raise ConfigError(f"{path}: no such config file")
     try:
-        cfg = Config.fromfile(str(path))
+        cfg = Config.fromfile(str(path), import_custom_modules=False)
     except SyntaxError as error:
         raise ConfigError(f"{path}: line {error.lineno}: {error.msg}") from error
-    except ImportError as error:
-        raise ConfigError(f"{path}: custom_imports: {' '.join(str(error).split())}") from error
     except Exception as error:  # a config is a program: anything can come out of it
         cause = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{path}: {type(error).__name__}: {cause}") from error
@@ -65,30 +76,50 @@ def read_config(path: Path) -> Config:
     )
 
 
-def merge_options(cfg: Config, options: Sequence[str], no_variables: Collection[str] = ()) -> frozenset[str]:
-    """Apply overrides, each ``dotted.key=value``, and return the names of the file's own variables.
+def merge_options(
+    cfg: Config, options: Sequence[str], no_variables: Collection[str] = ()
+) -> tuple[frozenset[str], list[Override]]:
+    """Apply overrides, each ``dotted.key=value``; :func:`settle` checks their types.
 
     Args:
         cfg: is changed.
         options: the overrides.
         no_variables: names that are none, though a file reads them too, beside those that the runner reads.
 
+    Returns:
+        The names of the file's own variables, and the overrides.
+
     Raises:
-        ConfigError: an override of nothing, of a variable, or of another type than the value that it replaces.
+        ConfigError: an override of nothing, or of a variable.
     """
     variables = _variables_of(cfg) - set(no_variables)
-    for text in options:
-        _override(cfg, text, variables)
-    return variables
+    return variables, [_override(cfg, text, variables) for text in options]
+
+
+def settle(cfg: Config, overrides: Sequence[Override], judge: Judge = lambda key, value: None) -> None:
+    """Compare the type of every override with what it replaced, and give it that type where it means the same.
+
+    Args:
+        cfg: has the overrides; is changed.
+        overrides: of :func:`merge_options`.
+        judge: what the annotation of an argument says.
+
+    Raises:
+        ConfigError: an override of another type than the value that it replaces.
+    """
+    for override in overrides:
+        value = settled(override, judge)
+        if type(value) is not type(override.value) or value != override.value:
+            cfg.merge_from_dict({override.key: value})
 
 
 def _check_pretrained(cfg: Config) -> None:
-    hooks = [*cfg.get("default_hooks", {}).values(), *cfg.get("custom_hooks", ())]
+    hooks = [*(cfg.get("default_hooks") or {}).values(), *(cfg.get("custom_hooks") or ())]
     if pretrained_checkpoint(cfg) and not any(hook and hook.get("type") == "PretrainedHook" for hook in hooks):
         raise ConfigError("pretrained: nothing reads it; default_hooks lacks pretrained=dict(type='PretrainedHook')")
 
 
-def _override(cfg: Config, text: str, variables: frozenset[str]) -> None:
+def _override(cfg: Config, text: str, variables: frozenset[str]) -> Override:
     """Apply one ``key=value``."""
     key, equals, _ = text.partition("=")
     if not equals or not key:
@@ -103,13 +134,11 @@ def _override(cfg: Config, text: str, variables: frozenset[str]) -> None:
     parser.add_argument("--options", nargs="+", action=DictAction)
     try:
         parsed = parser.parse_args(["--options", text]).options
-        present = _present(cfg, key)
-        value = parsed[key]
-        if isinstance(present, bool | int | float) and isinstance(value, str):
-            raise ConfigError(f"--cfg-options {text}: {key} is {present!r}, expected a number, got '{value}'")
+        override = Override(text, key, deepcopy(_present(cfg, key)), parsed[key])
         cfg.merge_from_dict(parsed)
     except (KeyError, TypeError, IndexError, ValueError, argparse.ArgumentError, AssertionError) as error:
         raise ConfigError(f"--cfg-options {text}: {' '.join(str(error).split())}") from error
+    return override
 
 
 def _present(cfg: Any, key: str) -> Any:

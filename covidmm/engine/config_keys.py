@@ -11,7 +11,7 @@ import ast
 import importlib
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -28,6 +28,8 @@ from mmengine.runner import (
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
+from covidmm.engine.config_files import replaced_type
+from covidmm.engine.config_values import judged
 from covidmm.errors import ConfigError, did_you_mean
 
 #: Read by MMEngine, mmdet's tools or covidmm.jobs at the top of a config, beside the arguments of the Runner.
@@ -90,9 +92,11 @@ class Checker:
     Args:
         cfg: the whole config, overrides merged.
         variables: top-level names that its files read themselves.
+        files: what it is made of, the deepest base first.
     """
 
-    def __init__(self, cfg: Config, variables: frozenset[str]) -> None:
+    def __init__(self, cfg: Config, variables: frozenset[str], files: Sequence[str] = ()) -> None:
+        self.files = files
         self.cfg = cfg
         self.variables = variables
         self.registries = _registries(cfg.get("default_scope") or "mmengine")
@@ -114,6 +118,23 @@ class Checker:
                 self._check(value, key, key)
             elif key not in self.variables:
                 raise ConfigError(f"unknown key '{key}' in the config{did_you_mean(key, known)}")
+
+    def judge(self, path: str, value: Any) -> bool | None:
+        """Whether the annotation of the argument at a dotted key takes a value; None where it does not tell."""
+        *above, key = path.split(".")
+        owner: Any = self.cfg
+        for part in above:
+            try:
+                owner = owner[int(part)] if isinstance(owner, list | tuple) else owner[part]
+            except (KeyError, IndexError, ValueError, TypeError):
+                return None
+        if not above:
+            return judged(Runner, key, value)
+        kinds = list(_ARGUMENTS_OF.get(above[-1], ())) if len(above) == 1 else []
+        if isinstance(owner, Mapping) and owner.get("type") is not None:
+            kinds = [kind for _, kind in self._lookup(owner["type"])]
+        found = [judged(kind, key, value) for kind in kinds]
+        return next((one for one in found if one is not None), None)
 
     def _check(self, value: Any, path: str, role: str) -> None:
         if isinstance(value, list | tuple):
@@ -180,7 +201,15 @@ class Checker:
     def _refuse_others(self, value: Mapping, allowed: set[str], path: str, of: str) -> None:
         for key in value:
             if key not in allowed:
-                raise ConfigError(f"unknown key '{path}.{key}'{of}{did_you_mean(str(key), allowed)}")
+                raise ConfigError(f"unknown key '{path}.{key}'{of}{self._hint(value, path, str(key), allowed)}")
+
+    def _hint(self, value: Mapping, path: str, key: str, allowed: set[str]) -> str:
+        """The nearest key, or what to do about one that the type below had and a change of the type left."""
+        kind = value.get("type")
+        other = replaced_type(list(self.files), path, key, str(getattr(kind, "__name__", kind))) if kind else None
+        if other is None:
+            return did_you_mean(key, allowed)
+        return f", inherited from the base's '{other}': did you mean `_delete_=True` beside the new type?"
 
     def _resolve(self, name: Any, path: str, role: str) -> list[tuple[str, Any]]:
         found = self._lookup(name)

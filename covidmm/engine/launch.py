@@ -95,7 +95,7 @@ def share_out(cfg: Config, trains: bool) -> None:
         "find_unused_parameters": cfg.get("find_unused_parameters", False),
     }
     # last, so that it sees the averaged weights where another hook has put them into the model
-    cfg.custom_hooks = [*cfg.get("custom_hooks", ()), {"type": "SharedBuffersHook"}]
+    cfg.custom_hooks = [*(cfg.get("custom_hooks") or ()), {"type": "SharedBuffersHook"}]
 
 
 def _check(launcher: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from covidmm.engine.config import merge_options, read_config
+from covidmm.engine.config import merge_options, read_config, settle
+from covidmm.engine.config_files import files_of, refuse_unread
+from covidmm.engine.config_imports import import_custom
 from covidmm.ensembles.accepted_images import Accepts
 from covidmm.errors import ConfigError, PluginError, did_you_mean
 from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
@@ -156,7 +157,11 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
     for key in ("strategy", "study"):
         if isinstance(cfg.get(key), dict) and any(text.startswith(f"{key}.type=") for text in options):
             cfg[key] = {"type": cfg[key].get("type")}
-    helpers = merge_options(cfg, options, _TOP_LEVEL)
+    helpers, overrides = merge_options(cfg, options, _TOP_LEVEL)
+    settle(cfg, overrides)
+    files = files_of(cfg)
+    import_custom(cfg, path, files)
+    refuse_unread(files, _TOP_LEVEL)
     for key in cfg:
         if key not in _TOP_LEVEL and key not in helpers:
             raise ConfigError(f"{path}: unknown key '{key}' in the config{did_you_mean(key, _TOP_LEVEL)}")
@@ -206,23 +211,18 @@ def _accepts(path: Path, value: Any) -> Accepts:
 
 def _is_emptied(path: Path) -> bool:
     """Whether the last file of a config that has ``accepts`` gives it an empty dict."""
-    for file in reversed(_files(path)):
+    for file in reversed(files_of(read_config(path))):
         for node in ast.parse(Path(file).read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Assign) and any(ast.unparse(one) == "accepts" for one in node.targets):
                 return ast.unparse(node.value) in ("{}", "dict()")
     return False
 
 
-def _files(path: Path) -> list[str]:
-    """Every file that a config is made of, the deepest base first; MMEngine's text of it names them."""
-    return [file for file in re.findall(r"^.+\.py$", Config.fromfile(path).text, re.MULTILINE) if Path(file).is_file()]
-
-
 def _inherited(path: Path, role: str, error: UnknownArgumentError) -> str | None:
     """What to write where a file gave a dict another type, and kept an argument of the type below; else None."""
     changed = None
-    for file in reversed(_files(path)):
-        found = Config.fromfile(file).get(role)
+    for file in reversed(files_of(read_config(path))):
+        found = Config.fromfile(file, import_custom_modules=False).get(role)
         other = found.get("type") if isinstance(found, dict) else None
         if other == error.plugin:
             changed = file

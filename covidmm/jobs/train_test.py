@@ -118,7 +118,7 @@ def evaluate(
     if cfg.get("test_time_augmentation"):
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         # wraps the model after its checkpoint was loaded
-        cfg.custom_hooks.append({"type": "PrepareTTAHook", "tta_cfg": cfg.tta_model})
+        cfg.custom_hooks = [*(cfg.get("custom_hooks") or ()), {"type": "PrepareTTAHook", "tta_cfg": cfg.tta_model}]
     with launched(launcher):
         runner = _runner(cfg, trains=False)
         for folder in (run.predictions.parent, *([Path(show_dir)] if show_dir else [])):

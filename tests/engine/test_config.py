@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from covidmm.engine.config import load_config
@@ -39,6 +41,30 @@ def in_the_repository(monkeypatch, request):
         ("model.backbone.type=ResNext", "unknown type 'ResNext' at model.backbone: did you mean 'ResNet'?"),
         ("val_evaluator.type=DetectionMetrics", "did you mean 'DetectionMetric'?"),
         ("train_cfg.max_epochs=abc", "train_cfg.max_epochs is 50, expected a number, got 'abc'"),
+        ("train_cfg.max_epochs=1.5", "train_cfg.max_epochs is 50, expected an integer, got 1.5"),
+        ("train_cfg.max_epochs=-1", "train_cfg.max_epochs must be a positive integer, not -1"),
+        ("train_cfg.max_epochs=0", "train_cfg.max_epochs must be a positive integer, not 0"),
+        ("train_cfg.max_epochs=None", "train_cfg.max_epochs must be a positive integer, not None"),
+        ("train_dataloader.batch_size=0", "train_dataloader.batch_size must be a positive integer, not 0"),
+        ("train_dataloader.batch_size=-1", "train_dataloader.batch_size must be a positive integer, not -1"),
+        ("train_dataloader.num_workers=-1", "train_dataloader.num_workers must be an integer of 0 or more, not -1"),
+        ("train_dataloader.dataset=None", "train_dataloader.dataset must be a dict with a type, not None"),
+        ("train_dataloader.sampler.shuffle=1", "shuffle is True, expected True or False, got 1"),
+        ("optim_wrapper.optimizer.lr=-1", "optim_wrapper.optimizer.lr must be a positive number, not -1"),
+        ("model=3", "expected a dict or keys below it, as model.KEY=VALUE, got 3"),
+        ("model=None", "model must be a dict, not None"),
+        ("model.backbone=ResNet", "expected a dict or keys below it, as model.backbone.KEY=VALUE, got 'ResNet'"),
+        (
+            "model.neck.in_channels=64",
+            "expected a list of numbers, as model.neck.in_channels=256,512,1024,2048, got 64",
+        ),
+        ("model.test_cfg.rcnn.max_per_img=1.5", "max_per_img must be a positive integer, or -1 for all, not 1.5"),
+        ("train_dataloader.dataset.pipeline.3.scale=abc", "is (512, 512), expected a tuple of numbers, as train_"),
+        ("train_dataloader.dataset.pipeline.3.scale=9,9,9", "is (512, 512), expected a tuple of numbers, as train_"),
+        ("train_dataloader.dataset.pipeline.4.prob=1.5", "prob must be a number between 0 and 1, not 1.5"),
+        ("val_evaluator=[1]", "val_evaluator.0 must be a dict with a type"),
+        ("default_hooks.checkpoint.interval=0", "default_hooks.checkpoint.interval must be a positive integer, not 0"),
+        ("test_time_augmentation=3", "test_time_augmentation must be True or False, not 3"),
         ("train_pipeline.0.type=x", "'train_pipeline' is a variable of the config file"),
         ("max_epochs", "is not KEY=VALUE"),
         ("train_dataloader.dataset.pipeline.99.scale=3", "--cfg-options train_dataloader.dataset.pipeline.99.scale=3"),
@@ -61,6 +87,13 @@ def test_an_option_that_nothing_reads_is_refused(option, message):
         ("load_from=x.pth", "load_from", "x.pth"),
         ("optim_wrapper.accumulative_counts=4", "optim_wrapper.accumulative_counts", 4),
         ("optim_wrapper.clip_grad.max_norm=10", "optim_wrapper.clip_grad.max_norm", 10),
+        ("train_dataloader.dataset.pipeline.3.scale=224,224", "train_dataloader.dataset.pipeline.3.scale", (224, 224)),
+        ("train_dataloader.dataset.pipeline.3.scale=224", "train_dataloader.dataset.pipeline.3.scale", 224),
+        ("model.backbone.out_indices=1,2", "model.backbone.out_indices", (1, 2)),
+        ("model.neck.in_channels=(8,8,8,8)", "model.neck.in_channels", [8, 8, 8, 8]),
+        ("model.rpn_head.loss_bbox.loss_weight=2", "model.rpn_head.loss_bbox.loss_weight", 2),
+        ("experiment_name=3", "experiment_name", "3"),
+        ("custom_hooks=None", "custom_hooks", None),
         ("default_hooks.checkpoint.priority=LOW", "default_hooks.checkpoint.priority", "LOW"),
     ],
 )
@@ -69,6 +102,33 @@ def test_an_option_that_something_reads_is_applied(option, path, value):
     for part in path.split("."):
         found = found[part]
     assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_size_may_be_a_tuple_where_the_config_has_a_number():
+    cfg = load_config("configs/small/r18_nih.py", ["train_dataloader.dataset.pipeline.2.crop_size=96,96"])
+    assert cfg.train_dataloader.dataset.pipeline[2].crop_size == (96, 96)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train_cfg = dict(max_epochs=2.0)", "train_cfg.max_epochs must be a positive integer, not 2.0"),
+        ("val_dataloader = dict(batch_size=True)", "val_dataloader.batch_size must be a positive integer, not True"),
+        ("optim_wrapper = dict(accumulative_counts=0)", "accumulative_counts must be a positive integer, not 0"),
+    ],
+)
+def test_a_value_in_a_file_is_checked_too(tmp_path, text, message):
+    base = Path(CONFIG).resolve()
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, f"_base_ = {str(base)!r}\n{text}"))
+
+
+def test_a_size_that_a_file_gives_as_a_list_is_the_tuple_that_mmcv_needs(tmp_path):
+    base = Path("configs/small/frcnn_r18_siim.py").resolve()
+    steps = "test_pipeline = [*_base_.load_with_boxes, dict(type='Resize', scale=[64, 64]), _base_.pack]"
+    text = f"_base_ = {str(base)!r}\n{steps}\nval_dataloader = dict(dataset=dict(pipeline=test_pipeline))"
+    assert load_config(write(tmp_path, text)).val_dataloader.dataset.pipeline[2].scale == (64, 64)
 
 
 def write(folder, text, name="mine.py"):
