@@ -20,7 +20,15 @@ from torch import nn
 
 from covidmm.datasets.prepared_folder import data_digest
 from covidmm.errors import CheckpointError, ConfigError, CovidmmError
-from covidmm.models.checkpoints import checkpoint_file, coverage, read_checkpoint, require_coverage, state_of
+from covidmm.engine.training_images import training_images
+from covidmm.models.checkpoints import (
+    TRAINING_IMAGES,
+    checkpoint_file,
+    coverage,
+    read_checkpoint,
+    require_coverage,
+    state_of,
+)
 from covidmm.utils.fileio import write_bytes
 from covidmm.utils.provenance import resolved_sha256, sha256, versions
 
@@ -46,7 +54,8 @@ class ResumableCheckpointHook(CheckpointHook):
       repeats the epoch instead of losing its validation and its chance to be the best.
     * Files are written whole or not at all, and hold tensors and plain values alone, so that they are
       read back with ``weights_only=True``.
-    * The validation metrics, with the confidence threshold that they chose, go into the checkpoint.
+    * The validation metrics, with the confidence threshold that they chose, go into the checkpoint, and keys of the
+      images that trained it.
     * Loading prints the share of the model's parameters that was filled and refuses a poor one.
 
     Args:
@@ -73,6 +82,9 @@ class ResumableCheckpointHook(CheckpointHook):
             rule=rule,
             backend_args={"backend": "atomic"},
         )
+        # keys of the images that trained the weights which the training began with, and of those with its own
+        self._earlier: torch.Tensor | None = None
+        self._seen: torch.Tensor | None = None
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Write the epoch's checkpoint unless a validation follows, which will."""
@@ -104,6 +116,10 @@ class ResumableCheckpointHook(CheckpointHook):
         hub["resumed_keys"] = dict(hub["resumed_keys"])
         checkpoint["meta"] = _plain(checkpoint["meta"])
         checkpoint["meta"]["provenance"] = _provenance(runner.cfg)
+        if self._seen is None:
+            self._seen = training_images(runner.cfg.get("train_dataloader", {}).get("dataset", {}), self._earlier)
+        if self._seen is not None:
+            checkpoint["meta"][TRAINING_IMAGES] = self._seen
         checkpoint["meta"]["val_metrics"] = hub["runtime_info"].get("metrics_of_validation", {})
         checkpoint["param_schedulers"] = _plain(checkpoint.get("param_schedulers", []))
 
@@ -115,6 +131,7 @@ class ResumableCheckpointHook(CheckpointHook):
         """
         if runner._resume:
             _require_training(checkpoint, str(runner._load_from))
+        self._earlier = (checkpoint.get("meta") or {}).get(TRAINING_IMAGES)
         model = getattr(runner.model, "module", runner.model)
         found = coverage(model.state_dict(), state_of(checkpoint))
         trains = isinstance(runner._train_loop, BaseLoop) and not runner._resume

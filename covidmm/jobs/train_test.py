@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from covidmm.engine.checkpointing import CheckedRunner, latest_checkpoint, stored_val_metrics, trained_file
 from covidmm.engine.config import load_config
+from covidmm.engine.training_images import names_in, require_unseen
 from covidmm.engine.launch import launched, share_out
 from covidmm.errors import CheckpointError, ClusterError
 from covidmm.evaluation.metric_tables import format_labels, format_table
@@ -84,6 +85,7 @@ def evaluate(
     show_dir: str | Path | None = None,
     options: Sequence[str] = (),
     launcher: str = "none",
+    allow_training_images: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on a config's test split, print the table and write ``metrics.json``.
 
@@ -97,6 +99,7 @@ def evaluate(
         show_dir: folder for one picture per image, with truth and predictions, and ``grid.png`` with twelve.
         options: as :func:`train`.
         launcher: as :func:`train`.
+        allow_training_images: score images that trained the checkpoint, too, and say so.
 
     Returns:
         The metrics, by name.
@@ -109,6 +112,9 @@ def evaluate(
     resolved = resolved_sha256(cfg.to_dict())
     weights = trained_file(checkpoint)
     stored = stored_val_metrics(weights)
+    tested = cfg.test_dataloader.dataset
+    where = str(Path(tested.get("data_root") or "", tested.get("ann_file") or ""))
+    require_unseen({str(weights): weights}, names_in(tested) or (), where, allow_training_images)
     predictions = Path(out) if out else Path(cfg.work_dir) / "predictions.json"
     run = Evaluation(cfg, str(config), resolved, weights, predictions)
     labels = cfg.test_evaluator.type == "LabelMetric"

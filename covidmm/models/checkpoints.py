@@ -32,7 +32,9 @@ DEFAULT_STORE = Path("checkpoints")
 STORE_SCHEME = "covidmm://"
 
 #: What is read of a checkpoint's ``meta``, and of what kind it is.
-_META = {"val_metrics": dict, "dataset_meta": dict, "cfg": str}
+_META = {"val_metrics": dict, "dataset_meta": dict, "cfg": str, "provenance": dict, "training_images": Tensor}
+#: Where ``meta`` keeps the keys of the images that trained a model, see :mod:`covidmm.engine.training_images`.
+TRAINING_IMAGES = "training_images"
 
 #: Share of a model's parameters below which a checkpoint is taken to belong to another model.
 MINIMUM_SHARE = 0.95
@@ -280,7 +282,7 @@ def _inert(content: Any, source: str) -> dict[str, Any]:
     meta = content.get("meta")
     if meta is None:
         return content
-    if not isinstance(meta, dict) or any(not isinstance(meta.get(key, kind()), kind) for key, kind in _META.items()):
+    if not isinstance(meta, dict) or any(not isinstance(meta[key], kind) for key, kind in _META.items() if key in meta):
         raise CheckpointError(f"{source}: its meta is not that of a training")
     if not all(isinstance(value, int | float) for value in meta.get("val_metrics", {}).values()):
         raise CheckpointError(f"{source}: its validation metrics are no numbers")
