@@ -19,8 +19,8 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from covidmm.datasets.prepared_folder import data_digest
-from covidmm.errors import CheckpointError, ConfigError, CovidmmError
 from covidmm.engine.training_images import training_images
+from covidmm.errors import CheckpointError, ConfigError, CovidmmError
 from covidmm.models.checkpoints import (
     TRAINING_IMAGES,
     checkpoint_file,
@@ -237,13 +237,20 @@ def checkpoint_hashes(config: Any) -> list[str]:
     Raises:
         DataError: one is missing.
     """
+    return [sha256(path) for path in checkpoint_files(config)]
+
+
+def checkpoint_files(config: Any) -> Iterator[Path]:
+    """Every checkpoint that a plugin's config names, at any depth, in its order."""
     if isinstance(config, Mapping):
         own = config.get("checkpoint")
-        first = [sha256(trained_file(own))] if isinstance(own, str) else []
-        return first + [digest for value in config.values() for digest in checkpoint_hashes(value)]
-    if isinstance(config, list | tuple):
-        return [digest for value in config for digest in checkpoint_hashes(value)]
-    return []
+        if isinstance(own, str):
+            yield trained_file(own)
+        config = config.values()
+    elif not isinstance(config, list | tuple):
+        return
+    for value in config:
+        yield from checkpoint_files(value)
 
 
 def stored_val_metrics(path: Path) -> dict[str, float]:

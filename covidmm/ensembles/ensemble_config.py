@@ -120,7 +120,10 @@ class EnsembleConfig:
         Raises:
             PluginError: an unknown name or argument; arguments that were inherited from another strategy.
         """
-        return self._build("strategy", manager.build_strategy)
+        strategy = self._build("strategy", manager.build_strategy)
+        if require := getattr(strategy, "require_members", None):
+            require(tuple(self.members))
+        return strategy
 
     def build_classifier(self, manager: PluginManager) -> StudyClassifier | None:
         """The study classifier, None where no study is classified.
@@ -170,6 +173,11 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
         if not isinstance(content[key], dict):
             raise ConfigError(f"{path}: {key} must be a dict with a type, not {content[key]!r}")
         content[key].pop("_delete_", None)  # MMEngine leaves it where there was nothing to replace
+    if not isinstance(content["members"], dict) or not all(
+        isinstance(one, dict) for one in content["members"].values()
+    ):
+        raise ConfigError(f"{path}: members must be a dict of dicts, a name and its config and checkpoint each")
+    content["members"].pop("_delete_", None)
     if not content["members"]:
         raise ConfigError(f"{path}: has no members")
     for key in ("max_size", "batch_size"):
@@ -177,7 +185,7 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
             raise ConfigError(f"{path}: {key} must be a positive integer, not {content[key]!r}")
     return EnsembleConfig(
         path=path,
-        members={name: _member(path, name, value) for name, value in content["members"].items()},
+        members={name: _member(path, name, content["members"]) for name in content["members"]},
         strategy=content["strategy"],
         study=content.get("study"),
         none=content["none"],
@@ -236,8 +244,12 @@ def _inherited(path: Path, role: str, error: UnknownArgumentError) -> str | None
     return None
 
 
-def _member(path: Path, name: str, value: Mapping[str, Any]) -> Member:
-    where = f"{path}: member '{name}'"
+def _member(path: Path, name: str, members: Mapping[str, Mapping[str, Any]]) -> Member:
+    where, value = f"{path}: member '{name}'", {key: own for key, own in members[name].items() if key != "_delete_"}
+    if "config" not in value and "checkpoint" not in value:
+        # what was meant to change another member became one of its own
+        others = [other for other in members if other != name]
+        raise ConfigError(f"{where}: has no 'config' and no 'checkpoint'{did_you_mean(name, others)}")
     if not name.isidentifier():
         raise ConfigError(f"{where}: the name becomes a file name, use letters, digits and '_'")
     try:

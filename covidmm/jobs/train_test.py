@@ -15,13 +15,13 @@ from mmengine.runner import Runner
 
 from covidmm.engine.checkpointing import CheckedRunner, latest_checkpoint, stored_val_metrics, trained_file
 from covidmm.engine.config import load_config
-from covidmm.engine.training_images import names_in, require_unseen
 from covidmm.engine.launch import launched, share_out
+from covidmm.engine.training_images import names_in, require_unseen
 from covidmm.errors import CheckpointError, ClusterError
 from covidmm.evaluation.metric_tables import format_labels, format_table
 from covidmm.evaluation.metrics_file import provenance, write_metrics
 from covidmm.utils.distributed import is_first
-from covidmm.utils.fileio import json_bytes, write_bytes
+from covidmm.utils.fileio import json_bytes, require_output, write_bytes
 from covidmm.utils.lazy_imports import imports_that_stay
 from covidmm.utils.malloc import NEVER_RELEASE, keep_freed_memory
 from covidmm.utils.provenance import resolved_sha256
@@ -110,6 +110,9 @@ def evaluate(
     cfg = _load(config, work_dir, options, launcher)
     # before this run's files and the checkpoint's threshold go into it: as its training wrote into the checkpoint
     resolved = resolved_sha256(cfg.to_dict())
+    for option, path, folder in (("--out", out, False), ("--show-dir", show_dir, True), ("--work-dir", work_dir, True)):
+        if path:
+            require_output(path, option, folder)
     weights = trained_file(checkpoint)
     stored = stored_val_metrics(weights)
     tested = cfg.test_dataloader.dataset
