@@ -225,7 +225,10 @@ def load_trained(cfg: Config, checkpoint: Path) -> tuple[nn.Module, dict[str, An
     init_default_scope(cfg.get("default_scope", "mmdet"))
     model = MODELS.build(cfg.model)
     content = read_checkpoint(checkpoint)
-    state = state_of(content)
+    try:
+        state = state_of(content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint}: {error}") from error
     require_coverage(coverage(model.state_dict(), state), str(checkpoint), whole=True)
     model.load_state_dict(state, strict=False)
     return model.eval(), content.get("meta", {})

@@ -173,19 +173,13 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
         if not isinstance(content[key], dict):
             raise ConfigError(f"{path}: {key} must be a dict with a type, not {content[key]!r}")
         content[key].pop("_delete_", None)  # MMEngine leaves it where there was nothing to replace
-    if not isinstance(content["members"], dict) or not all(
-        isinstance(one, dict) for one in content["members"].values()
-    ):
-        raise ConfigError(f"{path}: members must be a dict of dicts, a name and its config and checkpoint each")
-    content["members"].pop("_delete_", None)
-    if not content["members"]:
-        raise ConfigError(f"{path}: has no members")
+    members = _members(path, content["members"])
     for key in ("max_size", "batch_size"):
         if not isinstance(content[key], int) or content[key] < 1:
             raise ConfigError(f"{path}: {key} must be a positive integer, not {content[key]!r}")
     return EnsembleConfig(
         path=path,
-        members={name: _member(path, name, content["members"]) for name in content["members"]},
+        members=members,
         strategy=content["strategy"],
         study=content.get("study"),
         none=content["none"],
@@ -242,6 +236,15 @@ def _inherited(path: Path, role: str, error: UnknownArgumentError) -> str | None
                 f"'{other}'; write {role} = dict(_delete_=True, type='{error.plugin}', ...)"
             )
     return None
+
+
+def _members(path: Path, value: Any) -> dict[str, Member]:
+    members = {name: one for name, one in value.items() if name != "_delete_"} if isinstance(value, dict) else {}
+    if not all(isinstance(one, dict) for one in members.values()) or (not members and value):
+        raise ConfigError(f"{path}: members must be a dict: name=dict(config=..., checkpoint=...), ...")
+    if not members:
+        raise ConfigError(f"{path}: has no members")
+    return {name: _member(path, name, members) for name in members}
 
 
 def _member(path: Path, name: str, members: Mapping[str, Mapping[str, Any]]) -> Member:
