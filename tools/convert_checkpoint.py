@@ -14,7 +14,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(description=__doc__)
     kinds = top.add_subparsers(dest="kind", required=True, metavar="KIND")
     files = argparse.ArgumentParser(add_help=False)
-    files.add_argument("source", type=Path, metavar="IN", help="the file as published")
+    files.add_argument("source", metavar="IN", help="the file as published, or covidmm://NAME")
     files.add_argument("out", type=Path, metavar="OUT", help="the .pth to write, such as checkpoints/NAME.pth")
     yolov5 = kinds.add_parser("yolov5", parents=[files], help="a YOLOv5 detector, v5.0 to v7.0 (.pt)")
     yolov5.add_argument("--num-classes", type=int, help="leave the head out if the file has another number of classes")
@@ -31,6 +31,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     arguments = parser().parse_args()
+    from covidmm.models.checkpoints import checkpoint_file
+
+    arguments.source = checkpoint_file(arguments.source)
     from covidmm.models.checkpoint_conversion import convert_plain, convert_resnet, convert_yolov5
 
     if arguments.kind == "yolov5":

@@ -33,6 +33,17 @@ def main() -> None:
         action="store_true",
         help="search thresholds and weights on the validation split of a prepared folder; writes a table and a picture",
     )
+    parser.add_argument(
+        "--thresholds-from",
+        metavar="PREPARED",
+        help="with --score: the folder whose validation split chooses confidence thresholds, that of the training, or "
+        "the operating.json of an earlier run (default: --data where it is that folder, else the earlier run here)",
+    )
+    parser.add_argument(
+        "--allow-training-images",
+        action="store_true",
+        help="score and sweep on images that trained a member, too, and say so; otherwise that is an error",
+    )
     parser.add_argument("--metrics", metavar="FILE.json", help="what was measured (default: beside the predictions)")
     parser.add_argument("--show-dir", metavar="DIR", help="pictures of truth, members and ensemble, with --score")
     parser.add_argument("--sr", metavar="DIR", help="write a DICOM Structured Report of every study (extra 'dicom')")

@@ -17,6 +17,11 @@ def main() -> None:
     parser.add_argument("--work-dir", help="metrics.json and logs (default: work_dirs/<config name>)")
     parser.add_argument("--out", metavar="FILE.json", help="predictions as a COCO results list")
     parser.add_argument("--show-dir", metavar="DIR", help="one picture per image: truth and predictions")
+    parser.add_argument(
+        "--allow-training-images",
+        action="store_true",
+        help="score images that trained the checkpoint, too, and say so; otherwise that is an error",
+    )
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the config")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
@@ -33,6 +38,7 @@ def main() -> None:
         show_dir=args.show_dir,
         options=args.cfg_options,
         launcher=args.launcher,
+        allow_training_images=args.allow_training_images,
     )
 
 

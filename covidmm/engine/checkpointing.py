@@ -21,8 +21,16 @@ from torch import nn
 
 from covidmm.datasets.prepared_folder import data_digest
 from covidmm.engine.resuming import follow_config
+from covidmm.engine.training_images import training_images
 from covidmm.errors import CheckpointError, ConfigError, CovidmmError
-from covidmm.models.checkpoints import checkpoint_file, coverage, read_checkpoint, require_coverage, state_of
+from covidmm.models.checkpoints import (
+    TRAINING_IMAGES,
+    checkpoint_file,
+    coverage,
+    read_checkpoint,
+    require_coverage,
+    state_of,
+)
 from covidmm.utils.fileio import write_bytes
 from covidmm.utils.provenance import resolved_sha256, sha256, versions
 
@@ -48,7 +56,8 @@ class ResumableCheckpointHook(CheckpointHook):
       repeats the epoch instead of losing its validation and its chance to be the best.
     * Files are written whole or not at all, and hold tensors and plain values alone, so that they are
       read back with ``weights_only=True``.
-    * The validation metrics, with the confidence threshold that they chose, go into the checkpoint.
+    * The validation metrics, with the confidence threshold that they chose, go into the checkpoint, and keys of the
+      images that trained it.
     * A resumed run follows its config (:mod:`covidmm.engine.resuming`), and its checkpoints name what trained the
       epochs before.
     * Loading prints the share of the model's parameters that was filled and refuses a poor one.
@@ -78,7 +87,10 @@ class ResumableCheckpointHook(CheckpointHook):
             backend_args={"backend": "atomic"},
         )
         #: Provenance of the epochs that a resumed training did not train itself with this config and data.
-        self._earlier: list[dict[str, Any]] = []
+        self._earlier_epochs: list[dict[str, Any]] = []
+        # keys of the images that trained the weights which the training began with, and of those with its own
+        self._earlier: torch.Tensor | None = None
+        self._seen: torch.Tensor | None = None
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Write the epoch's checkpoint unless a validation follows, which will."""
@@ -110,8 +122,12 @@ class ResumableCheckpointHook(CheckpointHook):
         hub["resumed_keys"] = dict(hub["resumed_keys"])
         checkpoint["meta"] = _plain(checkpoint["meta"])
         checkpoint["meta"]["provenance"] = _provenance(runner.cfg)
-        if self._earlier:
-            checkpoint["meta"]["provenance"]["earlier"] = self._earlier
+        if self._earlier_epochs:
+            checkpoint["meta"]["provenance"]["earlier"] = self._earlier_epochs
+        if self._seen is None:
+            self._seen = training_images(runner.cfg.get("train_dataloader", {}).get("dataset", {}), self._earlier)
+        if self._seen is not None:
+            checkpoint["meta"][TRAINING_IMAGES] = self._seen
         checkpoint["meta"]["val_metrics"] = hub["runtime_info"].get("metrics_of_validation", {})
         checkpoint["param_schedulers"] = _plain(checkpoint.get("param_schedulers", []))
 
@@ -123,6 +139,7 @@ class ResumableCheckpointHook(CheckpointHook):
         """
         if runner._resume:
             self._resume_from(runner, checkpoint, str(runner._load_from))
+        self._earlier = (checkpoint.get("meta") or {}).get(TRAINING_IMAGES)
         model = getattr(runner.model, "module", runner.model)
         found = coverage(model.state_dict(), state_of(checkpoint))
         trains = isinstance(runner._train_loop, BaseLoop) and not runner._resume
@@ -143,9 +160,9 @@ class ResumableCheckpointHook(CheckpointHook):
         info["cfg"] = runner.cfg.pretty_text
         self._forget_other_best(runner, info)
         origin, now = meta.get("provenance") or {}, _provenance(runner.cfg)
-        self._earlier = list(origin.get("earlier", []))
+        self._earlier_epochs = list(origin.get("earlier", []))
         if any(origin.get(key) != now[key] for key in ("config_resolved_sha256", "data_sha256")):
-            self._earlier.append({"epoch": meta["epoch"], **{k: v for k, v in origin.items() if k != "earlier"}})
+            self._earlier_epochs.append({"epoch": meta["epoch"], **{k: v for k, v in origin.items() if k != "earlier"}})
 
     def _forget_other_best(self, runner: Runner, info: dict[str, Any]) -> None:
         """Start the choice of the best checkpoint anew where another metric chose the one before."""
@@ -260,7 +277,10 @@ def load_trained(cfg: Config, checkpoint: Path) -> tuple[nn.Module, dict[str, An
     init_default_scope(cfg.get("default_scope", "mmdet"))
     model = MODELS.build(cfg.model)
     content = read_checkpoint(checkpoint)
-    state = state_of(content)
+    try:
+        state = state_of(content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint}: {error}") from error
     require_coverage(coverage(model.state_dict(), state), str(checkpoint), whole=True)
     model.load_state_dict(state, strict=False)
     return model.eval(), content.get("meta", {})
@@ -272,13 +292,20 @@ def checkpoint_hashes(config: Any) -> list[str]:
     Raises:
         DataError: one is missing.
     """
+    return [sha256(path) for path in checkpoint_files(config)]
+
+
+def checkpoint_files(config: Any) -> Iterator[Path]:
+    """Every checkpoint that a plugin's config names, at any depth, in its order."""
     if isinstance(config, Mapping):
         own = config.get("checkpoint")
-        first = [sha256(trained_file(own))] if isinstance(own, str) else []
-        return first + [digest for value in config.values() for digest in checkpoint_hashes(value)]
-    if isinstance(config, list | tuple):
-        return [digest for value in config for digest in checkpoint_hashes(value)]
-    return []
+        if isinstance(own, str):
+            yield trained_file(own)
+        config = config.values()
+    elif not isinstance(config, list | tuple):
+        return
+    for value in config:
+        yield from checkpoint_files(value)
 
 
 def stored_val_metrics(path: Path) -> dict[str, float]:

@@ -121,7 +121,10 @@ class EnsembleConfig:
         Raises:
             PluginError: an unknown name or argument; arguments that were inherited from another strategy.
         """
-        return self._build("strategy", manager.build_strategy)
+        strategy = self._build("strategy", manager.build_strategy)
+        if require := getattr(strategy, "require_members", None):
+            require(tuple(self.members))
+        return strategy
 
     def build_classifier(self, manager: PluginManager) -> StudyClassifier | None:
         """The study classifier, None where no study is classified.
@@ -175,14 +178,13 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
         if not isinstance(content[key], dict):
             raise ConfigError(f"{path}: {key} must be a dict with a type, not {content[key]!r}")
         content[key].pop("_delete_", None)  # MMEngine leaves it where there was nothing to replace
-    if not content["members"]:
-        raise ConfigError(f"{path}: has no members")
+    members = _members(path, content["members"])
     for key in ("max_size", "batch_size"):
         if not isinstance(content[key], int) or content[key] < 1:
             raise ConfigError(f"{path}: {key} must be a positive integer, not {content[key]!r}")
     return EnsembleConfig(
         path=path,
-        members={name: _member(path, name, value) for name, value in content["members"].items()},
+        members=members,
         strategy=content["strategy"],
         study=content.get("study"),
         none=content["none"],
@@ -236,8 +238,21 @@ def _inherited(path: Path, role: str, error: UnknownArgumentError) -> str | None
     return None
 
 
-def _member(path: Path, name: str, value: Mapping[str, Any]) -> Member:
-    where = f"{path}: member '{name}'"
+def _members(path: Path, value: Any) -> dict[str, Member]:
+    members = {name: one for name, one in value.items() if name != "_delete_"} if isinstance(value, dict) else {}
+    if not all(isinstance(one, dict) for one in members.values()) or (not members and value):
+        raise ConfigError(f"{path}: members must be a dict: name=dict(config=..., checkpoint=...), ...")
+    if not members:
+        raise ConfigError(f"{path}: has no members")
+    return {name: _member(path, name, members) for name in members}
+
+
+def _member(path: Path, name: str, members: Mapping[str, Mapping[str, Any]]) -> Member:
+    where, value = f"{path}: member '{name}'", {key: own for key, own in members[name].items() if key != "_delete_"}
+    if "config" not in value and "checkpoint" not in value:
+        # what was meant to change another member became one of its own
+        others = [other for other in members if other != name]
+        raise ConfigError(f"{where}: has no 'config' and no 'checkpoint'{did_you_mean(name, others)}")
     if not name.isidentifier():
         raise ConfigError(f"{where}: the name becomes a file name, use letters, digits and '_'")
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,19 @@ class LearnedFusion(PooledStrategy):
     def __init__(self, parameters: str) -> None:
         self.path = Path(parameters)
         self.parameters = LearnedParameters.read(self.path)
+
+    def require_members(self, names: Sequence[str]) -> None:
+        """Refuse members that it was not fitted for, before anything is predicted.
+
+        Raises:
+            ConfigError: other names, or another order: each member's numbers are found by its place.
+        """
+        fitted = [member.name for member in self.parameters.members]
+        if fitted != list(names):
+            raise ConfigError(
+                f"{self.path}: fitted for the members {', '.join(fitted)}, in this order; the config has "
+                f"{', '.join(names)}; fit it again with --sweep"
+            )
 
     def fuse_pool(self, pool: NormBoxes, weights: NDArray[np.float64]) -> NormBoxes:
         """Fuse one image; see :meth:`PooledStrategy.fuse_pool`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +26,15 @@ class BestSingle(PooledStrategy):
         if member is not None and (not isinstance(member, int) or isinstance(member, bool) or member < 0):
             raise ValueError(f"member must be a place in the list of members, from 0, not {member!r}")
         self.member = member
+
+    def require_members(self, names: Sequence[str]) -> None:
+        """Refuse an ensemble without this member, before anything is predicted.
+
+        Raises:
+            ConfigError: there is no such member.
+        """
+        if self.member is not None and self.member >= len(names):
+            raise ConfigError(f"best_single: there is no member {self.member}, the last one is {len(names) - 1}")
 
     def fuse_pool(self, pool: NormBoxes, weights: NDArray[np.float64]) -> NormBoxes:
         """The boxes of the one member, the highest score first.

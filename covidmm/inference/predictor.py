@@ -16,7 +16,7 @@ from typing_extensions import Self
 from covidmm import radiograph
 from covidmm.datasets.image_folders import FolderImage, read_image_folder
 from covidmm.ensembles.ensemble_config import EnsembleConfig, load_ensemble
-from covidmm.errors import ConfigError, CovidmmError, NotAcceptedError, RadiographError
+from covidmm.errors import ConfigError, CovidmmError, NotAcceptedError, RadiographError, did_you_mean
 from covidmm.findings import Detections, ImageFindings, Study, StudyFindings
 from covidmm.inference.core import NO_PIXELS, Batch, Decoded, Detecting, classify, fuse, plugins
 from covidmm.inference.detector import Detector
@@ -88,7 +88,8 @@ class Predictor:
         names = list(self.detectors) if member is None else [member]
         for name in names:
             if name not in self.detectors:
-                raise ConfigError(f"there is no member '{name}'; there are: {', '.join(self.detectors)}")
+                near = did_you_mean(name, self.detectors)
+                raise ConfigError(f"there is no member '{name}'{near}; there are: {', '.join(self.detectors)}")
         alone = {"type": "best_single"} if len(names) < len(self.detectors) else self.config.strategy
         chosen = alone if strategy is None else strategy
         other = copy.copy(self)

@@ -13,23 +13,27 @@ from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import ConfigError
 from covidmm.inference.core import plugins
 from covidmm.inference.mapping import sharing
+from covidmm.jobs.ensemble_checks import (
+    require_folder_fits,
+    require_options,
+    require_sample,
+    require_unseen_images,
+)
 from covidmm.jobs.folder_report import report_files
 from covidmm.jobs.folder_run import ENSEMBLE, FolderRun, Outcome, predict_members, run_folder
 from covidmm.jobs.folder_truth import read_truth
-from covidmm.jobs.scoring import score_outcome
+from covidmm.jobs.scoring import Operating, plan_thresholds, score_outcome
 from covidmm.jobs.structured_reports import write_reports
 from covidmm.jobs.tuning import tune
-from covidmm.outputs.dicom_sr import require_threshold
 from covidmm.outputs.kaggle import (
     NoneRule,
     Rerank,
     image_row,
     ranked_row,
-    read_submission,
-    require_ids,
     study_row,
     write_submission,
 )
+from covidmm.plugins import PluginManager
 from covidmm.utils.fileio import json_bytes, write_bytes
 from covidmm.utils.pool import Mapper
 
@@ -57,6 +61,8 @@ class Request:
     launcher: str = "none"
     scheduler: str | None = None
     cfg_options: tuple[str, ...] = ()
+    thresholds_from: str | None = None
+    allow_training_images: bool = False
 
 
 def ensemble(request: Request) -> Outcome | None:
@@ -73,41 +79,70 @@ def ensemble(request: Request) -> Outcome | None:
 
 
 def _ensemble(request: Request, mapping: Mapper) -> Outcome:
-    unscored = [option for option in ("metrics", "show_dir") if getattr(request, option) and not request.score]
-    if unscored:
-        raise ConfigError(f"--{unscored[0].replace('_', '-')}: only --score writes there; ask for it, too")
-    require_threshold(request.sr_threshold, "--sr-threshold")
+    job = _checked(request, mapping)
+    manager, config = job.manager, job.run.config
+    if job.validation is not None:
+        tune(config, predict_members(job.validation), read_truth(job.validation.cases), job.validation.folder.parent)
+    started = time.monotonic()
+    outcome = run_folder(job.run, manager)
+    out = Path(request.out) if request.out else outcome.run.folder / "submission.csv"
+    with outcome.run.timed("write"):
+        submit(outcome, out, job.none, job.rerank)
+        write_bytes(out.with_name(f"{out.name}.json"), json_bytes(outcome.origin(), indent=2))
+    _report(outcome, out, time.monotonic() - started)
+    if request.sr:
+        _report_structured(outcome, request)
+    if request.sample:
+        print(f"ids: the same as in {request.sample}")
+    if job.operating is not None:
+        metrics = Path(request.metrics) if request.metrics else outcome.run.folder / "metrics.json"
+        score_outcome(outcome, manager, job.operating, out, metrics, request.show_dir)
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a request asks for, checked."""
+
+    manager: PluginManager
+    run: FolderRun
+    validation: FolderRun | None
+    operating: Operating | None
+    none: NoneRule
+    rerank: Rerank
+
+
+def _checked(request: Request, mapping: Mapper) -> _Job:
+    """Read and check all that can be known before anything is predicted."""
+    require_options(request)
     # at its default level MMEngine logs the variables that each config read, many times
     MMLogger.get_instance("covidmm", log_level="WARNING")
     swap = (f"strategy.type={request.strategy}",) if request.strategy else ()
     config = load_ensemble(request.config, (*request.cfg_options, *swap))
     if ENSEMBLE in config.members:
         raise ConfigError(f"{request.config}: no member may be called '{ENSEMBLE}'")
-    rules = NoneRule(**config.none), Rerank(**(config.rerank or {}))
-    folder = Path(request.predictions or Path("work_dirs") / Path(request.config).stem)
+    none, rerank = NoneRule(**config.none), Rerank(**(config.rerank or {}))
+    none.require_classifier(config.study is not None)
     manager = plugins()
-    if request.sweep:
-        validation = read_image_folder(request.data, "val")
-        run = FolderRun(config, validation, folder / "val", mapping=mapping)
-        tune(config, predict_members(run), read_truth(validation), folder)
-    started = time.monotonic()
+    config.build_strategy(manager)
     cases = read_image_folder(request.data, request.split)
-    run = FolderRun(config, cases, folder / (cases.split or "images"), mapping=mapping)
-    outcome = run_folder(run, manager)
-    out = Path(request.out) if request.out else outcome.run.folder / "submission.csv"
-    with outcome.run.timed("write"):
-        submit(outcome, out, *rules)
-        write_bytes(out.with_name(f"{out.name}.json"), json_bytes(outcome.origin(), indent=2))
-    _report(outcome, out, time.monotonic() - started)
-    if request.sr:
-        _report_structured(outcome, request)
+    require_folder_fits(request, cases)
     if request.sample:
-        require_ids(read_submission(out), read_submission(request.sample), out, request.sample)
-        print(f"ids: the same as in {request.sample}")
+        require_sample(request.sample, cases)
+    folder = Path(request.predictions or Path("work_dirs") / Path(request.config).stem)
+    run = FolderRun(config, cases, folder / (cases.split or "images"), mapping=mapping)
+    run.cache_keys()  # a checkpoint that is missing
+    validation, operating, looked_at = None, None, []
+    if request.sweep:
+        validation = FolderRun(config, read_image_folder(request.data, "val"), folder / "val", mapping=mapping)
+        read_truth(validation.cases)
+        looked_at.append(validation.cases)
     if request.score:
-        metrics = Path(request.metrics) if request.metrics else outcome.run.folder / "metrics.json"
-        score_outcome(outcome, manager, out, metrics, request.show_dir)
-    return outcome
+        read_truth(cases)
+        operating = plan_thresholds(run, request.thresholds_from)
+        looked_at += [cases, *([operating.chosen_on] if operating.chosen_on is not None else [])]
+    require_unseen_images(config, looked_at, request.score, request.allow_training_images)
+    return _Job(manager, run, validation, operating, none, rerank)
 
 
 def submit(outcome: Outcome, path: Path, none: NoneRule, rerank: Rerank) -> None:

@@ -77,6 +77,20 @@ class FolderRun:
             "accepts": {name: list(values) for name, values in asdict(config.accepts).items()},
         }
 
+    def fusion_key(self, members: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """What decides the fused boxes, given what decides the members' predictions."""
+        parts = {name: {**asdict(self.config.members[name]), **own} for name, own in members.items()}
+        return {"strategy": dict(self.config.strategy), "members": parts}
+
+    def cache_keys(self) -> dict[str, dict[str, Any]]:
+        """What decides the predictions of each member and of the ensemble, before anything is predicted.
+
+        Raises:
+            CovidmmError: a config or checkpoint that cannot be used.
+        """
+        members = {name: self.cache_key(fingerprint(member)) for name, member in self.config.members.items()}
+        return {**members, ENSEMBLE: self.fusion_key(members)}
+
 
 @dataclass
 class Outcome:
@@ -121,15 +135,14 @@ def run_folder(run: FolderRun, manager: PluginManager) -> Outcome:
     """Predict, fuse and classify one folder.
 
     Raises:
-        CovidmmError: a config, checkpoint, image folder or plugin that cannot be used.
+        CovidmmError: a config, checkpoint, image folder or plugin that cannot be used; before anything is predicted.
     """
-    # built first: a misspelt name should not cost a prediction
-    strategy = run.config.build_strategy(manager)
+    strategy, classifier = run.config.build_strategy(manager), run.config.build_classifier(manager)
     members = predict_members(run)
     fused = fuse_folder(run, strategy, members)
     if all(image.error for image in fused.images):
         raise DataError(f"{run.cases.source}: no image can be used, the first: {fused.images[0].error}")
-    return Outcome(run, members, fused, classify_studies(run, run.config.build_classifier(manager), fused))
+    return Outcome(run, members, fused, classify_studies(run, classifier, fused))
 
 
 def predict_members(run: FolderRun) -> dict[str, Predictions]:
@@ -201,8 +214,7 @@ def fuse_folder(run: FolderRun, strategy: EnsembleStrategy, members: Mapping[str
         DataError: members that cover other images, or a file of predictions that is damaged.
         PluginError: a strategy that fails, or whose answer is no set of boxes.
     """
-    parts = {name: {**asdict(run.config.members[name]), **found.fingerprint} for name, found in members.items()}
-    cache_key = {"strategy": dict(run.config.strategy), "members": parts}
+    cache_key = run.fusion_key({name: found.fingerprint for name, found in members.items()})
     with PredictionsWriter(run.folder, ENSEMBLE, cache_key, resume=False) as writer:
         pairs = _fused(run, strategy, members)
         while batch := list(islice(pairs, _FUSED_AT_ONCE)):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from covidmm.datasets.image_folders import read_image_folder
+from covidmm.datasets.image_folders import ImageFolder, read_image_folder
+from covidmm.datasets.prepared_folder import data_digest
+from covidmm.engine.checkpointing import trained_file
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import LEVEL, RESAMPLES
 from covidmm.evaluation.classification import score_studies
@@ -19,6 +22,7 @@ from covidmm.evaluation.metrics_file import machine, write_metrics
 from covidmm.jobs.ensemble_pictures import draw_ensemble
 from covidmm.jobs.folder_run import ENSEMBLE, FolderRun, Outcome, run_folder
 from covidmm.jobs.folder_truth import Truth, read_truth
+from covidmm.models.checkpoints import read_checkpoint
 from covidmm.outputs.kaggle import read_submission
 from covidmm.outputs.predictions import Predictions
 from covidmm.plugins import PluginManager
@@ -28,30 +32,99 @@ from covidmm.utils.provenance import git_revision
 OPERATING_FILE = "operating.json"
 
 
+@dataclass(frozen=True)
+class Operating:
+    """Where the thresholds of a scoring come from: known before anything is predicted.
+
+    Attributes:
+        file: where they are kept, and read from where nothing is chosen.
+        chosen_on: the validation images that choose them; None where they are read.
+        thresholds: what was read.
+        source: says it to people.
+    """
+
+    file: Path
+    chosen_on: ImageFolder | None
+    thresholds: Mapping[str, float]
+    source: str
+
+
+def plan_thresholds(run: FolderRun, source: str | None = None) -> Operating:
+    """Find out where the thresholds of members and ensemble come from, before anything is predicted.
+
+    They belong to models and fusion, not to the folder that is scored. In this order: what ``source`` names; the
+    validation split of the folder itself, where the models were trained on that folder; an earlier run's
+    ``operating.json``; the folder's own validation split, though the models were trained elsewhere, which is said.
+
+    Args:
+        run: the ensemble and the folder to score.
+        source: a prepared folder whose validation split chooses them, or an ``operating.json``.
+
+    Raises:
+        CovidmmError: there are none, or they are of other models.
+    """
+    file = run.folder.parent / OPERATING_FILE
+    keys = run.cache_keys()
+    if source is not None and not Path(source).is_dir():
+        return Operating(file, None, stored_thresholds(Path(source), keys), source)
+    if source is not None:
+        return _on_validation(file, Path(source))
+    own = run.cases.annotations is not None and run.cases.annotations.with_name("val.json").is_file()
+    if own and run.cases.split != "val" and _is_home(run):
+        return _on_validation(file, run.cases.source)
+    if file.is_file() or not own or run.cases.split == "val":
+        return Operating(file, None, stored_thresholds(file, keys), str(file))
+    note = ", on which no member was trained; --thresholds-from names the folder of the training"
+    return _on_validation(file, run.cases.source, note)
+
+
+def _on_validation(file: Path, folder: Path, note: str = "") -> Operating:
+    cases = read_image_folder(folder, "val")
+    read_truth(cases)
+    return Operating(file, cases, {}, f"the {len(cases)} validation images of {folder}{note}")
+
+
+def _is_home(run: FolderRun) -> bool:
+    """Whether a member was trained on the folder; also where no checkpoint says what it was trained on."""
+    metas = (read_checkpoint(trained_file(one.checkpoint)).get("meta") or {} for one in run.config.members.values())
+    known = {(meta.get("provenance") or {}).get("data_sha256") for meta in metas}
+    return None in known or data_digest(run.cases.source) in known
+
+
 def score_outcome(
-    outcome: Outcome, manager: PluginManager, submission: Path, metrics: Path, show_dir: str | None = None
+    outcome: Outcome,
+    manager: PluginManager,
+    operating: Operating,
+    submission: Path,
+    metrics: Path,
+    show_dir: str | None = None,
 ) -> dict[str, Any]:
     """Score members, ensemble, studies and submission; print the table, write ``metrics.json`` and the pictures.
 
-    Thresholds are chosen on the validation split of a prepared folder, which is predicted for that, and kept in
-    ``operating.json``; a raw folder takes them from there.
+    Args:
+        outcome: the folder, predicted and fused.
+        manager: builds the plugins for validation images.
+        operating: of :func:`plan_thresholds`. Thresholds that are chosen are kept in its file.
+        submission: of the outcome.
+        metrics: the file to write.
+        show_dir: folder of pictures; None for none.
 
     Raises:
-        DataError: no labels, no validation split and no thresholds, or labels that do not fit.
+        DataError: no labels, or labels that do not fit.
     """
     run = outcome.run
     truth = read_truth(run.cases)
-    operating = run.folder.parent / OPERATING_FILE
-    if run.cases.annotations is not None and run.cases.split != "val":
-        cases = read_image_folder(run.cases.source, "val")
-        print(f"\nthresholds: on the {len(cases)} images of the validation split")
-        val = run_folder(FolderRun(run.config, cases, run.folder.parent / "val", mapping=run.mapping), manager)
-        thresholds = choose_thresholds(operating, val.detectors, read_truth(cases))
-    else:
-        thresholds = stored_thresholds(operating, outcome.detectors)
+    thresholds = operating.thresholds
+    print(f"\nthresholds: {'chosen on' if operating.chosen_on else 'from'} {operating.source}")
+    if (cases := operating.chosen_on) is not None:
+        folder = run.folder.parent / ("val" if cases.source == run.cases.source else f"val_{cases.sha256[:8]}")
+        val = run_folder(FolderRun(run.config, cases, folder, mapping=run.mapping), manager)
+        thresholds = choose_thresholds(operating.file, val.detectors, read_truth(cases), str(cases.source))
+    print("  " + ", ".join(f"{name} {value:.3f}" for name, value in thresholds.items()))
     detectors = score_each(outcome.detectors, truth, thresholds, with_intervals=True)
     for name, one in outcome.detectors.items():
         detectors[name]["unreadable"] = sum(bool(image.error) for image in one.images)
+        detectors[name]["threshold_source"] = operating.source
     found: dict[str, Any] = {"detectors": detectors}
     classes = {image.study_id: image.study_class for image in truth.values() if image.study_class}
     if classes:
@@ -111,35 +184,45 @@ def score_each(
     return scored
 
 
-def choose_thresholds(path: Path, predictions: Mapping[str, Predictions], truth: Truth) -> dict[str, float]:
-    """The thresholds of greatest F1 on a validation split, also written to ``operating.json``."""
+def choose_thresholds(
+    path: Path, predictions: Mapping[str, Predictions], truth: Truth, source: str = ""
+) -> dict[str, float]:
+    """The thresholds of greatest F1 on the validation split of a folder, also written to ``operating.json``."""
     chosen = {
         name: found["best_f1_threshold"]
         for name, found in score_each(predictions, truth, dict.fromkeys(predictions)).items()
     }
     fingerprints = {name: one.fingerprint for name, one in predictions.items()}
-    content = {"thresholds": chosen, "chosen_on": "validation", "made_from": fingerprints}
+    content = {"thresholds": chosen, "chosen_on": "validation", "folder": source, "made_from": fingerprints}
     write_bytes(path, json_bytes(content, indent=2))
     return chosen
 
 
-def stored_thresholds(path: Path, predictions: Mapping[str, Predictions]) -> dict[str, float]:
+def stored_thresholds(path: Path, keys: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """The thresholds of an earlier validation with the same models and the same fusion.
+
+    Args:
+        path: an ``operating.json``.
+        keys: what decides the predictions, by detector.
 
     Raises:
         DataError: there are none, or they are of other models.
     """
-    advice = "score the prepared folder first: its validation split chooses them"
+    advice = (
+        "score the prepared folder first: its validation split chooses them; or name it: --thresholds-from PREPARED"
+    )
     try:
         content = json_value(path.read_text())
-        thresholds, fingerprints = content["thresholds"], content["made_from"]
+        thresholds, fingerprints = dict(content["thresholds"]), dict(content["made_from"])
     except FileNotFoundError:
         raise DataError(f"{path}: no thresholds yet; {advice}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: damaged ({error!r}); {advice}") from error
-    for name, one in predictions.items():
-        if _without_data(fingerprints.get(name)) != _without_data(json.loads(json.dumps(dict(one.fingerprint)))):
+    for name, key in keys.items():
+        if _without_data(fingerprints.get(name)) != _without_data(json.loads(json.dumps(key))):
             raise DataError(f"{path}: the threshold of '{name}' is of another model or fusion; {advice}")
+        if not isinstance(thresholds.get(name), int | float):
+            raise DataError(f"{path}: damaged (no threshold of '{name}'); {advice}")
     return thresholds
 
 

@@ -17,11 +17,12 @@ from covidmm.engine.checkpointing import CheckedRunner, latest_checkpoint, store
 from covidmm.engine.config import load_config
 from covidmm.engine.launch import launched, share_out
 from covidmm.engine.preflight import check_annotation_files, leaves
+from covidmm.engine.training_images import names_in, require_unseen
 from covidmm.errors import CheckpointError, ClusterError
 from covidmm.evaluation.metric_tables import format_labels, format_table
 from covidmm.evaluation.metrics_file import provenance, write_metrics
 from covidmm.utils.distributed import is_first
-from covidmm.utils.fileio import json_bytes, write_bytes
+from covidmm.utils.fileio import json_bytes, require_output, write_bytes
 from covidmm.utils.lazy_imports import imports_that_stay
 from covidmm.utils.malloc import NEVER_RELEASE, keep_freed_memory
 from covidmm.utils.provenance import resolved_sha256, sha256
@@ -85,6 +86,7 @@ def evaluate(
     show_dir: str | Path | None = None,
     options: Sequence[str] = (),
     launcher: str = "none",
+    allow_training_images: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on a config's test split, print the table and write ``metrics.json``.
 
@@ -98,6 +100,7 @@ def evaluate(
         show_dir: folder for one picture per image, with truth and predictions, and ``grid.png`` with twelve.
         options: as :func:`train`.
         launcher: as :func:`train`.
+        allow_training_images: score images that trained the checkpoint, too, and say so.
 
     Returns:
         The metrics, by name.
@@ -108,8 +111,14 @@ def evaluate(
     cfg = _load(config, work_dir, options, launcher)
     # before this run's files and the checkpoint's threshold go into it: as its training wrote into the checkpoint
     resolved = resolved_sha256(cfg.to_dict())
+    for option, path, folder in (("--out", out, False), ("--show-dir", show_dir, True), ("--work-dir", work_dir, True)):
+        if path:
+            require_output(path, option, folder)
     weights = trained_file(checkpoint)
     stored = stored_val_metrics(weights)
+    tested = cfg.test_dataloader.dataset
+    where = str(Path(tested.get("data_root") or "", tested.get("ann_file") or ""))
+    require_unseen({str(weights): weights}, names_in(tested) or (), where, allow_training_images)
     predictions = Path(out) if out else Path(cfg.work_dir) / "predictions.json"
     run = Evaluation(cfg, str(config), resolved, weights, predictions)
     labels = cfg.test_evaluator.type == "LabelMetric"

@@ -7,14 +7,14 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from mmdet.models.backbones import ResNet, ResNeXt
 from mmdet.models.backbones.resnet import Bottleneck
 from torch import Tensor
 
 from covidmm.errors import CheckpointError, ConfigError
-from covidmm.models.checkpoints import Coverage, coverage, read_checkpoint, state_of
+from covidmm.models.checkpoints import Coverage, coverage, read_checkpoint, state_of, weights_in
+from covidmm.models.file_kinds import require_checkpoint
 from covidmm.models.foreign import RefusedError, read_foreign_checkpoint, read_trusted_checkpoint
 from covidmm.models.yolov5.published_weights import convert_state, without_head
 from covidmm.utils.fileio import write_if_changed
@@ -39,6 +39,8 @@ def convert_yolov5(source: Path, out: Path, num_classes: int | None = None) -> l
     if num_classes is not None and num_classes < 1:
         raise ConfigError(f"--num-classes {num_classes}: a detector has at least one class")
     _check_out(source, out)
+    if source.is_file():
+        require_checkpoint(source)
     published = read_foreign_checkpoint(source)
     try:
         converted = convert_state(published)
@@ -73,7 +75,7 @@ def convert_resnet(source: Path, out: Path, kind: str) -> list[str]:
         CheckpointError: as :func:`convert_yolov5`.
     """
     _check_out(source, out)
-    content = _safetensors(source) if source.suffix == ".safetensors" else read_checkpoint(source)
+    content = read_checkpoint(source)
     try:
         state = {name: value for name, value in state_of(content).items() if isinstance(value, Tensor)}
         backbone = {name: _plain(value) for name, value in state.items() if not name.startswith("fc.")}
@@ -104,11 +106,13 @@ def convert_plain(source: Path, out: Path, trusted: bool = False) -> list[str]:
         CheckpointError: as :func:`convert_yolov5`.
     """
     _check_out(source, out)
+    if source.is_file() and not trusted:
+        require_checkpoint(source)
     if trusted:
         state = read_trusted_checkpoint(source)
     else:
         try:
-            state = read_foreign_checkpoint(source)
+            state = _as_loaded(source) or read_foreign_checkpoint(source)
         except RefusedError as error:
             raise RefusedError(
                 f"{error}; --trust-checkpoint unpickles it all the same, and so runs what its author put into it"
@@ -149,17 +153,20 @@ def _matching_resnet(state: Mapping[str, Tensor]) -> tuple[str, Coverage]:
     return name, filled
 
 
+def _as_loaded(source: Path) -> dict[str, Tensor] | None:
+    """The tensors of a file that ``load_from`` takes, copied; None of any other, and of what would grow by the copy."""
+    try:
+        found = weights_in(read_checkpoint(source))
+    except CheckpointError:
+        return None
+    state = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    if sum(value.numel() * value.element_size() for value in state.values()) > source.stat().st_size:
+        return None
+    return {name: _plain(value).contiguous().clone() for name, value in state.items()}
+
+
 def _plain(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
-
-
-def _safetensors(source: Path) -> dict[str, Tensor]:
-    if not source.is_file():
-        raise CheckpointError(f"{source}: no such checkpoint")
-    try:
-        return safetensors.torch.load_file(source)
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{source}: damaged checkpoint ({error})") from error
 
 
 def _check_out(source: Path, out: Path) -> None:

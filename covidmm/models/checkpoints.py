@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import mmengine.runner.checkpoint as mmengine_checkpoint
+import safetensors.torch
 import torch
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.model.weight_init import update_init_info
@@ -25,6 +26,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from covidmm.errors import CheckpointError
+from covidmm.models.file_kinds import is_safetensors, require_checkpoint
 from covidmm.models.numpy_values import STAND_INS
 
 STORE_VARIABLE = "COVIDMM_CHECKPOINTS"
@@ -32,7 +34,19 @@ DEFAULT_STORE = Path("checkpoints")
 STORE_SCHEME = "covidmm://"
 
 #: What is read of a checkpoint's ``meta``, and of what kind it is.
-_META = {"val_metrics": dict, "dataset_meta": dict, "cfg": str}
+_META = {"val_metrics": dict, "dataset_meta": dict, "cfg": str, "provenance": dict, "training_images": Tensor}
+#: Where ``meta`` keeps the keys of the images that trained a model, see :mod:`covidmm.engine.training_images`.
+TRAINING_IMAGES = "training_images"
+
+#: Where checkpoints keep their weights; averaged ones before those that they are the average of.
+_STATE_KEYS = (
+    *("state_dict", "model_state_dict", "ema_state_dict", "state_dict_ema", "model_ema", "ema", "model"),
+    *("net", "network", "weights", "params", "module"),
+)
+#: What wrappers put before the names of all weights.
+_WRAPPERS = ("module.", "model.", "_orig_mod.", "net.", "detector.")
+#: Of torch.optim.swa_utils.AveragedModel and MMEngine's EMA, beside the weights.
+_EMA_COUNTER = "n_averaged"
 
 #: Share of a model's parameters below which a checkpoint is taken to belong to another model.
 MINIMUM_SHARE = 0.95
@@ -70,7 +84,9 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
-    path.open("rb").close()
+    require_checkpoint(path)
+    if is_safetensors(path):
+        return {"state_dict": _safetensors(path)}
     try:
         with torch.serialization.safe_globals(_harmless_types()):
             content = torch.load(path, map_location=map_location, weights_only=True)
@@ -86,16 +102,23 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     return _inert(content, str(path))
 
 
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path}: damaged checkpoint ({error})") from error
+
+
 @CheckpointLoader.register_scheme(prefixes="", force=True)
 def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     """MMEngine's loader of plain paths, without its fall-back to unsafe unpickling."""
-    return _with_state(read_checkpoint(filename, map_location))
+    return _with_state(read_checkpoint(filename, map_location), filename)
 
 
 @CheckpointLoader.register_scheme(prefixes=STORE_SCHEME, force=True)
 def load_from_store(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Loader of ``covidmm://NAME``: ``NAME.pth`` in the checkpoint store."""
-    return _with_state(read_checkpoint(checkpoint_file(filename), map_location))
+    return _with_state(read_checkpoint(checkpoint_file(filename), map_location), filename)
 
 
 @CheckpointLoader.register_scheme(prefixes=("http://", "https://"), force=True)
@@ -105,7 +128,7 @@ def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
         content = torch.hub.load_state_dict_from_url(filename, map_location=map_location, weights_only=True)
     except Exception as error:  # as above, and any answer of a server
         raise CheckpointError(f"{filename}: {_first_line(error)}") from error
-    return _with_state(_inert(content, filename))
+    return _with_state(_inert(content, filename), filename)
 
 
 @CheckpointLoader.register_scheme(prefixes="torchvision://", force=True)
@@ -180,29 +203,50 @@ def coverage(model_state: Mapping[str, Tensor], checkpoint_state: Mapping[str, T
     )
 
 
+def weights_in(content: Any) -> Mapping[str, Any]:
+    """The state dict in a checkpoint of any common form, under the names that it has there.
+
+    Raises:
+        CheckpointError: it holds none; says what it holds instead.
+    """
+    state = content
+    while isinstance(state, Mapping):
+        inner = next((key for key in _STATE_KEYS if isinstance(state.get(key), Mapping)), None)
+        if inner is None:
+            break
+        state = state[inner]
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        raise CheckpointError("the checkpoint holds no state dict, names and their tensors")
+    if state and state is content and not any(isinstance(value, Tensor) for value in state.values()):
+        shown = ", ".join(list(state)[:5])
+        what = "an optimizer's state" if {"param_groups", "optimizer"} & state.keys() else "nothing that covidmm reads"
+        raise CheckpointError(f"the checkpoint holds no weights, but {what} ({shown})")
+    return state
+
+
 def state_of(checkpoint: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
-    """The weights in a checkpoint of any common form, without ``module.`` and without ``prefix``.
+    """The weights in a checkpoint of any common form, without what wrappers put before names, and without ``prefix``.
 
     Args:
-        checkpoint: a state dict, or a dict that holds one under ``state_dict`` or ``model``.
+        checkpoint: a state dict, or a dict that holds one under ``state_dict``, ``model_state_dict``, ``ema``,
+            ``model``, ...; the names of all of them may begin with ``module.`` (data parallel, EMA), ``model.``
+            (Lightning and other wrappers) or ``_orig_mod.`` (compiled).
         prefix: keep only names that begin so (``backbone.``), stripped of it.
 
     Raises:
         CheckpointError: ``prefix`` is nowhere in it, or there are no named weights.
     """
-    state = checkpoint
-    if isinstance(checkpoint, Mapping):
-        state = checkpoint.get("state_dict", checkpoint.get("model", checkpoint))
-    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
-        raise CheckpointError("the checkpoint holds no state dict, names and their tensors")
+    state = as_named = {name: value for name, value in weights_in(checkpoint).items() if name != _EMA_COUNTER}
+    while wrapper := next((one for one in _WRAPPERS if state and all(name.startswith(one) for name in state)), None):
+        state = {name.removeprefix(wrapper): value for name, value in state.items()}
     state = {re.sub(r"^module\.", "", name): value for name, value in state.items()}
     if not prefix:
         return state
     prefix = prefix.rstrip(".") + "."
-    part = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    if not part:
-        raise CheckpointError(f"no parameter of the checkpoint begins with '{prefix}'")
-    return part
+    for named in (as_named, state):
+        if part := {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}:
+            return part
+    raise CheckpointError(f"no parameter of the checkpoint begins with '{prefix}'")
 
 
 def require_coverage(found: Coverage, source: str, minimum: float = MINIMUM_SHARE, whole: bool = False) -> None:
@@ -219,7 +263,11 @@ def require_coverage(found: Coverage, source: str, minimum: float = MINIMUM_SHAR
         CheckpointError: too little is filled.
     """
     if found.share < minimum:
-        raise CheckpointError(f"{source}: does not fit the model: {found}; at least {minimum:.0%} is required")
+        bare = any(f"backbone.{name}" in found.missing for name in found.unused)
+        hint = f"; it holds a backbone alone: model.backbone.init_cfg=dict(type='Pretrained', checkpoint={source!r})"
+        raise CheckpointError(
+            f"{source}: does not fit the model: {found}; at least {minimum:.0%} is required{hint if bare else ''}"
+        )
     # a counter that older checkpoints lack and prediction does not read
     missing = [name for name in found.missing if not name.endswith("num_batches_tracked")]
     if whole and (missing or found.mismatched):
@@ -253,7 +301,12 @@ class CheckedPretrainedInit:
     def __call__(self, module: nn.Module) -> None:
         """Fill ``module``, or raise :class:`CheckpointError` where too little of it is filled."""
         loaded = CheckpointLoader.load_checkpoint(self.checkpoint, self.map_location)
-        state = state_of(loaded, self.prefix or "")
+        try:
+            state = state_of(loaded, self.prefix or "")
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.checkpoint}: {error}") from error
+        if not self.prefix and all(name in state for name in map("backbone.{}".format, module.state_dict())):
+            state = state_of(state, "backbone.")  # a whole detector is given, to start a backbone from
         found = coverage(module.state_dict(), state)
         require_coverage(found, self.checkpoint, self.minimum_share)
         dropped = {*found.mismatched, *found.unused}
@@ -262,9 +315,13 @@ class CheckedPretrainedInit:
             update_init_info(module, init_info=f"Pretrained: load from {self.checkpoint}")
 
 
-def _with_state(content: dict[str, Any]) -> dict[str, Any]:
+def _with_state(content: dict[str, Any], source: str) -> dict[str, Any]:
     """A checkpoint with its weights where MMEngine's hooks look for them; a bare state dict has them elsewhere."""
-    return content if "state_dict" in content else {"state_dict": state_of(content)}
+    try:
+        state = state_of(content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+    return {**content, "state_dict": state} if "state_dict" in content else {"state_dict": state}
 
 
 def _inert(content: Any, source: str) -> dict[str, Any]:
@@ -280,7 +337,7 @@ def _inert(content: Any, source: str) -> dict[str, Any]:
     meta = content.get("meta")
     if meta is None:
         return content
-    if not isinstance(meta, dict) or any(not isinstance(meta.get(key, kind()), kind) for key, kind in _META.items()):
+    if not isinstance(meta, dict) or any(not isinstance(meta[key], kind) for key, kind in _META.items() if key in meta):
         raise CheckpointError(f"{source}: its meta is not that of a training")
     if not all(isinstance(value, int | float) for value in meta.get("val_metrics", {}).values()):
         raise CheckpointError(f"{source}: its validation metrics are no numbers")

@@ -13,8 +13,12 @@ from typing import Any
 import torch
 
 from covidmm.errors import CheckpointError
-from covidmm.models.checkpoints import checkpoint_store, read_checkpoint, state_of
+from covidmm.models.checkpoints import TRAINING_IMAGES, checkpoint_store, read_checkpoint, state_of
 from covidmm.utils.fileio import json_bytes, write_bytes
+
+#: Of a training's ``meta``, in a published model: the threshold and the temperature that validation chose, the names of
+#: its classes, which MMDetection's inferencer shows, and what it was trained on.
+_KEPT = ("val_metrics", "dataset_meta", "provenance", TRAINING_IMAGES)
 
 
 def publish(checkpoint: Path, name: str, part: str = "backbone", replace: bool = False) -> list[str]:
@@ -47,8 +51,7 @@ def publish(checkpoint: Path, name: str, part: str = "backbone", replace: bool =
         raise CheckpointError(f"{checkpoint}: '{strange[0]}' is no tensor")
     content = {"state_dict": {key: value.detach().cpu().contiguous() for key, value in state.items()}}
     if part == "model":
-        # with the threshold and the temperature that validation chose
-        content["meta"] = {"val_metrics": meta.get("val_metrics", {})}
+        content["meta"] = {"val_metrics": {}, **{key: meta[key] for key in _KEPT if key in meta}}
     buffer = io.BytesIO()
     torch.save(content, buffer)
     data = buffer.getvalue()

@@ -67,6 +67,15 @@ class NoneRule:
         if not 0 <= self.weight <= 1:
             raise ConfigError(f"none: weight must lie in 0..1, not {self.weight}")
 
+    def require_classifier(self, available: bool) -> None:
+        """Refuse a rule that needs a study classifier where there is none.
+
+        Raises:
+            ConfigError: names the rule that needs none.
+        """
+        if self.rule != "no_box" and not available:
+            raise ConfigError(f"none: the rule '{self.rule}' needs a study classifier; use none = dict(rule='no_box')")
+
     def confidence(self, scores: NDArray[np.float32], negative: float | None) -> float:
         """Confidence of ``none``, 0..1.
 
@@ -80,8 +89,7 @@ class NoneRule:
         no_box = float(np.prod(1 - np.asarray(scores, np.float64)))
         if self.rule == "no_box":
             return no_box
-        if negative is None:
-            raise ConfigError(f"none: the rule '{self.rule}' needs a study classifier; use dict(rule='no_box')")
+        self.require_classifier(negative is not None)
         return negative if self.rule == "negative" else self.weight * no_box + (1 - self.weight) * negative
 
 

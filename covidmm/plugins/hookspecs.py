@@ -32,7 +32,11 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @runtime_checkable
 class EnsembleStrategy(Protocol):
-    """Fuses the boxes of several detectors on one image into one set."""
+    """Fuses the boxes of several detectors on one image into one set.
+
+    A method ``require_members(names)``, where there is one, is called with the names of the members before anything is
+    predicted, and raises a ``ConfigError`` where it cannot fuse them.
+    """
 
     def fuse(self, members: Sequence[Detections], weights: Sequence[float], size: tuple[int, int]) -> Detections:
         """Fuse one image.

@@ -107,6 +107,10 @@ def _load(entry: importlib.metadata.EntryPoint) -> object:
         raise PluginError(f"plugin '{entry.name}' of {package}: {type(error).__name__}: {cause}") from error
 
 
+#: Parameters that a config can give by name.
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
 def _build(what: str, factories: Mapping[str, Factory], config: Mapping[str, Any], protocol: type) -> Any:
     arguments = dict(config)
     name = arguments.pop("type", None)
@@ -121,6 +125,13 @@ def _build(what: str, factories: Mapping[str, Factory], config: Mapping[str, Any
                 known = ", ".join(parameters) or "none"
                 message = f"{what} '{name}' has no argument '{key}'{did_you_mean(key, parameters)}; it has: {known}"
                 raise UnknownArgumentError(name, key, message)
+    lacking = [
+        key for key, p in parameters.items() if p.default is p.empty and p.kind in _NAMED and key not in arguments
+    ]
+    if lacking:
+        key = "study" if what.startswith("study") else "strategy"
+        given = " ".join(f"{key}.{one}=..." for one in lacking)
+        raise PluginError(f"{what} '{name}' needs {', '.join(lacking)}: --cfg-options {key}.type={name} {given}")
     try:
         built = factory(**arguments)
     except (TypeError, ValueError) as error:

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from covidmm.errors import ConfigError
+
 _PART = 1 << 20
 
 
@@ -105,6 +107,29 @@ def json_value(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def require_output(path: str | Path, option: str, folder: bool = False) -> None:
+    """Refuse, before the work, a path that nothing can be written to.
+
+    Args:
+        path: a file, or a folder that files go to; neither needs to exist.
+        option: names it in messages.
+        folder: whether it is a folder.
+
+    Raises:
+        ConfigError: it is of the other kind, or below a file, or in a folder that may not be written to.
+    """
+    path = Path(path).expanduser()
+    if path.exists() and not (path.is_dir() if folder else path.is_file()):
+        what = "folder; name the file to write" if path.is_dir() else "file; name a folder" if folder else "device"
+        raise ConfigError(f"{option} {path}: is a {what}")
+    above = (path / "any" if folder else path).absolute().parents
+    parent = next(one for one in above if one.exists())
+    if not parent.is_dir():
+        raise ConfigError(f"{option} {path}: cannot be written, {parent} is not a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"{option} {path}: cannot be written, {parent} may not be written to")
 
 
 def same_content(one: Path, other: Path) -> bool:

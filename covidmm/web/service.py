@@ -63,6 +63,7 @@ class Service:
             raise CovidmmError(f"{predictor.config.path}: no member may be called '{ENSEMBLE}'")
         self.predictor, self.reader = predictor, reader
         self.none, self.rerank = NoneRule(**predictor.config.none), Rerank(**(predictor.config.rerank or {}))
+        self.none.require_classifier(predictor.classifier is not None)
         ranked_row(Detections.none(), 0.5 if predictor.classifier else None, self.none, self.rerank)
         network = explainable(predictor.classifier)
         self.explainer = Explainer(network) if network else None

@@ -53,7 +53,7 @@ def test_thresholds_are_chosen_on_validation_and_taken_to_other_images(tmp_path)
     chosen = choose_thresholds(path, {"a": write(tmp_path, "a", [0.9, 0.8, 0.3, 0.2])}, TRUTH)
     assert chosen["a"] == pytest.approx(0.3)
     other = write(tmp_path / "test", "a", [0.5, 0, 0, 0], {"checkpoint": "a", "data_sha256": "another"})
-    assert stored_thresholds(path, {"a": other}) == chosen
+    assert stored_thresholds(path, {"a": other.fingerprint}) == chosen
 
 
 def test_thresholds_of_other_models_or_fusions_are_refused(tmp_path):
@@ -63,10 +63,10 @@ def test_thresholds_of_other_models_or_fusions_are_refused(tmp_path):
     choose_thresholds(path, {"a": write(tmp_path, "a", [0.9, 0.8, 0.3, 0.2])}, TRUTH)
     other = write(tmp_path / "test", "a", [0.5, 0, 0, 0], {"checkpoint": "b"})
     with pytest.raises(DataError, match="the threshold of 'a' is of another model or fusion"):
-        stored_thresholds(path, {"a": other})
+        stored_thresholds(path, {"a": other.fingerprint})
     path.write_text("{")
     with pytest.raises(DataError, match="damaged"):
-        stored_thresholds(path, {"a": other})
+        stored_thresholds(path, {"a": other.fingerprint})
 
 
 def test_every_interval_is_of_the_number_beside_it(tmp_path):

@@ -1,0 +1,127 @@
+"""What can be known before the work is an error before it: no network is loaded here."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from covidmm.datasets.image_folders import read_image_folder
+from covidmm.engine.training_images import image_key
+from covidmm.ensembles.ensemble_config import load_ensemble
+from covidmm.errors import CheckpointError, ConfigError, CovidmmError, DataError, PluginError
+from covidmm.inference import core
+from covidmm.jobs.ensemble import Request, ensemble
+from covidmm.jobs.folder_run import FolderRun
+from covidmm.jobs.scoring import plan_thresholds
+
+
+@pytest.fixture
+def ask(random_ensemble, tmp_path, monkeypatch):
+    """The job on the prepared folder; a detector that is loaded is another error."""
+    monkeypatch.setattr(core, "Detector", None)
+
+    def call(config=random_ensemble.config, data=random_ensemble.prepared, **options):
+        return ensemble(Request(str(config), str(data), predictions=str(tmp_path / "p"), **options))
+
+    return call
+
+
+@pytest.fixture
+def test_set(random_ensemble, tmp_path):
+    """A prepared folder that is a test set alone."""
+    folder = tmp_path / "external"
+    shutil.copytree(random_ensemble.prepared, folder)
+    for split in ("train", "val"):
+        (folder / "annotations" / f"{split}.json").unlink()
+    return folder
+
+
+def test_options_are_checked_before_anything_is_predicted(ask, random_ensemble, tmp_path):
+    (tmp_path / "file").write_text("id,PredictionString\nother_image,none 1 0 0 1 1\n")
+    for options, error, message in (
+        ({"sample": str(tmp_path / "none.csv")}, DataError, r"^--sample: .*none\.csv: no such file"),
+        ({"sample": str(tmp_path / "file")}, DataError, r"^--sample: .*prepared: lacks 1 ids .*: other_image"),
+        ({"out": str(tmp_path / "file/a.csv")}, ConfigError, r"^--out .*a\.csv: cannot be written, .*file is not a f"),
+        ({"out": str(tmp_path)}, ConfigError, "^--out .*: is a folder; name the file to write"),
+        ({"metrics": str(tmp_path), "score": True}, ConfigError, "^--metrics .*: is a folder"),
+        ({"show_dir": str(tmp_path / "file"), "score": True}, ConfigError, "^--show-dir .*: is a file; name a folder"),
+        ({"sr": str(tmp_path / "file")}, ConfigError, "^--sr .*: is a file"),
+        ({"sr": str(tmp_path / "sr")}, ConfigError, "^--sr: .*: is prepared"),
+        ({"sr_deidentify": True}, ConfigError, "^--sr-deidentify: only --sr"),
+        ({"thresholds_from": "x"}, ConfigError, "^--thresholds-from: only --score uses it"),
+        ({"allow_training_images": True}, ConfigError, "^--allow-training-images: only --score and --sweep"),
+        ({"strategy": "learned"}, PluginError, r"'learned' needs parameters: --cfg-options strategy\.type=learned str"),
+        ({"strategy": "lerned"}, PluginError, "did you mean 'learned'"),
+        ({"cfg_options": ("study=None",)}, ConfigError, "^none: the rule 'blend' needs a study classifier; use none ="),
+        ({"cfg_options": ("members.frcn.weight=2",)}, ConfigError, "'frcn': has no 'config'.*did you mean 'frcnn'"),
+        ({"cfg_options": ("strategy.type=best_single", "strategy.member=2")}, ConfigError, "there is no member 2"),
+        ({"split": "vall"}, DataError, r"vall\.json: no such file"),
+        ({"data": random_ensemble.raw, "show_dir": "x", "score": True}, ConfigError, "^--show-dir: .*prepared folders"),
+    ):
+        with pytest.raises(error, match=message):
+            ask(**options)
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_learned_fusion_of_other_members_is_refused(ask, tmp_path):
+    members = [{"name": name} for name in ("yolo", "frcnn")]
+    content = {"format": "covidmm learned fusion", "version": 1, "members": members, "iou_thr": 0.5, "final_nms": None}
+    (tmp_path / "learned.json").write_text(json.dumps({**content, "images": 3}))
+    options = ("strategy.type=learned", f"strategy.parameters={tmp_path / 'learned.json'}")
+    with pytest.raises(ConfigError, match="fitted for the members yolo, frcnn, in this order; the config has frcnn, y"):
+        ask(cfg_options=options)
+
+
+def test_a_test_set_alone_needs_thresholds_before_it_is_predicted(ask, test_set, random_ensemble):
+    with pytest.raises(DataError, match=r"operating\.json: no thresholds yet; .*--thresholds-from PREPARED"):
+        ask(data=test_set, score=True)
+    with pytest.raises(DataError, match=r"val\.json: no such file"):
+        ask(data=test_set, score=True, thresholds_from=str(test_set))
+    with pytest.raises(CovidmmError, match=r"nowhere: no thresholds yet"):
+        ask(data=test_set, score=True, thresholds_from="nowhere")
+
+
+def test_thresholds_are_those_of_the_training_folder(test_set, random_ensemble, tmp_path):
+    config = load_ensemble(random_ensemble.config)
+    run = FolderRun(config, read_image_folder(test_set), tmp_path / "p/test")
+    plan = plan_thresholds(run, str(random_ensemble.prepared))
+    assert plan.chosen_on.split == "val"
+    assert plan.source.endswith(f"validation images of {random_ensemble.prepared}")
+    chosen = {"frcnn": 0.1, "yolo": 0.2, "ensemble": 0.3}
+    kept = tmp_path / "p/operating.json"
+    kept.parent.mkdir()
+    other = FolderRun(config, read_image_folder(random_ensemble.prepared, "val"), tmp_path / "p/val")
+    kept.write_text(json.dumps({"thresholds": chosen, "made_from": other.cache_keys()}))
+    assert plan_thresholds(run).thresholds == chosen
+    assert plan_thresholds(run, str(kept)).source == str(kept)
+    home = FolderRun(config, read_image_folder(random_ensemble.prepared), tmp_path / "p/test")
+    assert plan_thresholds(home).chosen_on.source == random_ensemble.prepared
+
+
+def test_another_folder_s_own_validation_split_comes_last(random_ensemble, tmp_path, monkeypatch):
+    config = load_ensemble(random_ensemble.config)
+    run = FolderRun(config, read_image_folder(random_ensemble.prepared), tmp_path / "p/test")
+    trained = {"meta": {"provenance": {"data_sha256": "another"}}}
+    monkeypatch.setattr("covidmm.jobs.scoring.read_checkpoint", lambda path: trained)
+    assert "on which no member was trained; --thresholds-from" in plan_thresholds(run).source
+    chosen = {"frcnn": 0.1, "yolo": 0.2, "ensemble": 0.3}
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/operating.json").write_text(json.dumps({"thresholds": chosen, "made_from": run.cache_keys()}))
+    assert plan_thresholds(run).thresholds == chosen
+
+
+def test_images_that_trained_a_member_are_neither_scored_nor_chosen_on(ask, random_ensemble, tmp_path):
+    val = read_image_folder(random_ensemble.prepared, "val").images
+    content = torch.load(random_ensemble.members["yolo"].checkpoint, weights_only=True)
+    keys = torch.tensor([image_key(one.study_id, one.image_id) for one in val[:2]])
+    torch.save({**content, "meta": {"training_images": keys}}, tmp_path / "yolo.pth")
+    options = (f"members.yolo.checkpoint={tmp_path / 'yolo.pth'}",)
+    for asked in ({"sweep": True}, {"score": True}, {"score": True, "split": "val"}):
+        chosen = {"frcnn": 0.1, "yolo": 0.2, "ensemble": 0.3}
+        config = load_ensemble(random_ensemble.config, options)
+        run = FolderRun(config, read_image_folder(random_ensemble.prepared), tmp_path / "p/test")
+        (tmp_path / "p").mkdir(exist_ok=True)
+        (tmp_path / "p/operating.json").write_text(json.dumps({"thresholds": chosen, "made_from": run.cache_keys()}))
+        with pytest.raises(CheckpointError, match=r"^member 'yolo': 2 of the \d+ images of .*\(val\) trained it"):
+            ask(cfg_options=options, **asked)
