@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -22,7 +20,7 @@ from torch import nn
 from covidmm.datasets.prepared_folder import data_digest
 from covidmm.engine.resuming import follow_config
 from covidmm.engine.training_images import training_images
-from covidmm.errors import CheckpointError, ConfigError, CovidmmError
+from covidmm.errors import CheckpointError, ConfigError
 from covidmm.models.checkpoints import (
     TRAINING_IMAGES,
     checkpoint_file,
@@ -174,63 +172,6 @@ class ResumableCheckpointHook(CheckpointHook):
             )
             info.pop("best_ckpt")
             info.pop("best_score", None)
-
-
-class CheckedRunner(Runner):
-    """MMEngine's runner, whose errors name a checkpoint that its hooks, optimizer or schedulers cannot load.
-
-    Runs of one process have logs, scalars and messages of their own, which MMEngine shares among runs whose visualizers
-    have one name, or that begin in the same second.
-    """
-
-    _begun: ClassVar[Counter[str]] = Counter()
-
-    def setup_env(self, env_cfg: dict) -> None:
-        """Set up the processes and the time stamp that names this run; see MMEngine."""
-        super().setup_env(env_cfg)
-        self._begun[self._timestamp] += 1
-        if (number := self._begun[self._timestamp]) > 1:
-            self._timestamp += f"_{number}"
-
-    def build_visualizer(self, visualizer: Any = None) -> Any:
-        """Build the visualizer of this run; see MMEngine."""
-        if isinstance(visualizer, dict):
-            visualizer = {**visualizer, "name": f"{visualizer.get('name', 'visualizer')}_{self._experiment_name}"}
-        return super().build_visualizer(visualizer)
-
-    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
-        """Load weights; see MMEngine.
-
-        Raises:
-            CheckpointError: they belong to another model.
-        """
-        with _naming_checkpoint(filename, "loaded"):
-            return super().load_checkpoint(filename, *args, **kwargs)
-
-    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Resume a training, or warn that none of its epochs is left; see MMEngine.
-
-        Raises:
-            CheckpointError: the checkpoint belongs to another training.
-        """
-        with _naming_checkpoint(filename, "resumed"):
-            super().resume(filename, *args, **kwargs)
-        if self.epoch >= self.max_epochs:
-            self.logger.warning(
-                f"{filename}: nothing is left to train, epoch {self.epoch} of {self.max_epochs} is finished; "
-                "raise train_cfg.max_epochs to continue"
-            )
-
-
-@contextmanager
-def _naming_checkpoint(filename: str, verb: str) -> Iterator[None]:
-    try:
-        yield
-    except (CovidmmError, OSError):
-        raise
-    except Exception as error:  # the file may hold anything
-        cause = (str(error).splitlines() or [""])[0]
-        raise CheckpointError(f"{filename}: cannot be {verb} ({type(error).__name__}: {cause})") from error
 
 
 def latest_checkpoint(work_dir: Path) -> Path:

@@ -13,7 +13,8 @@ from mmengine.config import Config
 from mmengine.dist import barrier
 from mmengine.runner import Runner
 
-from covidmm.engine.checkpointing import CheckedRunner, latest_checkpoint, stored_val_metrics, trained_file
+from covidmm.engine.checked_runner import CheckedRunner
+from covidmm.engine.checkpointing import latest_checkpoint, stored_val_metrics, trained_file
 from covidmm.engine.config import load_config
 from covidmm.engine.launch import launched, share_out
 from covidmm.engine.preflight import check_annotation_files, leaves

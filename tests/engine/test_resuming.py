@@ -7,7 +7,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from covidmm.engine.checkpointing import CheckedRunner, latest_checkpoint
+from covidmm.engine.checked_runner import CheckedRunner
+from covidmm.engine.checkpointing import latest_checkpoint
 from covidmm.errors import CheckpointError
 from tests.engine.test_checkpointing import Line, Numbers, Score
 
