@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+import covidmm  # noqa: F401 - makes MMDetection importable
 from tests.helpers.tool_runs import close_shared_server
 
 REALDATA = Path(os.environ.get("COVIDMM_REALDATA", Path(__file__).parents[1] / "../shared/data")).resolve()
