@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from covidmm.datasets.prepared_folder import read_annotations
+from covidmm.engine.model_checks import check_box_losses, check_channels
 from covidmm.errors import ConfigError, DataError
 
 
@@ -23,6 +24,7 @@ from covidmm.errors import ConfigError, DataError
 class PreflightHook(Hook):
     """Checks that data, pipeline and model agree, and logs what is kept.
 
+    * Channels of backbone, neck and heads meet, and a loss of overlaps gets boxes.
     * Class names, category ids and every head's ``num_classes`` agree.
     * No image is in training and in validation; no image file is missing.
     * Ground-truth boxes survive the training pipeline, and anchors match them.
@@ -36,6 +38,16 @@ class PreflightHook(Hook):
 
     def __init__(self, samples: int = 32) -> None:
         self.samples = samples
+
+    def before_run(self, runner: Runner) -> None:
+        """Check the model alone, before its weights are read.
+
+        Raises:
+            ConfigError: two parts of the model disagree.
+        """
+        model = getattr(runner.model, "module", runner.model)
+        check_box_losses(model)
+        check_channels(model)
 
     def before_train(self, runner: Runner) -> None:
         """Run the checks.
