@@ -36,6 +36,11 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     """
     path = Path(path)
     cfg = read_config(path)
+    if "members" in cfg and "model" not in cfg:
+        raise ConfigError(
+            f"{path}: is the config of an ensemble, which tools/ensemble.py and tools/serve.py read; "
+            "expected the config of one model, such as those that its members name"
+        )
     variables, overrides = merge_options(cfg, options)
     add_registration(cfg)
     files = files_of(cfg)

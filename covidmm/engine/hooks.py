@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from mmengine.dist import all_reduce_dict, all_reduce_params
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import BaseLoop, Runner
+from mmengine.runner.checkpoint import get_torchvision_models
 
 from covidmm.errors import ConfigError, TrainingError, did_you_mean
 
@@ -49,10 +51,15 @@ def pretrained_checkpoint(cfg: Config) -> str | None:
     """The checkpoint that :class:`PretrainedHook` loads for a config, or None.
 
     Raises:
-        ConfigError: the config lists no weights of that name.
+        ConfigError: the config lists no weights of that name, or torchvision has none of the backbone's depth.
     """
     name, choices = cfg.get("pretrained"), cfg.get("pretrained_weights")
-    if name is None or "init_cfg" in cfg.model.get("backbone", {}):
+    if name is None:
+        return None
+    backbone = cfg.model.get("backbone")
+    if backbone is None:
+        raise ConfigError("pretrained: the model has no 'backbone' at its top; give that of its detector an init_cfg")
+    if "init_cfg" in backbone:
         return None
     if choices is None:
         raise ConfigError(
@@ -60,7 +67,32 @@ def pretrained_checkpoint(cfg: Config) -> str | None:
         )
     if name not in choices:
         raise ConfigError(f"pretrained is '{name}', it can be {', '.join(choices)}{did_you_mean(str(name), choices)}")
-    return choices[name]
+    return _of_its_depth(str(name), choices[name], backbone)
+
+
+def _of_its_depth(name: str, checkpoint: str | None, backbone: Mapping[str, Any]) -> str | None:
+    """torchvision's weights of a ResNet or ResNeXt as deep and wide as the backbone: a base listed those of its own.
+
+    Raises:
+        ConfigError: torchvision has none.
+    """
+    listed = re.fullmatch(r"torchvision://(resne[x]?t\d+(?:_\d+x\d+d)?)(\.\w+)?", checkpoint or "")
+    own = _name_in_torchvision(backbone)
+    if checkpoint is None or not listed or own is None or listed.group(1) == own:
+        return checkpoint
+    if own not in get_torchvision_models():
+        raise ConfigError(
+            f"pretrained is '{name}', which is {checkpoint}, but model.backbone is {own}, of which torchvision has no "
+            "weights; choose pretrained=none, or give the backbone an init_cfg"
+        )
+    return f"torchvision://{own}"
+
+
+def _name_in_torchvision(backbone: Mapping[str, Any]) -> str | None:
+    kind, depth = str(backbone.get("type")).rpartition(".")[2], backbone.get("depth")
+    if kind == "ResNeXt":  # the numbers are MMDetection's defaults
+        return f"resnext{depth}_{backbone.get('groups', 1)}x{backbone.get('base_width', 4)}d"
+    return f"resnet{depth}" if kind == "ResNet" else None
 
 
 @HOOKS.register_module()

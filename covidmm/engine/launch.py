@@ -85,9 +85,10 @@ def share_out(cfg: Config, trains: bool) -> None:
         )
     cfg.train_dataloader.batch_size = max(1, batch // count)
     for name in ("val_evaluator", "test_evaluator"):
-        if cfg.get(name):
+        evaluators = cfg.get(name) or []
+        for metric in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
             # MMEngine's name for sending objects, which works without a GPU too; 'cpu' writes files into ./.dist_test
-            cfg[name].collect_device = "gpu"
+            metric.collect_device = "gpu"
     cfg.model_wrapper_cfg = {
         "type": "MMDistributedDataParallel",
         "device_ids": None,  # of the module's own parameters; a model on a CPU allows no other

@@ -22,6 +22,7 @@ from covidmm.datasets.annotations import read_annotations, require_classes, requ
 from covidmm.datasets.picture_files import picture_fault
 from covidmm.datasets.prepared_datasets import OpacityDataset
 from covidmm.engine.hooks import PretrainedHook, pretrained_checkpoint
+from covidmm.engine.model_checks import check_box_losses, check_channels
 from covidmm.engine.schedules import misfits
 from covidmm.errors import ConfigError, DataError
 
@@ -30,6 +31,7 @@ from covidmm.errors import ConfigError, DataError
 class PreflightHook(Hook):
     """Checks that data, pipeline and model agree, and logs what is kept.
 
+    * Channels of backbone, neck and heads meet, and a loss of overlaps gets boxes.
     * Class names, category ids and every head's ``num_classes`` agree.
     * No image is in training and in validation; no image file is missing, damaged or of another size than annotated.
     * The run trains something, from the weights that its config names, and its schedules fit its length.
@@ -44,6 +46,16 @@ class PreflightHook(Hook):
 
     def __init__(self, samples: int = 32) -> None:
         self.samples = samples
+
+    def before_run(self, runner: Runner) -> None:
+        """Check the model alone, before its weights are read.
+
+        Raises:
+            ConfigError: two parts of the model disagree.
+        """
+        model = getattr(runner.model, "module", runner.model)
+        check_box_losses(model)
+        check_channels(model)
 
     def before_train(self, runner: Runner) -> None:
         """Run the checks.

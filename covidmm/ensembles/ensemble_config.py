@@ -156,6 +156,7 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
     """
     path = Path(path)
     cfg = read_config(path)
+    _require_ensemble(path, cfg)
     cfg["accepts"] = _rule(path, cfg)
     for key in ("strategy", "study"):
         if isinstance(cfg.get(key), dict) and any(text.startswith(f"{key}.type=") for text in options):
@@ -193,6 +194,14 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
         batch_size=content["batch_size"],
         accepts=_accepts(path, content.get("accepts")),
     )
+
+
+def _require_ensemble(path: Path, cfg: Config) -> None:
+    if "model" in cfg and "members" not in cfg:
+        raise ConfigError(
+            f"{path}: is the config of one model, which tools/train.py and tools/test.py read; expected that of an "
+            "ensemble, which names it in its members"
+        )
 
 
 def _rule(path: Path, cfg: Config) -> Any:

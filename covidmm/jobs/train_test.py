@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,15 @@ from covidmm.engine.training_images import names_in, require_unseen
 from covidmm.errors import CheckpointError, ClusterError
 from covidmm.evaluation.metric_tables import format_labels, format_table
 from covidmm.evaluation.metrics_file import provenance, write_metrics
+from covidmm.jobs.job_inputs import (
+    annotation_files,
+    metric_type,
+    own_metric,
+    require_annotations,
+    require_own_metric,
+    require_parts,
+    split_results,
+)
 from covidmm.utils.distributed import is_first
 from covidmm.utils.fileio import json_bytes, require_output, write_bytes
 from covidmm.utils.lazy_imports import imports_that_stay
@@ -59,6 +68,8 @@ def train(
         KeyboardInterrupt: ctrl-C or SIGTERM, with how to resume; the last finished epoch is on disk.
     """
     cfg = _load(config, work_dir, options, launcher)
+    require_parts(cfg, config, ("model", "train_dataloader", "train_cfg", "optim_wrapper"), "a training")
+    require_annotations(cfg, ("train", "val") if cfg.get("val_cfg") else ("train",))
     folder = Path(cfg.work_dir)
     if amp:
         cfg.optim_wrapper.type = "MixedPrecisionOptimWrapper"
@@ -110,6 +121,10 @@ def evaluate(
         CovidmmError: a bad config or data, or a checkpoint that is missing, unsafe or does not fit.
     """
     cfg = _load(config, work_dir, options, launcher)
+    require_parts(cfg, config, ("model", "test_dataloader", "test_evaluator", "test_cfg"), "a test")
+    for option, value in (("--out", out), ("--show-dir", show_dir)):
+        if value:
+            require_own_metric(cfg, option)
     # before this run's files and the checkpoint's threshold go into it: as its training wrote into the checkpoint
     resolved = resolved_sha256(cfg.to_dict())
     for option, path, folder in (("--out", out, False), ("--show-dir", show_dir, True), ("--work-dir", work_dir, True)):
@@ -121,9 +136,10 @@ def evaluate(
     where = str(Path(tested.get("data_root") or "", tested.get("ann_file") or ""))
     require_unseen({str(weights): weights}, names_in(tested) or (), where, allow_training_images)
     predictions = Path(out) if out else Path(cfg.work_dir) / "predictions.json"
+    require_annotations(cfg, ("test",))
     run = Evaluation(cfg, str(config), resolved, weights, predictions)
-    labels = cfg.test_evaluator.type == "LabelMetric"
-    (_prepare_labels if labels else _prepare_boxes)(run, stored)
+    prepare, report = _STEPS[None if run.metric is None else metric_type(run.metric)]
+    prepare(run, stored)
     cfg.load_from = str(weights)
     if cfg.get("test_time_augmentation"):
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
@@ -134,13 +150,14 @@ def evaluate(
         for folder in (run.predictions.parent, *([Path(show_dir)] if show_dir else [])):
             folder.mkdir(parents=True, exist_ok=True)  # one that cannot be made is told before the test
         started = time.monotonic()
-        found = {name.split("/", 1)[1]: value for name, value in runner.test().items()}
+        found, others = split_results(runner.test(), run.metric)
         run.seconds = time.monotonic() - started
         run.files = _images(runner.test_dataloader.dataset) if show_dir else {}
     if is_first():
-        (_report_labels if labels else _report_boxes)(run, found, show_dir)
-        print(f"predictions: {run.predictions}\nmetrics: {run.metrics}")
-    return found
+        report(run, found, show_dir)
+        _report_others(run, others)
+        print(f"metrics: {run.metrics}")
+    return found | others
 
 
 @dataclass
@@ -156,6 +173,18 @@ class Evaluation:
     files: Mapping[int, Path] = field(default_factory=dict)  # of the images, by their number, where pictures are drawn
 
     @property
+    def metric(self) -> Any:
+        """covidmm's own metric of the config, None where it has MMDetection's alone."""
+        return own_metric(self.cfg.test_evaluator)
+
+    @property
+    def name(self) -> str:
+        """What the detector is called in tables and in ``metrics.json``."""
+        name = self.cfg.get("detector")  # MMDetection's semi-supervised configs call a part of the model so
+        kind = self.cfg.model.type
+        return name if isinstance(name, str) else str(getattr(kind, "__name__", kind)).lower()
+
+    @property
     def metrics(self) -> Path:
         """The file that collects what was measured."""
         return Path(self.cfg.work_dir) / "metrics.json"
@@ -163,34 +192,35 @@ class Evaluation:
     def write(self, name: str, annotations: Path, **sections: Any) -> None:
         """Add sections, the seconds and the provenance of this run to ``metrics.json``; the last beside predictions."""
         origin = provenance(self.config, self.resolved, self.weights, annotations)
-        origin |= {"predictions": str(self.predictions), "predictions_sha256": sha256(self.predictions)}
-        write_bytes(self.predictions.with_suffix(".provenance.json"), json_bytes(origin, indent=2))
+        if self.metric is not None:
+            origin |= {"predictions": str(self.predictions), "predictions_sha256": sha256(self.predictions)}
+            write_bytes(self.predictions.with_suffix(".provenance.json"), json_bytes(origin, indent=2))
         write_metrics(self.metrics, **sections, seconds={f"test_{name}": self.seconds}, provenance={name: origin})
 
 
 def _prepare_boxes(run: Evaluation, stored: dict[str, float]) -> None:
     # a validation that found nothing chose nothing
     threshold = stored["detection/threshold"] if stored.get("detection/best_f1") else None
-    run.cfg.test_evaluator.update(outfile=str(run.predictions), threshold=threshold)
+    run.metric.update(outfile=str(run.predictions), threshold=threshold)
 
 
 def _report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
-    chosen = run.cfg.test_evaluator.threshold is not None
+    chosen = run.metric.threshold is not None
     found["threshold_source"] = "validation" if chosen else "this split, maximising F1 (optimistic)"
-    name = run.cfg.get("detector") or run.cfg.model.type.lower()
-    run.write(name, Path(run.cfg.test_evaluator.ann_file), detectors={name: found})
+    name = run.name
+    run.write(name, Path(run.metric.ann_file), detectors={name: found})
     print(f"{found['images']} images, {found['boxes']} boxes; threshold from {found['threshold_source']}")
     print(format_table({name: found}))
+    print(f"predictions: {run.predictions}")
     if show_dir:
         from covidmm.reports.pictures import draw_show_dir  # matplotlib takes a second, which a training saves
 
-        annotations = run.cfg.test_evaluator.ann_file
-        draw_show_dir(show_dir, run.files, annotations, run.predictions, found["threshold"], name)
+        draw_show_dir(show_dir, run.files, run.metric.ann_file, run.predictions, found["threshold"], name)
         print(f"pictures: {show_dir}")
 
 
 def _prepare_labels(run: Evaluation, stored: dict[str, float]) -> None:
-    evaluator = run.cfg.test_evaluator
+    evaluator = run.metric
     evaluator.update(outfile=str(run.predictions))
     if not evaluator.multi_label:
         # fitted on validation; a checkpoint without one is taken as it is
@@ -201,10 +231,11 @@ def _report_labels(run: Evaluation, found: dict[str, Any], show_dir: str | Path 
     details = json.loads(run.predictions.read_text())
     del details["predictions"]
     dataset = run.cfg.test_dataloader.dataset
-    name = run.cfg.test_evaluator.prefix
+    name = run.metric.prefix
     run.write(name, Path(dataset.data_root, dataset.ann_file), **{name: details})
-    print(f"{details['cases']} {'images' if run.cfg.test_evaluator.multi_label else 'studies'}")
+    print(f"{details['cases']} {'images' if run.metric.multi_label else 'studies'}")
     print(format_labels(details))
+    print(f"predictions: {run.predictions}")
     if show_dir:
         from covidmm.reports.attention_pictures import draw_labels  # as above
 
@@ -216,6 +247,36 @@ def _images(dataset: Any) -> dict[int, Path]:
     """The files of a data set's images, as its config says where they are."""
     infos = (leaf.get_data_info(index) for leaf in leaves(dataset) for index in range(len(leaf)))
     return {int(info["img_id"]): Path(info["img_path"]) for info in infos}
+
+
+def _prepare_nothing(run: Evaluation, stored: dict[str, float]) -> None:
+    """MMDetection's metrics take no threshold and write no predictions."""
+
+
+def _report_nothing(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
+    print("no DetectionMetric or LabelMetric in test_evaluator: no predictions are kept")
+
+
+#: What comes before and after a test, by the type of covidmm's metric.
+_STEPS: dict[str | None, tuple[Callable[..., None], Callable[..., None]]] = {
+    "DetectionMetric": (_prepare_boxes, _report_boxes),
+    "LabelMetric": (_prepare_labels, _report_labels),
+    None: (_prepare_nothing, _report_nothing),
+}
+
+
+def _report_others(run: Evaluation, found: dict[str, Any]) -> None:
+    """Print and keep what MMDetection's metrics found."""
+    if not found:
+        return
+    for name, value in found.items():
+        print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
+    files = [path for _, path in annotation_files(run.cfg.test_dataloader, "test_dataloader")]
+    files += [path for _, path in annotation_files(run.cfg.test_evaluator, "test_evaluator")]
+    if files:
+        run.write(run.name, files[0], evaluators={run.name: found})
+    else:
+        write_metrics(run.metrics, evaluators={run.name: found}, seconds={f"test_{run.name}": run.seconds})
 
 
 def _load(config: str | Path, work_dir: Any, options: Sequence[str], launcher: str) -> Config:

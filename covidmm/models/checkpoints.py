@@ -68,8 +68,7 @@ def checkpoint_file(name: str) -> Path:
     path = checkpoint_store() / f"{name.removeprefix(STORE_SCHEME)}.pth"
     if not path.is_file():
         raise CheckpointError(
-            f"{name}: no {path}; train and publish it, point {STORE_VARIABLE} at the folder that has it, "
-            "or start from other weights: --cfg-options pretrained=imagenet, or none"
+            f"{name}: no {path}; train and publish it, or point {STORE_VARIABLE} at the folder that has it"
         )
     return path
 
@@ -117,8 +116,13 @@ def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
 
 @CheckpointLoader.register_scheme(prefixes=STORE_SCHEME, force=True)
 def load_from_store(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """Loader of ``covidmm://NAME``: ``NAME.pth`` in the checkpoint store."""
-    return _with_state(read_checkpoint(checkpoint_file(filename), map_location), filename)
+    """Loader of ``covidmm://NAME``, which a model starts from: ``NAME.pth`` in the checkpoint store."""
+    try:
+        path = checkpoint_file(filename)
+    except CheckpointError as error:
+        advice = "start from other weights: --cfg-options pretrained=imagenet, or none"
+        raise CheckpointError(f"{error}, or {advice}") from error
+    return _with_state(read_checkpoint(path, map_location), filename)
 
 
 @CheckpointLoader.register_scheme(prefixes=("http://", "https://"), force=True)
@@ -309,10 +313,26 @@ class CheckedPretrainedInit:
             state = state_of(state, "backbone.")  # a whole detector is given, to start a backbone from
         found = coverage(module.state_dict(), state)
         require_coverage(found, self.checkpoint, self.minimum_share)
+        _require_depth(module, found, self.checkpoint)
         dropped = {*found.mismatched, *found.unused}
         module.load_state_dict({k: v for k, v in state.items() if k not in dropped}, strict=False)
         if hasattr(module, "_params_init_info"):
             update_init_info(module, init_info=f"Pretrained: load from {self.checkpoint}")
+
+
+def _require_depth(module: nn.Module, found: Coverage, source: str) -> None:
+    """Refuse a backbone of more blocks: its first ones would fill the model, and the others be lost without a word.
+
+    Raises:
+        CheckpointError: the checkpoint has blocks of a stage that the model lacks.
+    """
+    part = "backbone." if hasattr(module, "backbone") else ""
+    parts = {name.rpartition(".")[0] for name in module.state_dict()}
+    stages = {match.group(1) for name in parts if (match := re.match(rf"({re.escape(part)}\w+)\.\d+\.", f"{name}."))}
+    for name in found.unused:
+        match = re.match(r"((?:backbone\.)?\w+)\.(\d+)\.", name)
+        if match and match.group(1) in stages and not any(one.startswith(match.group(0)[:-1]) for one in parts):
+            raise CheckpointError(f"{source}: is of a deeper model: {found}; choose the weights of this depth")
 
 
 def _with_state(content: dict[str, Any], source: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from covidmm.engine.config import load_config
+from covidmm.engine.hooks import pretrained_checkpoint
 from covidmm.errors import ConfigError
 
 CONFIG = "configs/frcnn_x101_siim.py"
@@ -100,7 +101,7 @@ def test_an_option_that_nothing_reads_is_refused(option, message):
 def test_an_option_that_something_reads_is_applied(option, path, value):
     found = load_config(CONFIG, [option])
     for part in path.split("."):
-        found = found[part]
+        found = found[int(part) if part.isdigit() else part]
     assert found == value
     assert type(found) is type(value)
 
@@ -156,6 +157,29 @@ def test_a_broken_file_is_named_with_its_cause(tmp_path, text, message):
 def test_pretrained_weights_that_no_hook_would_load_are_refused():
     with pytest.raises(ConfigError, match="pretrained: nothing reads it; default_hooks lacks pretrained="):
         load_config(CONFIG, ["default_hooks.pretrained=None"])
+
+
+def test_the_config_of_an_ensemble_is_called_one():
+    with pytest.raises(ConfigError, match=r"is the config of an ensemble, which tools/ensemble\.py"):
+        load_config("configs/ensemble_wbf_siim.py")
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "chosen"),
+    [
+        ("small/frcnn_r18_siim.py", [], "resnet18"),
+        ("small/frcnn_r18_siim.py", ["model.backbone.depth=50"], "resnet50"),
+        ("frcnn_x101_siim.py", ["model.backbone.depth=50", "model.backbone.base_width=4"], "resnext50_32x4d"),
+    ],
+)
+def test_the_weights_of_imagenet_are_those_of_the_depth(config, options, chosen):
+    cfg = load_config(f"configs/{config}", ["pretrained=imagenet", *options])
+    assert pretrained_checkpoint(cfg) == f"torchvision://{chosen}"
+
+
+def test_a_depth_without_weights_is_refused():
+    with pytest.raises(ConfigError, match=r"model\.backbone is resnext50_32x8d, of which torchvision has no weights"):
+        load_config(CONFIG, ["pretrained=imagenet", "model.backbone.depth=50"])
 
 
 def test_a_missing_file_is_named():

@@ -1,0 +1,102 @@
+"""Checks of a built model that needs no data: channels that do not meet, and box losses on undecoded boxes."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import torch
+from mmdet.models.losses import BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss, IoULoss, SIoULoss
+from torch import nn
+
+from covidmm.errors import ConfigError
+
+_OVERLAP_LOSSES = (BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss, IoULoss, SIoULoss)
+#: Side in pixels of the image that goes through a model to see which channels it hands on; chosen here.
+_SIDE = 64
+#: PyTorch's words where a convolution gets other channels than it was made for.
+_MISMATCH = re.compile(r"expected input.* to have (\d+) channels, but got (\d+) channels")
+
+
+def check_box_losses(model: nn.Module) -> None:
+    """Refuse a loss of overlaps on what the head has not decoded into boxes; see docs/box-losses.md.
+
+    Raises:
+        ConfigError: ``reg_decoded_bbox=True`` is missing, by the name of the head in the model.
+    """
+    for name, head in model.named_modules():
+        loss = getattr(head, "loss_bbox", None)
+        if getattr(head, "reg_decoded_bbox", True) or not isinstance(loss, _OVERLAP_LOSSES) or not _asks(type(head)):
+            continue
+        raise ConfigError(
+            f"model.{name}.loss_bbox is {type(loss).__name__}, which compares boxes, but {type(head).__name__} gives "
+            f"it deltas: set model.{name}.reg_decoded_bbox=True, or another loss"
+        )
+
+
+def check_channels(model: nn.Module) -> None:
+    """Send an empty image through backbone, neck and heads, and name the first part whose channels do not fit.
+
+    What fails for another reason, such as a backbone that needs a larger image, is left to the first forward.
+
+    Raises:
+        ConfigError: a neck or head expects other channels than it gets.
+    """
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        return
+    parameter = next(model.parameters())
+    image = torch.zeros(1, 3, _SIDE, _SIDE, device=parameter.device, dtype=parameter.dtype)
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            found, source = _passed(backbone, image, "backbone", "", image), "backbone"
+            for part in ("neck", "rpn_head", "bbox_head"):
+                module = getattr(model, part, None)
+                if found is None or not isinstance(module, nn.Module):
+                    continue
+                handed = _passed(module, found, part, source, image)
+                if part == "neck":
+                    found, source = handed, part
+            _check_extractor(model, found, source)
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _passed(module: nn.Module, value: Any, part: str, source: str, image: torch.Tensor) -> Any:
+    """What a part makes of a value; None where it cannot be told."""
+    try:
+        return module(value)
+    except Exception as error:  # a model is a program: anything can come out of it
+        expected, given = getattr(module, "in_channels", None), _channels(value)
+        wrong_count = isinstance(expected, list | tuple) and isinstance(error, AssertionError)
+        if value is not image and (_MISMATCH.search(str(error)) or (wrong_count and len(expected) != len(given))):
+            raise ConfigError(
+                f"model.{part}.in_channels is {expected}, model.{source} gives {given if len(given) > 1 else given[0]}"
+            ) from error
+        return None
+
+
+def _check_extractor(model: nn.Module, found: Any, source: str) -> None:
+    extractor = getattr(getattr(model, "roi_head", None), "bbox_roi_extractor", None)
+    expected = getattr(extractor, "out_channels", None)
+    given = set(_channels(found)[: getattr(extractor, "num_inputs", None)]) if found is not None else set()
+    if isinstance(expected, int) and given and given != {expected}:
+        raise ConfigError(
+            f"model.roi_head.bbox_roi_extractor.out_channels is {expected}, model.{source} gives {sorted(given)}"
+        )
+
+
+def _channels(value: Any) -> list[int]:
+    return [one.shape[1] for one in (value if isinstance(value, list | tuple) else [value])]
+
+
+def _asks(kind: type) -> bool:
+    """Whether the code of a head that calls its box loss looks at ``reg_decoded_bbox``; others decode anyway."""
+    for _, method in inspect.getmembers(kind, inspect.isfunction):
+        if "loss_bbox" in method.__code__.co_names and "reg_decoded_bbox" in method.__code__.co_names:
+            return True
+    return False

@@ -1,0 +1,77 @@
+"""Checks of a built model that needs no data."""
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
+
+import covidmm.registration  # noqa: F401
+from covidmm.engine.config import read_config
+from covidmm.engine.model_checks import check_box_losses, check_channels
+from covidmm.errors import ConfigError
+
+FRCNN = "configs/small/frcnn_r18_siim.py"
+RETINA = "configs/small/retinanet_r18_siim.py"
+YOLO = "configs/small/yolov5n_siim.py"
+STUDY = "configs/small/study_r18_siim.py"
+GIOU = {"_delete_": True, "type": "GIoULoss"}
+
+
+@pytest.fixture
+def build(request):
+    def built(config, changes=None):
+        cfg = read_config(request.config.rootpath / config)
+        cfg.merge_from_dict({f"model.{key}": value for key, value in (changes or {}).items()})
+        init_default_scope("mmdet")
+        return MODELS.build(ConfigDict(cfg.model))
+
+    return built
+
+
+@pytest.mark.parametrize(
+    ("config", "head"),
+    [(FRCNN, "roi_head.bbox_head"), (FRCNN, "rpn_head"), (RETINA, "bbox_head")],
+)
+def test_a_loss_of_overlaps_on_deltas_is_refused(build, config, head):
+    with pytest.raises(ConfigError, match=rf"model\.{head}\.loss_bbox is GIoULoss.*{head}\.reg_decoded_bbox=True"):
+        check_box_losses(build(config, {f"{head}.loss_bbox": GIOU}))
+    check_box_losses(build(config, {f"{head}.loss_bbox": GIOU, f"{head}.reg_decoded_bbox": True}))
+
+
+@pytest.mark.parametrize("head", ["YOLOv5Head", "ATSSHead", "FCOSHead"])
+def test_a_head_that_decodes_anyway_passes(build, head):
+    if head == "YOLOv5Head":
+        check_box_losses(build(YOLO))
+    else:
+        shared = {"num_classes": 1, "in_channels": 32, "feat_channels": 32, "stacked_convs": 1}
+        check_box_losses(torch.nn.Sequential(MODELS.build({"type": head, **shared, "loss_bbox": {"type": "GIoULoss"}})))
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "message"),
+    [
+        (FRCNN, {"neck.in_channels": [256, 512, 1024, 2048]}, r"neck.in_channels is \[256, 512, 1024, 2048\], "),
+        (
+            FRCNN,
+            {"backbone.out_indices": (1, 2, 3)},
+            r"is .64, 128, 256, 512., model.backbone gives .128, 256, 512.",
+        ),
+        (FRCNN, {"rpn_head.in_channels": 64}, r"model\.rpn_head\.in_channels is 64, model\.neck gives \[128, 128"),
+        (FRCNN, {"roi_head.bbox_roi_extractor.out_channels": 64}, r"extractor\.out_channels is 64, .* gives \[128\]"),
+        (RETINA, {"bbox_head.in_channels": 64}, r"model\.bbox_head\.in_channels is 64, model\.neck gives \[256, 256"),
+    ],
+)
+def test_channels_that_do_not_meet_are_named(build, config, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        check_channels(build(config, changes))
+
+
+@pytest.mark.parametrize("config", [FRCNN, RETINA, YOLO, STUDY])
+def test_a_model_whose_channels_meet_is_left_as_it_was(build, config):
+    model = build(config).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    check_channels(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
