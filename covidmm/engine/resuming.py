@@ -49,9 +49,14 @@ def follow_config(runner: Runner, checkpoint: dict[str, Any], source: str) -> No
     saved = checkpoint.get("param_schedulers") or []
     followed = {}
     for name, wrapper in wrappers.items():
-        old, groups = states[name]["param_groups"], wrapper.param_groups
+        # with several groups, MMEngine adds one of no parameters, from which it logs the base learning rate
+        base, groups = states[name].get("base_param_settings"), wrapper.param_groups
+        old = [*states[name]["param_groups"], *([base] if base else [])]
         if len(old) != len(groups):
-            continue  # MMEngine refuses it
+            raise CheckpointError(
+                f"{source}: its optimizer has {len(old)} groups of parameters, that of the config {len(groups)}; "
+                f"to start from its weights: --cfg-options load_from={source}"
+            )
         _require_same_optimizer(groups, old, source)
         mine = schedules.get(name, [])
         if any(getattr(one, "need_val_args", False) for one in mine):

@@ -27,8 +27,9 @@ class Rates(Hook):
         self.found = []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        group = runner.optim_wrapper.param_groups[0]
-        self.found.append((group["lr"], group.get("momentum"), group["weight_decay"]))
+        groups = runner.optim_wrapper.param_groups
+        rates = [group["lr"] for group in groups] + runner.optim_wrapper.get_lr()["base_lr"]
+        self.found.append((rates, groups[0].get("momentum"), groups[0]["weight_decay"]))
 
 
 def build(
@@ -39,7 +40,12 @@ def build(
     rates = Rates()
     cfg = {
         "train_cfg": {"by_epoch": True, "max_epochs": epochs, "val_interval": 1},
-        "optim_wrapper": {"optimizer": {"type": "SGD", "lr": 1e-3, "momentum": 0.9, "weight_decay": 0.0, **sgd}},
+        "optim_wrapper": {
+            # two groups, to which MMEngine adds one for the log
+            "type": "OptimWrapper",
+            "constructor": "NamedGroupsConstructor",
+            "optimizer": {"type": "SGD", "lr": 1e-3, "momentum": 0.9, "weight_decay": 0.0, **sgd},
+        },
         "param_scheduler": [dict(one) for one in scheduler],
         "randomness": {"seed": seed},
         "default_hooks": {"checkpoint": {"type": "ResumableCheckpointHook", "save_best": best, "rule": "greater"}},
