@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Turn raw radiographs and their label files into what training reads, write synthetic ones, fit anchors, or
-export labels."""
+"""Turn raw radiographs and labels into what training reads, draw synthetic ones, fit anchors, or export labels."""
 
 import _bootstrap  # noqa: F401
 
@@ -53,9 +52,7 @@ def parser() -> argparse.ArgumentParser:
     anchors.add_argument("--size", type=int, default=512, help="side of the network's input (default 512)")
     anchors.add_argument("--levels", type=int, choices=(3, 4), default=3, help="3, or 4 for P6 models (default 3)")
     anchors.add_argument("--seed", type=int, default=0, help="seed of the k-means (default 0)")
-    exported = layouts.add_parser(
-        "export", help="write a prepared folder's images and boxes as other programs read them"
-    )
+    exported = layouts.add_parser("export", help="write images and boxes as other programs read them")
     exported.add_argument("prepared", type=Path, metavar="PREPARED", help="a folder that this tool prepared")
     exported.add_argument("out", type=Path, metavar="OUT", help="the folder to make; an earlier export is replaced")
     exported.add_argument("--as", dest="kind", choices=("yolo",), required=True, help="the layout: text labels of YOLO")

@@ -146,8 +146,8 @@ def check_manifests(folders: Sequence[Path]) -> Check:
     summary = f"{len(rows)} of {len(folders)} folders: {rows[0][1]}" if rows else "every folder has its prepared.json"
     paragraph = (
         "prepared.json holds the options of the preparation, the counts of every split, and a hash of the data, by "
-        "which runs and checkpoints name what they were made from. Without it this audit and every result on the folder have "
-        "no hash, and a folder that is not whole cannot be told from one that is; prepare the data set again."
+        "which runs and checkpoints name what they were made from. Without it this audit and every result on the "
+        "folder have no hash, and a folder that is not whole cannot be told from one that is; prepare it again."
     )
     level = Level.WARNING if rows else Level.OK
     numbers = {"folders": len(folders), "without": len(rows)}

@@ -17,7 +17,7 @@ from covidmm.outputs.yolo_labels import write_yolo
 #: By name: writes a prepared folder into an empty folder, which will be called by the third argument, and returns what
 #: is to be said of it, a sentence each.
 LAYOUTS: Mapping[str, Callable[[PreparedFolder, Path, Path], list[str]]] = {"yolo": write_yolo}
-#: The file that says that a folder is an export, and of what.
+#: The file that says that a folder is an export, and lists what else it holds.
 MARKER = ".covidmm-export"
 
 
@@ -46,7 +46,7 @@ def export(prepared: Path, out: Path, layout: str) -> str:
     part.mkdir(parents=True)
     try:
         notes = LAYOUTS[layout](data, part, whole)
-        (part / MARKER).write_text(f"{layout} {data.manifest.get('data_sha256', 'unknown')}\n")
+        (part / MARKER).write_text("\n".join(sorted(path.name for path in part.iterdir())))
         if whole.exists():
             whole.rename(old)
         part.rename(whole)
@@ -58,7 +58,9 @@ def export(prepared: Path, out: Path, layout: str) -> str:
 
 def _require_free(out: Path) -> None:
     """An empty or missing folder, or an earlier export."""
-    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
-        raise DataError(f"{out}: holds something else than an export of covidmm; name a new or an empty folder")
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is no folder")
+    marker = out / MARKER
+    own = {MARKER, *marker.read_text().splitlines()} if marker.is_file() else set()
+    if others := sorted({path.name for path in out.iterdir()} - own) if out.is_dir() else []:
+        raise DataError(f"{out}: holds '{others[0]}', which is of no export of covidmm; name a new or an empty folder")

@@ -1,8 +1,8 @@
-"""Boxes as YOLO text labels, as Ultralytics' YOLOv5 and its successors read them (docs.ultralytics.com/datasets/detect).
+"""Boxes as YOLO text labels, as Ultralytics' YOLOv5 and its successors read them (docs.ultralytics.com).
 
-``images/SPLIT/...png``, ``labels/SPLIT/...txt`` of the same name, and ``data.yaml``. A line of a label file is ``class x
-y width height``: the class index, and the centre and the sides of a box as shares of the picture's width and height. A
-picture without a box has an empty file.
+``images/SPLIT/...png``, ``labels/SPLIT/...txt`` of the same name, and ``data.yaml``. A line of a label file is ``class
+x y width height``: the class index, and the centre and the sides of a box as shares of the picture's width and height.
+A picture without a box has an empty file.
 """
 
 from __future__ import annotations

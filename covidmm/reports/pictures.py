@@ -123,7 +123,8 @@ def draw_sheet(images: Sequence[DrawnImage], out: Path, title: str, columns: int
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     width = max(2 * _MARGIN + columns * tile + (columns - 1) * _GAP, 760)
-    key = _legend(images[0], width - 2 * _MARGIN)
+    # of one with a crowd, if there is any
+    key = _legend(max(images, key=lambda image: len(image.truth.crowds) > 0), width - 2 * _MARGIN)
     captions = [_caption(image, tile) for image in images]
     head, below, foot = 72 + key.height, captions[0].height, 52
     height = head + rows * (tile + below) + (rows - 1) * _GAP + foot

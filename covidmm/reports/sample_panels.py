@@ -15,7 +15,7 @@ from covidmm.reports.overlays import picture_definition, picture_view
 from covidmm.reports.pages import slug
 
 # Chosen here: four to a row fit a phone, and a picture takes some 10 kB.
-_EACH, _SIDE, _GAP, _HEAD = 4, 256, 8, 24
+_EACH, _SIDE, _GAP, _HEAD = 4, 256, 8, 44
 
 
 def sample_panels(data: PreparedFolder, each: int = _EACH, seed: int = 0) -> Drawn:
@@ -39,7 +39,7 @@ def sample_panels(data: PreparedFolder, each: int = _EACH, seed: int = 0) -> Dra
     for down, name in enumerate(ordered):
         y = down * (_SIDE + _HEAD + _GAP)
         text = escape(f"{name}: {len(rows[name])} images")
-        parts.append(f'<text x="0" y="{y + 17}" font-size="15" fill="currentColor">{text}</text>')
+        parts.append(f'<text x="0" y="{y + 32}" font-size="28" fill="currentColor">{text}</text>')
         for across, (image, split) in enumerate(rows[name][:each]):
             number = f"sample-{slug(data.name)}-{down}-{across}"
             parts += _panel(image, split, number, across * (_SIDE + _GAP), y + _HEAD)

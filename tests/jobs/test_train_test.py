@@ -1,5 +1,6 @@
 """The parts of the jobs that need no training; whole runs are in tests/e2e/test_train.py."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -8,9 +9,13 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from covidmm.errors import CheckpointError, ConfigError
+from covidmm.datasets.prepared_folder import read_prepared
+from covidmm.engine.preflight import check_annotation_files
+from covidmm.errors import CheckpointError, ConfigError, DataError
 from covidmm.jobs import train_test
 from covidmm.jobs.train_test import _load, _set_aside, evaluate, train
+from covidmm.reports.detections import of_run
+from covidmm.reports.runs import find_runs
 from covidmm.utils.malloc import NEVER_RELEASE
 
 
@@ -56,6 +61,38 @@ def test_a_training_keeps_the_memory_of_its_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(train_test, "_runner", lambda cfg, trains: runner)
     assert train("configs/small/frcnn_r18_siim.py", tmp_path) == tmp_path
     assert done == [NEVER_RELEASE, "trained"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_pictures_are_drawn_where_data_prefix_says_and_a_report_finds_predictions(
+    random_ensemble, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SIIM_ROOT", str(random_ensemble.prepared))
+    pictures = tmp_path / "pictures"
+    pictures.symlink_to(random_ensemble.prepared / "images")
+    member = random_ensemble.members["yolo"]
+    options = [f"test_dataloader.dataset.data_prefix.img={pictures}", "test_dataloader.num_workers=0"]
+    out, show = tmp_path / "deep" / "found.json", tmp_path / "show"
+    found = evaluate(member.config, member.checkpoint, tmp_path / "run", out=out, show_dir=show, options=options)
+    assert len(list(show.glob("*.png"))) == found["images"] + 1
+    (run,) = find_runs([tmp_path / "run"]).runs
+    assert run.predictions == out
+    compared = of_run(run, list(read_prepared(random_ensemble.prepared).splits.values()))
+    assert len(compared.images) == found["images"]
+
+
+def test_annotation_files_of_mmdetections_data_sets_are_read_before_anything_is_built(tmp_path):
+    path = tmp_path / "own.json"
+    image = {"id": 1, "file_name": "a.png", "width": 9, "height": 9}
+    box = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "area": 25}
+    path.write_text(json.dumps({"images": [image], "annotations": [box], "categories": [{"id": 1, "name": "a"}]}))
+    own = {"type": "CocoDataset", "data_root": str(tmp_path), "ann_file": "own.json", "metainfo": {"classes": ("a",)}}
+    wrapped = {"type": "RepeatDataset", "times": 2, "dataset": own}
+    for dataset in (own, wrapped):
+        with pytest.raises(DataError, match=r"own\.json: image 1: a box has no whole number as id"):
+            check_annotation_files({"train_dataloader": {"dataset": dataset}}, ("train", "val"))
+    with pytest.raises(DataError, match=r"gone\.json: no such file"):
+        check_annotation_files({"test_dataloader": {"dataset": {**own, "ann_file": "gone.json"}}}, ("test",))
 
 
 @pytest.mark.filterwarnings("ignore")

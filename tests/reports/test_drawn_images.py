@@ -6,6 +6,7 @@ import pytest
 from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.errors import DataError
 from covidmm.findings import Detections
+from covidmm.reports.drawing import CROWD, FOUND, TRUTH, marks
 from covidmm.reports.drawn_images import DrawnImage, choose, drawn_images
 
 IMAGE = {"id": 1, "file_name": "a/one.png", "width": 100, "height": 80, "image_id": "one", "study_class": "typical"}
@@ -61,6 +62,37 @@ def test_joins_truth_and_predictions(join, tmp_path):
     assert image.missed.tolist() == [True, False]
     assert image.counts == (1, 2, 1)
     assert image.f1 == pytest.approx(2 / 5)
+
+
+def test_a_box_of_another_class_is_no_hit_and_one_in_a_crowd_counts_for_nothing(join):
+    truth = coco([10, 10, 20, 20], [60, 40, 20, 20], [0, 50, 40, 30])
+    truth["categories"].append({"id": 7, "name": "mass"})
+    truth["annotations"][1]["category_id"] = 7
+    truth["annotations"][2]["iscrowd"] = 1
+    found = [prediction([10, 10, 20, 20], 0.9), prediction([60, 40, 20, 20], 0.8), prediction([5, 55, 10, 10], 0.7)]
+    wrong = [{**one, "category_id": category} for one, category in zip(found, (7, 1, 1), strict=True)]
+    right = [{**one, "category_id": category} for one, category in zip(found, (1, 7, 1), strict=True)]
+    image = join(truth, wrong)[1]
+    assert (image.counts, image.missed.tolist(), image.ignored.tolist()) == (
+        (0, 2, 2),
+        [True] * 2,
+        [False, False, True],
+    )
+    image = join(truth, right)[1]
+    assert (image.counts, image.missed.tolist(), image.f1) == ((2, 0, 0), [False, False], 1)
+    looks = [(mark.look, mark.label) for mark in marks(image)]
+    assert looks == [
+        (CROWD, "crowd"),
+        (TRUTH, "opacity"),
+        (TRUTH, "mass"),
+        (FOUND, "opacity 0.90"),
+        (FOUND, "mass 0.80"),
+        (CROWD, "opacity 0.70"),
+    ]
+    image = join(truth, [{**found[2], "category_id": 7}])[1]  # the crowd is of the other class
+    assert image.counts == (0, 1, 2)
+    with pytest.raises(DataError, match="prediction for category 9"):
+        join(truth, [{**found[0], "category_id": 9}])
 
 
 @pytest.mark.parametrize(("content", "message"), [("[", "is not JSON"), ("{}", "expected a COCO results list, got")])

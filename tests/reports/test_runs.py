@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -61,6 +62,23 @@ def test_metrics_beside_the_folder_count_where_they_are_of_its_checkpoint(world)
     content["provenance"]["frcnn"]["checkpoint"] = "elsewhere/best_epoch_2.pth"
     (world.work / "metrics.json").write_text(json.dumps(content))
     assert find_runs([world.run]).runs[0].results == {}
+
+
+def test_predictions_are_those_that_the_test_wrote_wherever_they_are(world, tmp_path):
+    """As tools/test.py --out records them; a file that another test has written since is not taken."""
+    content = json.loads((world.run / "metrics.json").read_text())
+    out = tmp_path / "elsewhere.json"
+    out.write_bytes((world.run / "predictions.json").read_bytes())
+    digest = hashlib.sha256(out.read_bytes()).hexdigest()
+    content["provenance"]["frcnn"] |= {"predictions": str(out), "predictions_sha256": digest}
+    before = (world.run / "metrics.json").read_text()
+    try:
+        (world.run / "metrics.json").write_text(json.dumps(content))
+        assert find_runs([world.run]).runs[0].predictions == out
+        out.write_text("[]")
+        assert find_runs([world.run]).runs[0].predictions is None
+    finally:
+        (world.run / "metrics.json").write_text(before)
 
 
 def test_damaged_json_is_a_remark(tmp_path):
