@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,16 @@ from mmengine.config import Config
 from mmengine.dist import barrier
 from mmengine.runner import Runner
 
-from covidmm.engine.checkpointing import CheckedRunner, latest_checkpoint, stored_val_metrics, trained_file
+from covidmm.engine.checkpointing import (
+    CheckedRunner,
+    latest_checkpoint,
+    stored_provenance,
+    stored_val_metrics,
+    trained_file,
+)
 from covidmm.engine.config import load_config
 from covidmm.engine.launch import launched, share_out
+from covidmm.engine.predicting import PREDICTING, predicting_sha256
 from covidmm.engine.training_images import names_in, require_unseen
 from covidmm.errors import CheckpointError, ClusterError
 from covidmm.evaluation.metric_tables import format_labels, format_table
@@ -89,7 +97,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on a config's test split, print the table and write ``metrics.json``.
 
-    Precision, recall and F1 are taken at the confidence threshold that the checkpoint's own validation chose.
+    Precision, recall and F1 are taken at the confidence threshold that the checkpoint's own validation chose. Where
+    that predicted in another way, such as without test-time augmentation, the config's validation images are predicted
+    to choose one.
 
     Args:
         config: config file.
@@ -128,6 +138,8 @@ def evaluate(
         # wraps the model after its checkpoint was loaded
         cfg.custom_hooks.append({"type": "PrepareTTAHook", "tta_cfg": cfg.tta_model})
     with launched(launcher):
+        if not labels:
+            _choose_threshold(run, allow_training_images)
         runner = _runner(cfg, trains=False)
         started = time.monotonic()
         found = {name.split("/", 1)[1]: value for name, value in runner.test().items()}
@@ -148,6 +160,7 @@ class Evaluation:
     weights: Path
     predictions: Path
     seconds: float = 0.0
+    threshold_source: str = "this split, maximising F1 (optimistic)"
 
     @property
     def metrics(self) -> Path:
@@ -162,14 +175,50 @@ class Evaluation:
 
 
 def _prepare_boxes(run: Evaluation, stored: dict[str, float]) -> None:
-    # a validation that found nothing chose nothing
-    threshold = stored["detection/threshold"] if stored.get("detection/best_f1") else None
-    run.cfg.test_evaluator.update(outfile=str(run.predictions), threshold=threshold)
+    run.cfg.test_evaluator.update(outfile=str(run.predictions), threshold=_threshold_in(stored))
+    if run.cfg.test_evaluator.threshold is not None:
+        run.threshold_source = "validation"
+
+
+def _threshold_in(found: Mapping[str, float]) -> float | None:
+    """What a validation chose; one that found nothing chose nothing."""
+    return found.get("detection/threshold") if found.get("detection/best_f1") else None
+
+
+def _choose_threshold(run: Evaluation, allow_training_images: bool) -> None:
+    """Choose the threshold again where the checkpoint's own validation predicted in another way.
+
+    That is on the validation images of the config, predicted as the test images are; where there are none, the
+    stored threshold is taken, and its source says for what it was chosen.
+    """
+    cfg = run.cfg
+    chosen_for = stored_provenance(run.weights).get(PREDICTING)
+    augmented = bool(cfg.get("test_time_augmentation"))
+    if not augmented and chosen_for in (None, predicting_sha256(cfg, cfg.test_dataloader.dataset.pipeline)):
+        return
+    how = "test-time augmentation" if augmented else "this test_cfg and test pipeline"
+    validation = (cfg.get("val_dataloader") or {}).get("dataset", {})
+    names = names_in(validation) if "pipeline" in validation else None
+    if names is None or cfg.test_evaluator.type != (cfg.get("val_evaluator") or {}).get("type"):
+        if cfg.test_evaluator.threshold is not None:
+            run.threshold_source = f"validation without {how}: none was chosen for it"
+        return
+    where = Path(validation.get("data_root") or "", validation.ann_file)
+    require_unseen({str(run.weights): run.weights}, names, str(where), allow_training_images)
+    if is_first():
+        print(f"threshold: the checkpoint's was chosen without {how}; choosing one on the images of {where}")
+    own = deepcopy(cfg)
+    own.experiment_name = "threshold"  # MMEngine takes runs of one name that begin in the same second for one
+    own.test_dataloader.dataset = {**deepcopy(validation), "pipeline": cfg.test_dataloader.dataset.pipeline}
+    own.test_evaluator = {**own.val_evaluator, "threshold": None, "outfile": None}
+    cfg.test_evaluator.threshold = _threshold_in(_runner(own, trains=False).test())
+    run.threshold_source = f"validation, predicted with {how}"
+    if cfg.test_evaluator.threshold is None:
+        run.threshold_source = Evaluation.threshold_source
 
 
 def _report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
-    chosen = run.cfg.test_evaluator.threshold is not None
-    found["threshold_source"] = "validation" if chosen else "this split, maximising F1 (optimistic)"
+    found["threshold_source"] = run.threshold_source
     name = run.cfg.get("detector") or run.cfg.model.type.lower()
     run.write(name, Path(run.cfg.test_evaluator.ann_file), detectors={name: found})
     print(f"{found['images']} images, {found['boxes']} boxes; threshold from {found['threshold_source']}")
