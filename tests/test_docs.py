@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 MARKER = "<!-- needs: full data -->"
+# The steps of `make demo`, which acceptance runs.
+MARKERS = frozenset({MARKER, "<!-- needs: ten minutes -->"})
 # Run by .ci/run and by the acceptance on a fresh clone, not again from within `make test`.
 MAKE_TARGETS = frozenset({"setup", "demo", "check", "test", "docs", "lint"})
 # A command in one of these would escape the rule.
@@ -33,7 +35,7 @@ class Fence:
 def fences(text: str) -> list[Fence]:
     """The fenced blocks of a Markdown text; ValueError on an unclosed one, or a marker that is not right above one."""
     found, lines, number = [], text.splitlines(), 0
-    markers = {index for index, line in enumerate(lines) if line.strip() == MARKER}
+    markers = {index for index, line in enumerate(lines) if line.strip() in MARKERS}
     while number < len(lines):
         opening = re.fullmatch(r"\s*(`{3,}|~{3,})\s*(.*?)\s*", lines[number])
         if not opening:

@@ -22,6 +22,7 @@ from covidmm.datasets.prepared_folder import read_manifest
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.coco_dicts import read_results
 from covidmm.prepare.near_duplicates import Pair, find_pairs
+from covidmm.utils.fileio import require_output
 from covidmm.utils.provenance import resolved_sha256, sha256
 
 
@@ -57,6 +58,8 @@ def audit(
         raise ConfigError("--classifier: it was trained for one data set, name only the folder of that one")
     if threshold is not None and (predictions is None or not 0 <= threshold <= 1):
         raise ConfigError(f"--threshold: expected 0 to 1 together with --predictions, got {threshold}")
+    require_output(out, "--out", folder=True)
+    asked = _asked(predictions, classifier)
     entries = read_folders(folders)
     detector = _check_detector(entries, predictions, threshold) if predictions else []
     paths = list(dict.fromkeys(entry.path for entry in entries))
@@ -79,7 +82,7 @@ def audit(
         *detector,
         *_check_classifier(readable, classifier),
     ]
-    write_audit(out, folders, checks, _pictures(readable, pairs), _asked(predictions, classifier))
+    write_audit(out, folders, checks, _pictures(readable, pairs), asked)
     return checks
 
 

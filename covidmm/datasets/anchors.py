@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 from covidmm.datasets.annotations import read_annotations
-from covidmm.errors import DataError
+from covidmm.errors import ConfigError, DataError
 
 #: YOLOv5's anchors (width, height) at 640 px, fitted to COCO: the default of its P5 models.
 COCO_ANCHORS = ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))
@@ -73,6 +73,8 @@ def fit_anchors(sides: NDArray[np.float64], number: int = 9, seed: int = 0) -> N
 
 def anchor_report(annotations: Path, size: int, levels: int = 3, seed: int = 0) -> str:
     """What ``tools/prepare.py anchors`` prints: the default anchors, fitted ones, and these as config text."""
+    if size < 1 or seed < 0:
+        raise ConfigError(f"expected a --size of at least 1 and a --seed of at least 0, got {size} and {seed}")
     sides = box_sides(annotations, size)
     fitted = fit_anchors(sides, 3 * levels, seed)
     lines = [

@@ -18,6 +18,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from covidmm.datasets.prepared_folder import data_digest
+from covidmm.engine.predicting import PREDICTING, predicting_sha256
 from covidmm.engine.resuming import follow_config
 from covidmm.engine.training_images import training_images
 from covidmm.errors import CheckpointError, ConfigError
@@ -254,6 +255,11 @@ def stored_val_metrics(path: Path) -> dict[str, float]:
     return dict(read_checkpoint(path).get("meta", {}).get("val_metrics", {}))
 
 
+def stored_provenance(path: Path) -> dict[str, Any]:
+    """What a checkpoint's training was made from; empty where it does not say."""
+    return dict((read_checkpoint(path).get("meta") or {}).get("provenance") or {})
+
+
 def _provenance(cfg: Config) -> dict[str, Any]:
     """The provenance of a training; the data's hash is None where its folder has no ``prepared.json``."""
     dataset = cfg.get("train_dataloader", {}).get("dataset", {})
@@ -262,6 +268,7 @@ def _provenance(cfg: Config) -> dict[str, Any]:
     return {
         "data_sha256": data_digest(Path(dataset.get("data_root", ""))),
         "config_resolved_sha256": resolved_sha256(cfg.to_dict()),
+        PREDICTING: predicting_sha256(cfg, cfg.get("val_dataloader", {}).get("dataset", {}).get("pipeline", ())),
         "versions": versions(),
     }
 

@@ -23,6 +23,7 @@ from covidmm.findings import Detections
 from covidmm.inference.backends import METADATA_KEY, open_session, require
 from covidmm.inference.detector import Detector, classes_of, fingerprint
 from covidmm.inference.graphs import graph_of, input_size, stretches_or_pads
+from covidmm.outputs.dicom_sr import require_threshold
 from covidmm.phantom.study import plan_study, render
 from covidmm.radiograph import Radiograph, of_array
 from covidmm.utils.fileio import write_bytes
@@ -79,6 +80,7 @@ def export(config: str, checkpoint: str, out: Path, score: float = SCORE) -> tup
     """
     for package in ("onnx", "onnxruntime"):
         require(package)
+    require_threshold(score, "--score")
     if not out.parent.is_dir() or out.is_dir():
         raise DataError(f"{out}: not a file in a folder that exists")
     content, metadata = to_onnx(config, checkpoint)

@@ -10,7 +10,7 @@ from typing import Any
 
 from covidmm.datasets.image_folders import ImageFolder, read_image_folder
 from covidmm.datasets.prepared_folder import data_digest
-from covidmm.engine.checkpointing import trained_file
+from covidmm.engine.checkpointing import stored_provenance, trained_file
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import LEVEL, RESAMPLES
 from covidmm.evaluation.classification import score_studies
@@ -22,7 +22,6 @@ from covidmm.evaluation.metrics_file import machine, write_metrics
 from covidmm.jobs.ensemble_pictures import draw_ensemble
 from covidmm.jobs.folder_run import ENSEMBLE, FolderRun, Outcome, run_folder
 from covidmm.jobs.folder_truth import Truth, read_truth
-from covidmm.models.checkpoints import read_checkpoint
 from covidmm.outputs.kaggle import read_submission
 from covidmm.outputs.predictions import Predictions
 from covidmm.plugins import PluginManager
@@ -86,8 +85,8 @@ def _on_validation(file: Path, folder: Path, note: str = "") -> Operating:
 
 def _is_home(run: FolderRun) -> bool:
     """Whether a member was trained on the folder; also where no checkpoint says what it was trained on."""
-    metas = (read_checkpoint(trained_file(one.checkpoint)).get("meta") or {} for one in run.config.members.values())
-    known = {(meta.get("provenance") or {}).get("data_sha256") for meta in metas}
+    members = run.config.members.values()
+    known = {stored_provenance(trained_file(one.checkpoint)).get("data_sha256") for one in members}
     return None in known or data_digest(run.cases.source) in known
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,15 @@ from mmengine.dist import barrier
 from mmengine.runner import Runner
 
 from covidmm.engine.checked_runner import CheckedRunner
-from covidmm.engine.checkpointing import latest_checkpoint, stored_val_metrics, trained_file
+from covidmm.engine.checkpointing import latest_checkpoint, stored_provenance, stored_val_metrics, trained_file
 from covidmm.engine.config import load_config
 from covidmm.engine.launch import launched, share_out
+from covidmm.engine.predicting import PREDICTING, predicting_sha256
 from covidmm.engine.preflight import check_annotation_files, leaves
 from covidmm.engine.training_images import names_in, require_unseen
 from covidmm.errors import CheckpointError, ClusterError
-from covidmm.evaluation.metric_tables import format_labels, format_table
-from covidmm.evaluation.metrics_file import provenance, write_metrics
+from covidmm.jobs.evaluated import Evaluation, report_boxes, report_labels, report_nothing, report_others
 from covidmm.jobs.job_inputs import (
-    annotation_files,
     metric_type,
     own_metric,
     require_annotations,
@@ -32,10 +30,10 @@ from covidmm.jobs.job_inputs import (
     split_results,
 )
 from covidmm.utils.distributed import is_first
-from covidmm.utils.fileio import json_bytes, require_output, write_bytes
+from covidmm.utils.fileio import require_output
 from covidmm.utils.lazy_imports import imports_that_stay
 from covidmm.utils.malloc import NEVER_RELEASE, keep_freed_memory
-from covidmm.utils.provenance import resolved_sha256, sha256
+from covidmm.utils.provenance import resolved_sha256
 from covidmm.utils.signals import stops_restored
 
 
@@ -102,7 +100,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on a config's test split, print the table and write ``metrics.json``.
 
-    Precision, recall and F1 are taken at the confidence threshold that the checkpoint's own validation chose.
+    Precision, recall and F1 are taken at the confidence threshold that the checkpoint's own validation chose. Where
+    that predicted in another way, such as without test-time augmentation, the config's validation images are predicted
+    to choose one.
 
     Args:
         config: config file.
@@ -146,6 +146,8 @@ def evaluate(
         # wraps the model after its checkpoint was loaded
         cfg.custom_hooks = [*(cfg.get("custom_hooks") or ()), {"type": "PrepareTTAHook", "tta_cfg": cfg.tta_model}]
     with launched(launcher):
+        if run.metric is not None and metric_type(run.metric) == "DetectionMetric":
+            _choose_threshold(run, allow_training_images)
         runner = _runner(cfg, trains=False)
         for folder in (run.predictions.parent, *([Path(show_dir)] if show_dir else [])):
             folder.mkdir(parents=True, exist_ok=True)  # one that cannot be made is told before the test
@@ -155,68 +157,53 @@ def evaluate(
         run.files = _images(runner.test_dataloader.dataset) if show_dir else {}
     if is_first():
         report(run, found, show_dir)
-        _report_others(run, others)
+        report_others(run, others)
         print(f"metrics: {run.metrics}")
     return found | others
 
 
-@dataclass
-class Evaluation:
-    """One run of :func:`evaluate`."""
-
-    cfg: Config
-    config: str
-    resolved: str
-    weights: Path
-    predictions: Path
-    seconds: float = 0.0
-    files: Mapping[int, Path] = field(default_factory=dict)  # of the images, by their number, where pictures are drawn
-
-    @property
-    def metric(self) -> Any:
-        """covidmm's own metric of the config, None where it has MMDetection's alone."""
-        return own_metric(self.cfg.test_evaluator)
-
-    @property
-    def name(self) -> str:
-        """What the detector is called in tables and in ``metrics.json``."""
-        name = self.cfg.get("detector")  # MMDetection's semi-supervised configs call a part of the model so
-        kind = self.cfg.model.type
-        return name if isinstance(name, str) else str(getattr(kind, "__name__", kind)).lower()
-
-    @property
-    def metrics(self) -> Path:
-        """The file that collects what was measured."""
-        return Path(self.cfg.work_dir) / "metrics.json"
-
-    def write(self, name: str, annotations: Path, **sections: Any) -> None:
-        """Add sections, the seconds and the provenance of this run to ``metrics.json``; the last beside predictions."""
-        origin = provenance(self.config, self.resolved, self.weights, annotations)
-        if self.metric is not None:
-            origin |= {"predictions": str(self.predictions), "predictions_sha256": sha256(self.predictions)}
-            write_bytes(self.predictions.with_suffix(".provenance.json"), json_bytes(origin, indent=2))
-        write_metrics(self.metrics, **sections, seconds={f"test_{name}": self.seconds}, provenance={name: origin})
-
-
 def _prepare_boxes(run: Evaluation, stored: dict[str, float]) -> None:
-    # a validation that found nothing chose nothing
-    threshold = stored["detection/threshold"] if stored.get("detection/best_f1") else None
-    run.metric.update(outfile=str(run.predictions), threshold=threshold)
+    run.metric.update(outfile=str(run.predictions), threshold=_threshold_in(stored))
+    if run.metric.threshold is not None:
+        run.threshold_source = "validation"
 
 
-def _report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
-    chosen = run.metric.threshold is not None
-    found["threshold_source"] = "validation" if chosen else "this split, maximising F1 (optimistic)"
-    name = run.name
-    run.write(name, Path(run.metric.ann_file), detectors={name: found})
-    print(f"{found['images']} images, {found['boxes']} boxes; threshold from {found['threshold_source']}")
-    print(format_table({name: found}))
-    print(f"predictions: {run.predictions}")
-    if show_dir:
-        from covidmm.reports.pictures import draw_show_dir  # matplotlib takes a second, which a training saves
+def _threshold_in(found: Mapping[str, float]) -> float | None:
+    """What a validation chose; one that found nothing chose nothing."""
+    return found.get("detection/threshold") if found.get("detection/best_f1") else None
 
-        draw_show_dir(show_dir, run.files, run.metric.ann_file, run.predictions, found["threshold"], name)
-        print(f"pictures: {show_dir}")
+
+def _choose_threshold(run: Evaluation, allow_training_images: bool) -> None:
+    """Choose the threshold again where the checkpoint's own validation predicted in another way.
+
+    That is on the validation images of the config, predicted as the test images are; where there are none, the
+    stored threshold is taken, and its source says for what it was chosen.
+    """
+    cfg = run.cfg
+    chosen_for = stored_provenance(run.weights).get(PREDICTING)
+    augmented = bool(cfg.get("test_time_augmentation"))
+    if not augmented and chosen_for in (None, predicting_sha256(cfg, cfg.test_dataloader.dataset.pipeline)):
+        return
+    how = "test-time augmentation" if augmented else "this test_cfg and test pipeline"
+    validation = (cfg.get("val_dataloader") or {}).get("dataset", {})
+    names = names_in(validation) if "pipeline" in validation else None
+    metric = own_metric(cfg.get("val_evaluator") or ())
+    if names is None or metric is None or metric_type(metric) != metric_type(run.metric):
+        if run.metric.threshold is not None:
+            run.threshold_source = f"validation without {how}: none was chosen for it"
+        return
+    where = Path(validation.get("data_root") or "", validation.ann_file)
+    require_unseen({str(run.weights): run.weights}, names, str(where), allow_training_images)
+    if is_first():
+        print(f"threshold: the checkpoint's was chosen without {how}; choosing one on the images of {where}")
+    own = deepcopy(cfg)
+    own.experiment_name = "threshold"  # MMEngine takes runs of one name that begin in the same second for one
+    own.test_dataloader.dataset = {**deepcopy(validation), "pipeline": cfg.test_dataloader.dataset.pipeline}
+    own.test_evaluator = {**metric, "threshold": None, "outfile": None}
+    run.metric.threshold = _threshold_in(_runner(own, trains=False).test())
+    run.threshold_source = f"validation, predicted with {how}"
+    if run.metric.threshold is None:
+        run.threshold_source = Evaluation.threshold_source
 
 
 def _prepare_labels(run: Evaluation, stored: dict[str, float]) -> None:
@@ -225,22 +212,6 @@ def _prepare_labels(run: Evaluation, stored: dict[str, float]) -> None:
     if not evaluator.multi_label:
         # fitted on validation; a checkpoint without one is taken as it is
         evaluator.temperature = stored.get(f"{evaluator.prefix}/temperature", 1.0)
-
-
-def _report_labels(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
-    details = json.loads(run.predictions.read_text())
-    del details["predictions"]
-    dataset = run.cfg.test_dataloader.dataset
-    name = run.metric.prefix
-    run.write(name, Path(dataset.data_root, dataset.ann_file), **{name: details})
-    print(f"{details['cases']} {'images' if run.metric.multi_label else 'studies'}")
-    print(format_labels(details))
-    print(f"predictions: {run.predictions}")
-    if show_dir:
-        from covidmm.reports.attention_pictures import draw_labels  # as above
-
-        draw_labels(Path(show_dir), details, run.cfg, run.weights)
-        print(f"pictures: {show_dir}")
 
 
 def _images(dataset: Any) -> dict[int, Path]:
@@ -253,30 +224,12 @@ def _prepare_nothing(run: Evaluation, stored: dict[str, float]) -> None:
     """MMDetection's metrics take no threshold and write no predictions."""
 
 
-def _report_nothing(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
-    print("no DetectionMetric or LabelMetric in test_evaluator: no predictions are kept")
-
-
 #: What comes before and after a test, by the type of covidmm's metric.
 _STEPS: dict[str | None, tuple[Callable[..., None], Callable[..., None]]] = {
-    "DetectionMetric": (_prepare_boxes, _report_boxes),
-    "LabelMetric": (_prepare_labels, _report_labels),
-    None: (_prepare_nothing, _report_nothing),
+    "DetectionMetric": (_prepare_boxes, report_boxes),
+    "LabelMetric": (_prepare_labels, report_labels),
+    None: (_prepare_nothing, report_nothing),
 }
-
-
-def _report_others(run: Evaluation, found: dict[str, Any]) -> None:
-    """Print and keep what MMDetection's metrics found."""
-    if not found:
-        return
-    for name, value in found.items():
-        print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
-    files = [path for _, path in annotation_files(run.cfg.test_dataloader, "test_dataloader")]
-    files += [path for _, path in annotation_files(run.cfg.test_evaluator, "test_evaluator")]
-    if files:
-        run.write(run.name, files[0], evaluators={run.name: found})
-    else:
-        write_metrics(run.metrics, evaluators={run.name: found}, seconds={f"test_{run.name}": run.seconds})
 
 
 def _load(config: str | Path, work_dir: Any, options: Sequence[str], launcher: str) -> Config:

@@ -48,6 +48,7 @@ class Options:
             "val_fold": (0 <= self.val_fold < FOLDS, f"0 to {FOLDS - 1}"),
             "test_fraction": (0 <= self.test_fraction < 1, "0 <= fraction < 1"),
             "split": (self.split in ("auto", *SPLITS), f"auto, {', '.join(SPLITS)}"),
+            "seed": (self.seed >= 0, "an integer >= 0"),
             "workers": (self.workers >= 1, "an integer >= 1"),
         }
         for name, (valid, expected) in limits.items():

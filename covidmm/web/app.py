@@ -308,7 +308,7 @@ def _add_work(app: FastAPI, dispatcher: Dispatcher) -> None:
 
 
 def _preview(service: Service, upload: Upload) -> Response:
-    found = service.reader.read(upload.content, upload.name)
+    found = service.read(upload)
     size = {"X-Image-Width": str(found.header.width), "X-Image-Height": str(found.header.height)}
     return Response(preview(found.pixels), media_type="image/png", headers=size)
 

@@ -189,7 +189,7 @@ class DicomNode:
                 radiograph = self.service.read(Upload("the object", content))
                 header = report_header(io.BytesIO(content))
             except (RadiographError, ValueError) as error:
-                _LOG.warning("refused: %s", error)
+                _LOG.warning("refused: %s", str(error).replace(": refused: ", ": ", 1))
                 return CANNOT_UNDERSTAND
             if fault := _mismatch(header, event.request):
                 _LOG.warning("refused: the object %s", fault)

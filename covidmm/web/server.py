@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 import uvicorn
 from mmengine.logging import MMLogger
 
@@ -64,6 +65,9 @@ def serve(
     """
     if node is not None and node.port == port and port and node.host == host:
         raise ConfigError(f"{host}:{port}: is the address of --port and of --dicom-port; choose two")
+    _require_device(device)
+    if node is not None and node.port:
+        _require_free(node.host, node.port)
     _log_to_stderr()
     # else MMEngine logs the variables that each config reads
     MMLogger.get_instance("covidmm", log_level="WARNING")
@@ -88,6 +92,25 @@ def serve(
         # uvicorn's access log would contain whatever clients put into the address
         server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_config=None, server_header=False))
         server.run(sockets=[listener])
+
+
+def _require_free(host: str, port: int) -> None:
+    """Refuse an address of the DICOM node that is taken, before models are loaded; the node takes it itself later."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(f"{host}:{port}: {error.strerror}; choose another with --host and --dicom-port") from None
+
+
+def _require_device(name: str | None) -> None:
+    """Refuse a device that PyTorch does not know or that this machine does not have."""
+    try:
+        if name is not None:
+            torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ConfigError(f"--device {name}: {(str(error).splitlines() or [''])[0]}") from None
 
 
 def _log_to_stderr() -> None:

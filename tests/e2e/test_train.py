@@ -105,7 +105,12 @@ def test_yolov5_is_trained_and_tested_with_augmentation(phantoms, tmp_path):
     options = ["test_time_augmentation=True", "model.test_cfg.score_thr=0.0"]
     output = finish(tool("test.py", config, whole, "--work-dir", tmp_path, "--cfg-options", *options, root=phantoms))
     assert "mAP@.50" in output
+    assert "threshold: the checkpoint's was chosen without test-time augmentation; choosing one on the images" in output
     assert set(json.loads((tmp_path / "metrics.json").read_text())["detectors"]) == {"yolo"}
+    trained_on = json.loads((phantoms / "annotations/train.json").read_text())["images"]
+    meta = torch.load(whole / "epoch_1.pth", weights_only=True)["meta"]
+    assert len(meta["training_images"]) == len(trained_on)
+    assert len(meta["provenance"]["predicting_sha256"]) == 64
 
 
 def test_the_study_classifier_is_trained_tested_explained_and_published(phantoms, tmp_path):

@@ -102,8 +102,7 @@ def test_thresholds_are_those_of_the_training_folder(test_set, random_ensemble, 
 def test_another_folder_s_own_validation_split_comes_last(random_ensemble, tmp_path, monkeypatch):
     config = load_ensemble(random_ensemble.config)
     run = FolderRun(config, read_image_folder(random_ensemble.prepared), tmp_path / "p/test")
-    trained = {"meta": {"provenance": {"data_sha256": "another"}}}
-    monkeypatch.setattr("covidmm.jobs.scoring.read_checkpoint", lambda path: trained)
+    monkeypatch.setattr("covidmm.jobs.scoring.stored_provenance", lambda path: {"data_sha256": "another"})
     assert "on which no member was trained; --thresholds-from" in plan_thresholds(run).source
     chosen = {"frcnn": 0.1, "yolo": 0.2, "ensemble": 0.3}
     (tmp_path / "p").mkdir()

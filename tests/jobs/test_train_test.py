@@ -9,10 +9,14 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from covidmm.datasets.image_folders import read_image_folder
 from covidmm.datasets.prepared_folder import read_prepared
+from covidmm.engine.predicting import predicting_sha256
 from covidmm.engine.preflight import check_annotation_files
+from covidmm.engine.training_images import image_key
 from covidmm.errors import CheckpointError, ConfigError, DataError
 from covidmm.jobs import train_test
+from covidmm.jobs.evaluated import Evaluation
 from covidmm.jobs.train_test import _load, _set_aside, evaluate, train
 from covidmm.reports.detections import of_run
 from covidmm.reports.runs import find_runs
@@ -61,6 +65,67 @@ def test_a_training_keeps_the_memory_of_its_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(train_test, "_runner", lambda cfg, trains: runner)
     assert train("configs/small/frcnn_r18_siim.py", tmp_path) == tmp_path
     assert done == [NEVER_RELEASE, "trained"]
+
+
+@pytest.fixture
+def chosen(random_ensemble, tmp_path, monkeypatch):
+    """Chooses the threshold of a test; what validation finds is 0.7, and what it was asked is kept."""
+    monkeypatch.setenv("SIIM_ROOT", str(random_ensemble.prepared))
+
+    def choose(*options, provenance=None, trained_on=()):
+        cfg = _load("configs/phantom/yolov5n_phantom.py", tmp_path, options, "none")
+        path = tmp_path / "a.pth"
+        keys = torch.tensor([image_key(*one) for one in trained_on], dtype=torch.int64)
+        torch.save({"state_dict": {}, "meta": {"provenance": provenance or {}, "training_images": keys}}, path)
+        run = Evaluation(cfg, "c.py", "", path, tmp_path / "p.json")
+        asked = []
+        found = {"detection/threshold": 0.7, "detection/best_f1": 0.5}
+
+        def runner(own, trains):
+            asked.append(own)
+            return SimpleNamespace(test=lambda: found)
+
+        monkeypatch.setattr(train_test, "_runner", runner)
+        train_test._prepare_boxes(run, {"detection/threshold": 0.3, "detection/best_f1": 0.5})
+        train_test._choose_threshold(run, False)
+        return run, asked
+
+    return choose
+
+
+def test_the_threshold_of_validation_is_taken_where_it_predicted_in_the_same_way(chosen):
+    run, asked = chosen()
+    assert (run.cfg.test_evaluator.threshold, run.threshold_source, asked) == (0.3, "validation", [])
+    way = predicting_sha256(run.cfg, run.cfg.val_dataloader.dataset.pipeline)
+    assert chosen(provenance={"predicting_sha256": way})[1] == []
+
+
+def test_another_way_of_predicting_chooses_a_threshold_of_its_own(chosen, capsys):
+    run, (asked,) = chosen("test_time_augmentation=True")
+    assert run.cfg.test_evaluator.threshold == 0.7
+    assert run.threshold_source == "validation, predicted with test-time augmentation"
+    assert asked.test_dataloader.dataset.ann_file == "annotations/val.json"
+    assert asked.test_dataloader.dataset.pipeline == run.cfg.test_dataloader.dataset.pipeline
+    assert (asked.test_evaluator.threshold, asked.test_evaluator.outfile) == (None, None)
+    assert "threshold: the checkpoint's was chosen without test-time augmentation; choosing" in capsys.readouterr().out
+    way = predicting_sha256(run.cfg, run.cfg.val_dataloader.dataset.pipeline)
+    run, asked = chosen("model.test_cfg.max_per_img=1", provenance={"predicting_sha256": way})
+    assert (len(asked), run.threshold_source) == (1, "validation, predicted with this test_cfg and test pipeline")
+
+
+def test_without_validation_images_it_is_said_what_the_threshold_was_chosen_for(chosen):
+    run, asked = chosen("test_time_augmentation=True", "val_dataloader.dataset.ann_file=none.json")
+    assert (run.cfg.test_evaluator.threshold, asked) == (0.3, [])
+    assert run.threshold_source == "validation without test-time augmentation: none was chosen for it"
+
+
+def test_images_that_trained_the_checkpoint_choose_and_score_nothing(chosen, random_ensemble, tmp_path):
+    val, test = (read_image_folder(random_ensemble.prepared, split).images[0] for split in ("val", "test"))
+    with pytest.raises(CheckpointError, match=rf"val\.json trained it, such as '{val.image_id}'"):
+        chosen("test_time_augmentation=True", trained_on=[(val.study_id, val.image_id)])
+    chosen(trained_on=[(test.study_id, test.image_id)])
+    with pytest.raises(CheckpointError, match=rf"test\.json trained it, such as '{test.image_id}'"):
+        evaluate("configs/phantom/yolov5n_phantom.py", tmp_path / "a.pth", tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -50,7 +50,6 @@ def test_safetensors_are_read_whatever_their_name(tmp_path, name):
 
 def test_plain_takes_what_load_from_takes(tmp_path):
     history = HistoryBuffer([1.0], [1])
-    history._statistics_methods  # noqa: B018, the methods that MMEngine's own checkpoints hold
     torch.save(
         {"state_dict": STATE, "message_hub": {"log_scalars": {"a": history}}, "x": np.ones(2)}, tmp_path / "a.pth"
     )

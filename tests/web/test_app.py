@@ -87,7 +87,7 @@ def test_a_detector_alone_gives_its_own_boxes(client, files, as_form, choice):
     assert scores == [box["score"] for box in every["members"][choice]]
 
 
-@pytest.mark.parametrize("address", ["predict", "picture", "report"])
+@pytest.mark.parametrize("address", ["predict", "picture", "preview", "report"])
 def test_a_radiograph_of_another_kind_is_a_problem_of_what_was_sent(client, as_form, address):
     response = client.post(f"/api/v1/{address}", files=as_form(saved(dataset("one", BodyPartExamined="LEG"))))
     assert response.status_code == 422

@@ -147,7 +147,7 @@ def test_a_radiograph_of_another_kind_is_refused(node, studies, caplog):
     association = associate(node.port)
     assert association.send_c_store(leg).Status == CANNOT_UNDERSTAND
     association.release()
-    assert "BodyPartExamined is 'LEG'" in caplog.text
+    assert "refused: the object: BodyPartExamined is 'LEG'" in caplog.text
 
 
 def test_a_full_queue_is_out_of_resources(service, jobs, studies, tmp_path):

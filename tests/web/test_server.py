@@ -10,6 +10,7 @@ import urllib.request
 import pydicom
 import pytest
 
+from covidmm.errors import ConfigError
 from tests.helpers.tool_runs import ROOT, run_tool
 
 pytestmark = pytest.mark.e2e  # starts the server
@@ -132,3 +133,16 @@ def test_warnings_that_quote_headers_are_not_shown():
         command = [sys.executable, "-W", "default", "-c", code.format(before)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert ("PLANTED_UID" in done.stderr) is shown
+
+
+def test_a_taken_port_of_the_node_and_a_strange_device_are_said_before_models_load(monkeypatch, tmp_path):
+    from covidmm.web import server
+    from covidmm.web.dicom_node import NodeSettings
+
+    monkeypatch.setattr(server, "make_service", None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"127.0.0.1:{port}: .*choose another with --host and --dicom-port"):
+            server.serve(port=0, node=NodeSettings(port, folder=tmp_path))
+    with pytest.raises(ConfigError, match="--device gpu: "):
+        server.serve(port=0, device="gpu")
