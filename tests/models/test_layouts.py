@@ -9,7 +9,8 @@ from torch import nn
 
 from covidmm.errors import CheckpointError
 from covidmm.models.checkpoint_conversion import convert_plain
-from covidmm.models.checkpoints import CheckedPretrainedInit, load_from_local, read_checkpoint, state_of
+from covidmm.models.checkpoints import load_from_local, read_checkpoint, state_of
+from covidmm.models.pretrained import CheckedPretrainedInit
 
 STATE = {"backbone.weight": torch.ones(2, 3), "head.bias": torch.arange(2.0)}
 
