@@ -19,6 +19,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from covidmm.datasets.prepared_folder import data_digest
+from covidmm.engine.build_errors import build_errors_named
 from covidmm.errors import CheckpointError, ConfigError, CovidmmError
 from covidmm.models.checkpoints import checkpoint_file, coverage, read_checkpoint, require_coverage, state_of
 from covidmm.utils.fileio import write_bytes
@@ -204,9 +205,11 @@ def load_trained(cfg: Config, checkpoint: Path) -> tuple[nn.Module, dict[str, An
 
     Raises:
         CheckpointError: the checkpoint is missing, unsafe to read, or of another model.
+        ConfigError: the model cannot be built.
     """
     init_default_scope(cfg.get("default_scope", "mmdet"))
-    model = MODELS.build(cfg.model)
+    with build_errors_named():
+        model = MODELS.build(cfg.model)
     content = read_checkpoint(checkpoint)
     state = state_of(content)
     require_coverage(coverage(model.state_dict(), state), str(checkpoint), whole=True)

@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from covidmm.errors import CheckpointError, ConfigError
+from covidmm.errors import CheckpointError, ConfigError, DataError
 from covidmm.jobs import train_test
 from covidmm.jobs.train_test import _load, _set_aside, evaluate, train
 from covidmm.utils.malloc import NEVER_RELEASE
@@ -46,6 +46,14 @@ def test_faults_are_raised_before_anything_is_built(tmp_path):
         train("configs/small/frcnn_r18_siim.py", tmp_path, resume=True)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         evaluate("configs/small/frcnn_r18_siim.py", tmp_path / "none.pth", tmp_path)
+    with pytest.raises(CheckpointError, match=r"covidmm://none: no .*none\.pth; .* folder that has it$"):
+        evaluate("configs/small/frcnn_r18_siim.py", "covidmm://none", tmp_path)
+    data = "train_dataloader.dataset.data_root=nowhere"
+    with pytest.raises(DataError, match=r"nowhere/annotations/train\.json: no such file, named by train_dataloader"):
+        train("configs/small/frcnn_r18_siim.py", tmp_path, options=[data])
+    own = "test_evaluator.type=CocoMetric"
+    with pytest.raises(ConfigError, match="--show-dir needs DetectionMetric or LabelMetric"):
+        evaluate("configs/small/frcnn_r18_siim.py", "x.pth", tmp_path, show_dir="x", options=[own])
     assert not list(tmp_path.iterdir())
 
 
@@ -54,6 +62,7 @@ def test_a_training_keeps_the_memory_of_its_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(train_test, "keep_freed_memory", done.append)
     runner = SimpleNamespace(train=lambda: done.append("trained"))
     monkeypatch.setattr(train_test, "_runner", lambda cfg, trains: runner)
+    monkeypatch.setattr(train_test, "require_annotations", lambda cfg, splits: None)
     assert train("configs/small/frcnn_r18_siim.py", tmp_path) == tmp_path
     assert done == [NEVER_RELEASE, "trained"]
 
