@@ -18,6 +18,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from covidmm.datasets.prepared_folder import data_digest
+from covidmm.engine.build_errors import build_errors_named
 from covidmm.engine.predicting import PREDICTING, predicting_sha256
 from covidmm.engine.resuming import follow_config
 from covidmm.engine.training_images import training_images
@@ -215,9 +216,11 @@ def load_trained(cfg: Config, checkpoint: Path) -> tuple[nn.Module, dict[str, An
 
     Raises:
         CheckpointError: the checkpoint is missing, unsafe to read, or of another model.
+        ConfigError: the model cannot be built.
     """
     init_default_scope(cfg.get("default_scope", "mmdet"))
-    model = MODELS.build(cfg.model)
+    with build_errors_named():
+        model = MODELS.build(cfg.model)
     content = read_checkpoint(checkpoint)
     try:
         state = state_of(content)

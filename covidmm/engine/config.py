@@ -15,7 +15,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from covidmm.engine.config_files import files_of, refuse_unread
+from covidmm.engine.config_files import files_of, refuse_unread, used_at
 from covidmm.engine.config_imports import add_registration, import_custom
 from covidmm.engine.config_keys import Checker
 from covidmm.engine.config_values import Judge, Override, as_tuples, check_values, settled
@@ -98,7 +98,8 @@ def merge_options(
         ConfigError: an override of nothing, or of a variable.
     """
     variables = _variables_of(cfg) - set(no_variables)
-    return variables, [_override(cfg, text, variables) for text in options]
+    keys = no_variables or Checker.top_level_keys()
+    return variables, [_override(cfg, text, variables, keys) for text in options]
 
 
 def settle(cfg: Config, overrides: Sequence[Override], judge: Judge = lambda key, value: None) -> None:
@@ -124,16 +125,17 @@ def _check_pretrained(cfg: Config) -> None:
         raise ConfigError("pretrained: nothing reads it; default_hooks lacks pretrained=dict(type='PretrainedHook')")
 
 
-def _override(cfg: Config, text: str, variables: frozenset[str]) -> Override:
+def _override(cfg: Config, text: str, variables: frozenset[str], keys: Collection[str]) -> Override:
     """Apply one ``key=value``."""
     key, equals, _ = text.partition("=")
     if not equals or not key:
         raise ConfigError(f"--cfg-options {text}: is not KEY=VALUE")
     top = key.split(".")[0]
     if top in variables:
+        places = used_at(files_of(cfg), top, keys)
         raise ConfigError(
             f"--cfg-options {key}: '{top}' is a variable of the config file, already used when it was read; "
-            "override the place where it is used, such as train_dataloader.dataset.pipeline"
+            f"override the place where it is used{': ' if places else ''}{', '.join(places[:4])}"
         )
     parser = argparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--options", nargs="+", action=DictAction)

@@ -99,6 +99,21 @@ def refuse_unread(files: list[str], keys: Collection[str]) -> None:
                 )
 
 
+def used_at(files: list[str], name: str, keys: Collection[str]) -> list[str]:
+    """Where the last file that sets and uses a name of its own does so, as dotted keys of the config.
+
+    Args:
+        files: of one config, the deepest base first.
+        name: of a variable.
+        keys: what is read at the top of a config.
+    """
+    for path in reversed(files):
+        file = ConfigFile(path)
+        if name in file.sets and (places := file.places(name, keys)):
+            return places
+    return []
+
+
 def replaced_type(files: list[str], path: str, key: str, kind: str) -> str | None:
     """The type that had an unknown key before a file gave the dict another type; None where none had it.
 

@@ -156,6 +156,11 @@ def check_values(cfg: Config) -> None:
     for name in ("model", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "optim_wrapper"):
         if name in cfg and not isinstance(cfg[name], dict) and (cfg[name] is not None or name == "model"):
             raise ConfigError(f"{name} must be a dict, not {_short(cfg[name])}")
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        loader = cfg.get(name) or {}
+        for key in ("persistent_workers", "prefetch_factor"):
+            if loader.get(key) and loader.get("num_workers", 0) == 0:
+                raise ConfigError(f"{name}.num_workers is 0, with which {name}.{key} must be unset, not {loader[key]}")
     for path, value in _walk(cfg.to_dict(), ""):
         for pattern, fits, expected in _RULES:
             if not re.fullmatch(pattern, path) or (value is None and pattern not in _NEVER_NONE):

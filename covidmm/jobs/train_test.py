@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier
 from mmengine.runner import Runner
 
+from covidmm.engine.build_errors import build_errors_named
 from covidmm.engine.checked_runner import CheckedRunner
 from covidmm.engine.checkpointing import latest_checkpoint, stored_provenance, stored_val_metrics, trained_file
 from covidmm.engine.config import load_config
@@ -67,15 +68,15 @@ def train(
     """
     cfg = _load(config, work_dir, options, launcher)
     require_parts(cfg, config, ("model", "train_dataloader", "train_cfg", "optim_wrapper"), "a training")
-    require_annotations(cfg, ("train", "val") if cfg.get("val_cfg") else ("train",))
     folder = Path(cfg.work_dir)
     if amp:
         cfg.optim_wrapper.type = "MixedPrecisionOptimWrapper"
     if resume:
         cfg.resume = True
         cfg.load_from = str(latest_checkpoint(folder)) if resume is True else str(resume)
+    require_annotations(cfg, ("train", "val") if cfg.get("val_cfg") else ("train",))
     try:
-        with stops_restored(), launched(launcher):
+        with stops_restored(), launched(launcher), build_errors_named():
             if not resume and is_first():
                 _set_aside(folder)
             barrier()
@@ -145,7 +146,7 @@ def evaluate(
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         # wraps the model after its checkpoint was loaded
         cfg.custom_hooks = [*(cfg.get("custom_hooks") or ()), {"type": "PrepareTTAHook", "tta_cfg": cfg.tta_model}]
-    with launched(launcher):
+    with launched(launcher), build_errors_named():
         if run.metric is not None and metric_type(run.metric) == "DetectionMetric":
             _choose_threshold(run, allow_training_images)
         runner = _runner(cfg, trains=False)

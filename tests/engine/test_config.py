@@ -67,6 +67,7 @@ def in_the_repository(monkeypatch, request):
         ("default_hooks.checkpoint.interval=0", "default_hooks.checkpoint.interval must be a positive integer, not 0"),
         ("test_time_augmentation=3", "test_time_augmentation must be True or False, not 3"),
         ("train_pipeline.0.type=x", "'train_pipeline' is a variable of the config file"),
+        ("train_pipeline.0.type=x", "override the place where it is used: train_dataloader.dataset.pipeline"),
         ("max_epochs", "is not KEY=VALUE"),
         ("train_dataloader.dataset.pipeline.99.scale=3", "--cfg-options train_dataloader.dataset.pipeline.99.scale=3"),
     ],
@@ -175,6 +176,12 @@ def test_the_config_of_an_ensemble_is_called_one():
 def test_the_weights_of_imagenet_are_those_of_the_depth(config, options, chosen):
     cfg = load_config(f"configs/{config}", ["pretrained=imagenet", *options])
     assert pretrained_checkpoint(cfg) == f"torchvision://{chosen}"
+
+
+def test_workers_that_persist_need_workers():
+    options = ["train_dataloader.num_workers=0", "train_dataloader.persistent_workers=True"]
+    with pytest.raises(ConfigError, match=r"num_workers is 0, with which train_dataloader\.persistent_workers must be"):
+        load_config(CONFIG, options)
 
 
 def test_a_depth_without_weights_is_refused():

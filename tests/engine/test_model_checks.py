@@ -1,5 +1,7 @@
 """Checks of a built model that needs no data."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -9,6 +11,7 @@ from mmengine.registry import init_default_scope
 import covidmm.registration  # noqa: F401
 from covidmm.engine.config import read_config
 from covidmm.engine.model_checks import check_box_losses, check_channels
+from covidmm.engine.preflight import PreflightHook
 from covidmm.errors import ConfigError
 
 FRCNN = "configs/small/frcnn_r18_siim.py"
@@ -75,3 +78,11 @@ def test_a_model_whose_channels_meet_is_left_as_it_was(build, config):
     check_channels(model)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert [module.training for module in model.modules()] == modes
+
+
+def test_the_preflight_checks_the_model_before_its_weights_are_read(build):
+    hook = PreflightHook()
+    with pytest.raises(ConfigError, match=r"neck\.in_channels is "):
+        hook.before_run(SimpleNamespace(model=build(FRCNN, {"neck.in_channels": [256, 512, 1024, 2048]})))
+    with pytest.raises(ConfigError, match="reg_decoded_bbox=True"):
+        hook.before_run(SimpleNamespace(model=build(FRCNN, {"rpn_head.loss_bbox": GIOU})))

@@ -1,6 +1,7 @@
 """The parts of the jobs that need no training; whole runs are in tests/e2e/test_train.py."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -55,6 +56,14 @@ def test_faults_are_raised_before_anything_is_built(tmp_path):
         train("configs/small/frcnn_r18_siim.py", tmp_path, resume=True)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         evaluate("configs/small/frcnn_r18_siim.py", tmp_path / "none.pth", tmp_path)
+    with pytest.raises(CheckpointError, match=r"covidmm://none: no .*none\.pth; .* folder that has it$"):
+        evaluate("configs/small/frcnn_r18_siim.py", "covidmm://none", tmp_path)
+    data = "train_dataloader.dataset.data_root=nowhere"
+    with pytest.raises(DataError, match=r"nowhere/annotations/train\.json: no such file, named by train_dataloader"):
+        train("configs/small/frcnn_r18_siim.py", tmp_path, options=[data])
+    own = "test_evaluator.type=CocoMetric"
+    with pytest.raises(ConfigError, match="--show-dir needs DetectionMetric or LabelMetric"):
+        evaluate("configs/small/frcnn_r18_siim.py", "x.pth", tmp_path, show_dir="x", options=[own])
     assert not list(tmp_path.iterdir())
 
 
@@ -63,6 +72,7 @@ def test_a_training_keeps_the_memory_of_its_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(train_test, "keep_freed_memory", done.append)
     runner = SimpleNamespace(train=lambda: done.append("trained"))
     monkeypatch.setattr(train_test, "_runner", lambda cfg, trains: runner)
+    monkeypatch.setattr(train_test, "require_annotations", lambda cfg, splits: None)
     assert train("configs/small/frcnn_r18_siim.py", tmp_path) == tmp_path
     assert done == [NEVER_RELEASE, "trained"]
 
@@ -187,3 +197,24 @@ def test_plain_mmengine_trains_the_same(random_ensemble, tmp_path, monkeypatch):
     cfg.experiment_name = "misspelt"
     with pytest.raises(ConfigError, match="did you mean 'nih'"):
         Runner.from_cfg(cfg).train()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mmdetection_s_metrics_are_kept_beside_covidmm_s(random_ensemble, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SIIM_ROOT", str(random_ensemble.prepared))
+    member = random_ensemble.members["yolo"]
+    truth = random_ensemble.prepared / "annotations" / "test.json"
+    coco = f"dict(type='CocoMetric', ann_file={str(truth)!r}, metric='bbox')"
+    base = f"_base_ = {str(Path(member.config).resolve())!r}\n"
+    (tmp_path / "both.py").write_text(f"{base}test_evaluator = [{coco}, _base_.test_evaluator]")
+    (tmp_path / "coco.py").write_text(f"{base}test_evaluator = dict(_delete_=True, **{coco})")
+    options = ["test_dataloader.num_workers=0", "test_dataloader.dataset.indices=2"]
+    both = evaluate(tmp_path / "both.py", member.checkpoint, tmp_path / "both", options=options)
+    alone = evaluate(tmp_path / "coco.py", member.checkpoint, tmp_path / "coco", options=options)
+    assert {"mAP_50", "threshold_source", "coco/bbox_mAP"} <= set(both)
+    assert {"coco/bbox_mAP": both["coco/bbox_mAP"]}.items() <= alone.items()
+    kept = json.loads((tmp_path / "both" / "metrics.json").read_text())
+    assert kept["detectors"]["yolo"]["images"] == 2
+    assert "coco/bbox_mAP" in kept["evaluators"]["yolo"]
+    assert "no predictions are kept" in capsys.readouterr().out
+    assert not (tmp_path / "coco" / "predictions.json").exists()

@@ -136,6 +136,17 @@ def test_pretrained_init_loads_prints_and_refuses(tmp_path):
         net.init_weights()
 
 
+def test_the_weights_of_a_deeper_backbone_are_refused(tmp_path):
+    """Those of its first blocks fill the whole model."""
+    from mmdet.registry import MODELS
+
+    deeper, own = (MODELS.build({"type": "mmdet.ResNet", "depth": depth}) for depth in (34, 18))
+    torch.save(deeper.state_dict(), tmp_path / "r34.pth")
+    own.init_cfg = {"type": "Pretrained", "checkpoint": str(tmp_path / "r34.pth")}
+    with pytest.raises(CheckpointError, match=r"r34\.pth: is of a deeper model: 100\.0% of .*left over"):
+        own.init_weights()
+
+
 def test_torchvision_weights_fill_the_whole_resnext():
     """torchvision's own state dict, made here from random weights, needs no key conversion."""
     from mmdet.registry import MODELS
