@@ -16,7 +16,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS, MODELS, init_default_scope
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
 from covidmm.datasets.prepared_folder import data_digest
@@ -79,6 +79,12 @@ class ResumableCheckpointHook(CheckpointHook):
         )
         #: Provenance of the epochs that a resumed training did not train itself with this config and data.
         self._earlier: list[dict[str, Any]] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Say so where a run has no epochs to write checkpoints of."""
+        super().before_train(runner)
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            runner.logger.warning("checkpoints: a run that counts iterations keeps its best one alone, and no resume")
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Write the epoch's checkpoint unless a validation follows, which will."""
