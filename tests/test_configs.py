@@ -205,6 +205,21 @@ def test_the_five_lines_of_the_docs_are_a_config(tmp_path):
     assert sum(parameter.numel() for parameter in model.parameters()) < 7_235_389
 
 
+def test_what_the_code_did_with_yolo_is_in_the_ascoded_configs():
+    """The report's code: CIoU, no class loss with one class, a warm-up of three epochs, and both of its stages."""
+    siim, rsna = (load_config(f"configs/yolov5x6_{name}_ascoded.py") for name in ("siim", "rsna"))
+    for cfg in (siim, rsna):
+        head = cfg.model.bbox_head
+        assert (head.loss_bbox.type, head.loss_bbox.loss_weight) == ("CIoULoss", 0.075)
+        assert (head.loss_cls.loss_weight, head.loss_obj.loss_weight) == (0.0, 0.75)
+        assert cfg.train_cfg.max_epochs == 35
+        _, schedulers = built_schedules(cfg)
+        assert [(one.by_epoch, one.end) for one in schedulers[1:]] == [(False, 3 * EPOCH)] * 2
+    assert siim.model.init_cfg.checkpoint == "covidmm://yolov5x6_rsna_ascoded"
+    assert rsna.model.init_cfg.checkpoint == "covidmm://yolov5x6_coco"
+    assert rsna.train_dataloader.dataset.dataset.type == "RSNADataset"
+
+
 def test_the_rsna_stage_differs_in_data_epochs_and_start_alone():
     siim, rsna = (load_config(f"configs/yolov5l_{name}.py").to_dict() for name in ("siim", "rsna"))
     assert (siim["train_cfg"]["max_epochs"], rsna["train_cfg"]["max_epochs"]) == (30, 40)

@@ -14,7 +14,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS, MODELS, init_default_scope
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
 from covidmm.datasets.prepared_folder import data_digest
@@ -91,6 +91,12 @@ class ResumableCheckpointHook(CheckpointHook):
         # keys of the images that trained the weights which the training began with, and of those with its own
         self._earlier: torch.Tensor | None = None
         self._seen: torch.Tensor | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Say so where a run has no epochs to write checkpoints of."""
+        super().before_train(runner)
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            runner.logger.warning("checkpoints: a run that counts iterations keeps its best one alone, and no resume")
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Write the epoch's checkpoint unless a validation follows, which will."""

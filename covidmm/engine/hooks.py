@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.dist import all_reduce_dict, all_reduce_params
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, HOOKS
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import get_torchvision_models
 
 from covidmm.errors import ConfigError, TrainingError, did_you_mean
@@ -35,13 +35,6 @@ class PretrainedHook(Hook):
             ConfigError: the config lists no weights of that name.
         """
         checkpoint = pretrained_checkpoint(runner.cfg)
-        named, trains = runner.cfg.get("pretrained") not in (None, "none"), isinstance(runner._train_loop, BaseLoop)
-        if named and trains and "init_cfg" in runner.cfg.model.get("backbone", {}):
-            runner.logger.warning(
-                "pretrained: '%s' is not taken, model.backbone has an init_cfg of its own: %s",
-                runner.cfg.pretrained,
-                runner.cfg.model.backbone.init_cfg,
-            )
         if checkpoint:
             model = getattr(runner.model, "module", runner.model)
             model.backbone.init_cfg = {"type": "Pretrained", "checkpoint": checkpoint}

@@ -110,6 +110,10 @@ def _check_run(runner: Runner) -> None:
         raise ConfigError("optim_wrapper.optimizer.lr is 0: nothing would be trained")
     if pretrained_checkpoint(runner.cfg) and not any(isinstance(hook, PretrainedHook) for hook in runner.hooks):
         raise ConfigError("pretrained: nothing reads it; default_hooks lacks pretrained=dict(type='PretrainedHook')")
+    named, backbone = runner.cfg.get("pretrained"), runner.cfg.get("model", {}).get("backbone") or {}
+    if named not in (None, "none") and "init_cfg" in backbone:
+        own = backbone["init_cfg"]
+        runner.logger.warning("pretrained: '%s' is not taken, model.backbone.init_cfg is %s", named, own and dict(own))
     for line in misfits(runner):
         runner.logger.warning("schedule: %s", line)
 

@@ -107,6 +107,15 @@ def test_a_run_that_trains_nothing_or_from_other_weights_is_refused(prepared, mo
         run(model, dataset(prepared), **parts)
 
 
+def test_pretrained_beside_a_backbone_with_weights_of_its_own_is_a_warning(prepared, model, caplog):
+    cfg = ConfigDict(
+        pretrained="nih", pretrained_weights={"nih": "covidmm://x"}, model={"backbone": {"init_cfg": None}}
+    )
+    with caplog.at_level(logging.WARNING):
+        run(model, dataset(prepared), cfg=cfg)
+    assert "pretrained: 'nih' is not taken, model.backbone.init_cfg is None" in caplog.text
+
+
 def test_a_schedule_that_does_not_fit_is_a_warning(prepared, model, caplog):
     with caplog.at_level(logging.WARNING):
         run(model, dataset(prepared), param_schedulers=[SteppedCosineLR(optimizer(), 0.05, end=1)])
