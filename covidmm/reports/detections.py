@@ -123,7 +123,7 @@ def of_run(run: Run, splits: Sequence[PreparedSplit]) -> Comparison:
         raise DataError(f"{run.name}: {recorded} of this test is not here, so no curves and pictures; test again")
     if metrics.get("images", len(split.images)) != len(split.images):
         raise DataError(
-            f"{run.name}: {metrics['images']} of the {len(split.images)} images of {split.path} were evaluated, and not "
+            f"{run.name}: {metrics['images']} of the {len(split.images)} images of {split.path} were evaluated, not "
             "recorded which, so no curves and pictures; test on all of them"
         )
     results = read_results(run.predictions)

@@ -119,9 +119,7 @@ def test_the_overlap_of_nih_and_rsna_is_found(realdata, make, tmp_path):
     assert len(across) == 90
 
 
-@pytest.mark.parametrize(
-    ("content", "cause"), [(None, "no such file"), ('{"layout": "si', "no JSON with a data_sha256")]
-)
+@pytest.mark.parametrize(("content", "cause"), [(None, "no such file"), ('{"layout": "si', "no JSON with")])
 def test_a_folder_without_a_whole_manifest_is_a_warning(tmp_path, content, cause):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder, text in ((whole, '{"data_sha256": "abc"}'), (cut, content)):
