@@ -18,7 +18,7 @@ from covidmm.audit.label_conflicts import check_conflicts
 from covidmm.audit.leaks import check_leaks
 from covidmm.audit.shortcuts import check_blur, check_border, check_markers, check_sources
 from covidmm.datasets.annotated_image import AnnotatedImage
-from covidmm.datasets.prepared_folder import read_manifest
+from covidmm.datasets.prepared_folder import read_manifest, read_prepared
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.coco_dicts import read_results
 from covidmm.prepare.near_duplicates import Pair, find_pairs
@@ -61,7 +61,7 @@ def audit(
     require_output(out, "--out", folder=True)
     asked = _asked(predictions, classifier)
     entries = read_folders(folders)
-    detector = _check_detector(entries, predictions, threshold) if predictions else []
+    detector = _check_detector(folders[0], entries, predictions, threshold) if predictions else []
     paths = list(dict.fromkeys(entry.path for entry in entries))
     looks, failed = look_at_all(paths, workers, progress)
     if not looks:
@@ -105,14 +105,19 @@ def _asked(predictions: Path | None, classifier: tuple[str, str] | None) -> dict
     return asked
 
 
-def _check_detector(entries: Sequence[AnnotatedImage], predictions: Path, threshold: float | None) -> list[Check]:
+def _check_detector(
+    folder: Path, entries: Sequence[AnnotatedImage], predictions: Path, threshold: float | None
+) -> list[Check]:
     # scikit-learn takes a second to import, and most audits have no detector
     from covidmm.audit.subgroups import check_calibration, check_subgroups, score
 
     results = read_results(predictions)
     if not results:
         raise DataError(f"{predictions}: expected a COCO results list with at least one box")
-    scored = score(entries, results)
+    categories = {split.category_ids for split in read_prepared(folder).splits.values()}
+    if len(categories) > 1:
+        raise DataError(f"{folder}: its splits have different category ids: {sorted(categories)}")
+    scored = score(entries, results, categories.pop())
     return [check_subgroups(scored, threshold), check_calibration(scored)]
 
 

@@ -14,8 +14,8 @@ from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import RESAMPLES, draw_images, interval, resampled
 from covidmm.evaluation.classification import reliability
-from covidmm.evaluation.coco_dicts import by_image
-from covidmm.evaluation.detection import rank
+from covidmm.evaluation.coco_dicts import found_by_image
+from covidmm.evaluation.detection import rank_classes
 from covidmm.evaluation.ranking import Ranking
 
 FIELDS = ("sex", "view", "modality", "size")
@@ -40,11 +40,18 @@ class Scored:
     ranking: Ranking
 
 
-def score(entries: Sequence[AnnotatedImage], results: Sequence[Mapping[str, Any]]) -> Scored:
-    """Match predictions with the opacities of every image of the splits that they belong to.
+def score(
+    entries: Sequence[AnnotatedImage], results: Sequence[Mapping[str, Any]], category_ids: Sequence[int] = (1,)
+) -> Scored:
+    """Match predictions with the true boxes of their class on every image of the splits that they belong to.
+
+    Args:
+        entries: of one folder.
+        results: a COCO results list.
+        category_ids: of the folder's categories, by class index.
 
     Raises:
-        DataError: a prediction belongs to no image, or none of the images has an opacity.
+        DataError: a prediction belongs to no image or category, or none of the images has an opacity.
     """
     split_of = {entry.number: entry.split for entry in entries}
     if strangers := {one["image_id"] for one in results} - split_of.keys():
@@ -54,8 +61,8 @@ def score(entries: Sequence[AnnotatedImage], results: Sequence[Mapping[str, Any]
     used = tuple(sorted((entry for entry in entries if entry.split in splits), key=lambda entry: entry.number))
     if not any(len(entry.boxes) for entry in used):
         raise DataError(f"{entries[0].dataset}: no opacity in split {', '.join(sorted(splits))}, nothing to score")
-    found = by_image(results, [entry.number for entry in used])
-    ranking = rank(found, [entry.boxes for entry in used], coco=True, crowds=[entry.crowds for entry in used])
+    found = found_by_image(results, [entry.number for entry in used], category_ids)
+    ranking = rank_classes(found, [entry.truth for entry in used], coco=True)
     return Scored(used, np.unique([entry.study_id for entry in used], return_inverse=True)[1], ranking)
 
 

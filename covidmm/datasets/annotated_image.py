@@ -117,7 +117,7 @@ class AnnotatedImage:
         """Study class, RSNA class, findings, or whether there is a box: whichever the data set has."""
         if one := self.study_class or self.coco.get("rsna_class"):
             return (str(one),)
-        return self.findings or ("opacity" if len(self.boxes) else "no opacity",)
+        return self.findings or ("opacity" if len(self.boxes) or len(self.crowds) else "no opacity",)
 
     @property
     def positive(self) -> bool:
@@ -126,4 +126,4 @@ class AnnotatedImage:
             return self.study_class != "negative"
         if self.findings is not None:
             return self.findings != (NO_FINDING,)
-        return len(self.boxes) > 0
+        return len(self.boxes) > 0 or len(self.crowds) > 0

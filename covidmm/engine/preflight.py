@@ -119,7 +119,7 @@ def _check_run(runner: Runner) -> None:
 
 
 def check_annotation_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> None:
-    """Read the annotation files of MMDetection's own COCO data sets before anything is built.
+    """Read the annotation files of MMDetection's own COCO data sets, and of metrics, before anything is built.
 
     covidmm's data sets read theirs when they are built.
 
@@ -140,8 +140,11 @@ def check_annotation_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> Non
                 require_classes(path, names, [classes] if isinstance(classes, str) else classes)
         evaluators = cfg.get(f"{split}_evaluator") or ()
         for one in [evaluators] if isinstance(evaluators, Mapping) else evaluators:
-            if str(one.get("type")).rpartition(".")[2] == "CocoMetric" and one.get("ann_file"):
-                require_ids_for_coco_tools(one["ann_file"])
+            # a missing file is told by the data set, which says how to make it
+            kind, path = str(one.get("type")).rpartition(".")[2], one.get("ann_file")
+            check = {"CocoMetric": require_ids_for_coco_tools, "DetectionMetric": read_annotations}.get(kind)
+            if check and path and Path(path).is_file():
+                check(path)
 
 
 def _dataset_configs(dataset: Any) -> Iterator[Mapping[str, Any]]:

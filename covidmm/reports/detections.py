@@ -121,6 +121,11 @@ def of_run(run: Run, splits: Sequence[PreparedSplit]) -> Comparison:
     if run.predictions is None:
         recorded = run.provenance[name].get("predictions", "predictions.json")
         raise DataError(f"{run.name}: {recorded} of this test is not here, so no curves and pictures; test again")
+    if metrics.get("images", len(split.images)) != len(split.images):
+        raise DataError(
+            f"{run.name}: {metrics['images']} of the {len(split.images)} images of {split.path} were evaluated, not "
+            "recorded which, so no curves and pictures; test on all of them"
+        )
     results = read_results(run.predictions)
     try:
         rows = found_by_image(results, [image.number for image in split.images], split.category_ids)

@@ -92,6 +92,7 @@ def report(folders: Sequence[Path], data: Sequence[Path], out: Path) -> Path:
     if not found and (folders or not data):
         raise DataError("; ".join(found.remarks) or "no folder of a run and no data set was named")
     page = _collect(found, data)
+    crowds = any(len(row.image.truth.crowds) for section in page.results for row in section.cases)
     if not found and not page.data:
         raise DataError("; ".join(page.remarks))
     drawn = [one for part in (page.results, page.training, page.data) for section in part for one in section.figures]
@@ -102,7 +103,7 @@ def report(folders: Sequence[Path], data: Sequence[Path], out: Path) -> Path:
             write_bytes(out / "figures" / f"{slug(one.name)}.csv", one.csv())
         write_bytes(
             out / PAGE,
-            render("report.html.jinja", page=page, title=_title(found, page), slug=slug, legend=legend()),
+            render("report.html.jinja", page=page, title=_title(found, page), slug=slug, legend=legend(crowds=crowds)),
         )
     except OSError as error:
         raise DataError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error

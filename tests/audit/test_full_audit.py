@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from covidmm.audit.checks import Level, worst
-from covidmm.audit.full_audit import audit
+from covidmm.audit.full_audit import audit, check_manifests
 from covidmm.errors import ConfigError, DataError
 
 pytestmark = pytest.mark.e2e  # whole audits
@@ -117,3 +117,17 @@ def test_the_overlap_of_nih_and_rsna_is_found(realdata, make, tmp_path):
     across = {(row[5], row[9]) for row in check.tables[0].rows if row[2] != row[6]}
     assert across == {(one, other) for one, other in across if source[one].removesuffix(".png") == other}
     assert len(across) == 90
+
+
+@pytest.mark.parametrize(("content", "cause"), [(None, "no such file"), ('{"layout": "si', "no JSON with")])
+def test_a_folder_without_a_whole_manifest_is_a_warning(tmp_path, content, cause):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder, text in ((whole, '{"data_sha256": "abc"}'), (cut, content)):
+        folder.mkdir()
+        if text is not None:
+            (folder / "prepared.json").write_text(text)
+    check = check_manifests([whole, cut])
+    assert check.level is Level.WARNING
+    assert cause in check.summary
+    assert [row[0] for row in check.tables[0].rows] == ["cut"]
+    assert check_manifests([whole]).level is Level.OK

@@ -108,3 +108,12 @@ def test_predictions_of_other_images_are_refused(drawn, entry):
         score(entries, [{**results[0], "image_id": 999}])
     with pytest.raises(DataError, match="no opacity"):
         score([entry(1, "test")], [{**results[0], "image_id": 1}])
+
+
+def test_a_prediction_of_another_class_is_no_hit(drawn):
+    entries, results = drawn()
+    other = [{**one, "category_id": 2} for one in results]
+    assert score(entries, results, (1, 2)).ranking.hits.any()
+    assert not score(entries, other, (1, 2)).ranking.hits.any()
+    with pytest.raises(DataError, match="prediction for category 2"):
+        score(entries, other)

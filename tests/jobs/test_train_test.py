@@ -166,6 +166,8 @@ def test_annotation_files_of_mmdetections_data_sets_are_read_before_anything_is_
     for dataset in (own, wrapped):
         with pytest.raises(DataError, match=r"own\.json: image 1: a box has no whole number as id"):
             check_annotation_files({"train_dataloader": {"dataset": dataset}}, ("train", "val"))
+    with pytest.raises(DataError, match="no whole number as id"):
+        check_annotation_files({"test_evaluator": {"type": "DetectionMetric", "ann_file": str(path)}}, ("test",))
     with pytest.raises(DataError, match=r"gone\.json: no such file"):
         check_annotation_files({"test_dataloader": {"dataset": {**own, "ann_file": "gone.json"}}}, ("test",))
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,13 @@ def test_every_case_is_what_it_is_shown_for(world, splits):
     for _, case in cases:
         assert case.hits.tolist() == match(case.found.boxes, case.found.scores, case.truth.boxes).tolist()
         assert list(case.members) == ["frcnn", "yolo"]
+
+
+def test_a_part_of_the_images_is_not_drawn_as_if_it_were_all(world, splits):
+    (run,) = find_runs([world.run]).runs
+    part = replace(run, results={"frcnn": {**run.results["frcnn"], "images": 3}})
+    with pytest.raises(DataError, match=r"3 of the \d+ images of .*test\.json were evaluated"):
+        of_run(part, splits)
 
 
 def test_predictions_of_other_annotations_are_refused(world, splits):

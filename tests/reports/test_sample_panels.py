@@ -6,7 +6,7 @@ import pytest
 
 from covidmm.datasets.prepared_folder import read_prepared
 from covidmm.errors import DataError
-from covidmm.reports.report_page import report
+from covidmm.reports.report_page import _evaluated, report
 from covidmm.reports.sample_panels import sample_panels
 from tests.reports.conftest import write_prepared
 
@@ -50,3 +50,15 @@ def test_a_folder_that_is_no_data_set_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"holds no annotations/train\.json"):
         report([], [tmp_path], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "origin", "text"),
+    [
+        ({"images": 7}, {"data": "own/val.json"}, "7 images of own/val.json"),
+        ({"cases": 3}, {"data": "test.json"}, "3 cases of test.json"),
+        ({}, {}, "the images of an annotation file that was not recorded"),
+    ],
+)
+def test_what_was_evaluated_is_named(metrics, origin, text):
+    assert _evaluated(metrics, origin) == text

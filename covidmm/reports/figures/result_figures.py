@@ -51,6 +51,9 @@ def comparison_figures(found: Comparison) -> list[Drawn]:
         figure.legend(loc="outside lower center", ncols=min(4, len(curves)))
 
     size = f"{len(found.images)} images, {sum(map(len, found.truths))} boxes"
+    classes = {label for truth in found.truths for label in truth.labels.tolist()}
+    if len(classes) > 1:
+        size += f" of {len(classes)} classes, whose predictions are pooled here, while the table has means of classes"
     dot = "the dot is the operating point, at the threshold of the table"
     height = 3.6 + 0.12 * len(curves)
     return [
