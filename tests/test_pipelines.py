@@ -1,4 +1,4 @@
-"""The pipelines of every kind of detector in configs/ on odd images: finite boxes inside the image, pixels in 0..255."""
+"""The pipelines of all kinds of detectors in configs/ on odd images: finite boxes inside them, pixels in 0..255."""
 
 from itertools import cycle
 from pathlib import Path

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmdet.structures.bbox import bbox_overlaps
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
@@ -54,6 +54,7 @@ class PreflightHook(Hook):
         shared = sorted(set(files["train"]) & set(files.get("val", ())))
         if shared:
             raise DataError(f"{shared[0]}: is in training and in validation ({len(shared)} such images)")
+        _require_one_average(runner.hooks)
         model = getattr(runner.model, "module", runner.model)
         classes = tuple(train.metainfo["classes"])
         check_classes(model, classes)
@@ -73,6 +74,16 @@ class PreflightHook(Hook):
         """
         leaves = _leaves(runner.test_dataloader.dataset)
         _require_files("test", [str(leaf.get_data_info(i)["img_path"]) for leaf in leaves for i in range(len(leaf))])
+
+
+def _require_one_average(hooks: list[Hook]) -> None:
+    """Each EMAHook exchanges its average with the model around a validation: two give back each other's."""
+    count = sum(isinstance(hook, EMAHook) for hook in hooks)
+    if count > 1:
+        raise ConfigError(
+            f"custom_hooks: {count} of type EMAHook, expected one; a config that adds its own leaves out its base's, "
+            "which is the last one: [*_base_.custom_hooks[:-1], ...]"
+        )
 
 
 def check_classes(model: nn.Module, classes: tuple[str, ...]) -> None:
