@@ -12,7 +12,7 @@ import torch
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmdet.structures.bbox import bbox_overlaps
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -75,6 +75,7 @@ class PreflightHook(Hook):
         shared = sorted(set(files["train"]) & set(files.get("val", ())))
         if shared:
             raise DataError(f"{shared[0]}: is in training and in validation ({len(shared)} such images)")
+        _require_one_average(runner.hooks)
         model = getattr(runner.model, "module", runner.model)
         classes = tuple(train.metainfo["classes"])
         check_classes(model, classes)
@@ -155,6 +156,16 @@ def _dataset_configs(dataset: Any) -> Iterator[Mapping[str, Any]]:
         yield from _dataset_configs(inner)
     if dataset.get("ann_file") and not dataset.get("backend_args"):
         yield dataset
+
+
+def _require_one_average(hooks: list[Hook]) -> None:
+    """Each EMAHook exchanges its average with the model around a validation: two give back each other's."""
+    count = sum(isinstance(hook, EMAHook) for hook in hooks)
+    if count > 1:
+        raise ConfigError(
+            f"custom_hooks: {count} of type EMAHook, expected one; a config that adds its own leaves out its base's, "
+            "which is the last one: [*_base_.custom_hooks[:-1], ...]"
+        )
 
 
 def check_classes(model: nn.Module, classes: tuple[str, ...]) -> None:

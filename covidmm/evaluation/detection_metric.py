@@ -14,7 +14,7 @@ from covidmm.datasets.annotations import read_annotations
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.coco_dicts import require_finite
 from covidmm.evaluation.detection import score_detections
-from covidmm.utils.boxes import xywh
+from covidmm.utils.boxes import cut_to_image, xywh
 from covidmm.utils.fileio import json_bytes, write_bytes
 
 
@@ -48,16 +48,18 @@ class DetectionMetric(BaseMetric):
         self.outfile = Path(outfile) if outfile else None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Keep one batch's predictions in plain values."""
+        """Keep one batch's predictions, cut to their images, in plain values."""
         for sample in data_samples:
             instances = sample["pred_instances"]
+            shape = tuple(sample["ori_shape"][:2])
+            boxes, kept = cut_to_image(instances["bboxes"].cpu().double().numpy(), shape)
             self.results.append(
                 {
                     "image_id": int(sample["img_id"]),
-                    "shape": tuple(sample["ori_shape"][:2]),
-                    "boxes": xywh(instances["bboxes"].cpu().double().numpy()).tolist(),
-                    "scores": instances["scores"].cpu().double().tolist(),
-                    "labels": instances["labels"].cpu().tolist(),
+                    "shape": shape,
+                    "boxes": xywh(boxes[kept]).tolist(),
+                    "scores": instances["scores"].cpu().double().numpy()[kept].tolist(),
+                    "labels": instances["labels"].cpu().numpy()[kept].tolist(),
                 }
             )
 

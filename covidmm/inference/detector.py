@@ -27,7 +27,7 @@ from covidmm.errors import CheckpointError, ConfigError
 from covidmm.findings import Detections
 from covidmm.inference.backends import ExportedDetector, exact_precisions, open_session, read_metadata
 from covidmm.radiograph import Radiograph
-from covidmm.utils.boxes import rescaled
+from covidmm.utils.boxes import cut_to_image, rescaled
 from covidmm.utils.precision import fastest_precision
 from covidmm.utils.provenance import sha256
 
@@ -219,9 +219,7 @@ def _sample(index: int, one: Radiograph) -> dict[str, Any]:
 def _in_original(result: Any, one: Radiograph) -> Detections:
     """Boxes from pixels of the radiograph in memory to pixels of the original, cut to its edges."""
     instances = result.pred_instances.cpu()
-    height, width = one.header.height, one.header.width
-    scaled = rescaled(instances.bboxes.double().numpy(), one.pixels.shape, (height, width))
-    boxes: NDArray = np.clip(scaled, 0, [width, height, width, height]).astype(np.float32)
-    # a letterbox lets a detector answer with boxes that lie wholly in its padding
-    kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    size = one.header.height, one.header.width
+    cut, kept = cut_to_image(rescaled(instances.bboxes.double().numpy(), one.pixels.shape, size), size)
+    boxes: NDArray = cut.astype(np.float32)
     return Detections(boxes[kept], instances.scores.float().numpy()[kept], instances.labels.numpy()[kept])

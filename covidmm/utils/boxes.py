@@ -43,6 +43,17 @@ def rescaled(boxes: ArrayLike, size: Sequence[float], new_size: Sequence[float])
     return np.asarray(boxes, np.float64).reshape(-1, 4) * [across, down, across, down]
 
 
+def cut_to_image(boxes: ArrayLike, size: Sequence[float]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Corner boxes (N, 4) cut to an image of ``size`` (height, width), and which (N,) have an area left.
+
+    Every prediction goes through it: a network sees padding around an image, and may answer with boxes that reach, or
+    lie, in it. Boxes that are not finite count as left, so that whoever uses them sees them.
+    """
+    height, width = size
+    found = np.clip(np.asarray(boxes, np.float64).reshape(-1, 4), 0, [width, height, width, height])
+    return found, ~(found[:, 2:] <= found[:, :2]).any(1)
+
+
 def areas(boxes: ArrayLike) -> NDArray[np.float64]:
     """(N,) areas of corner boxes."""
     found = np.asarray(boxes, np.float64).reshape(-1, 4)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import ConfigDict
+from mmengine.hooks import EMAHook
 from mmengine.registry import init_default_scope
 
 from covidmm.engine.config import load_config
@@ -234,6 +235,11 @@ def test_another_number_of_classes_is_refused(model):
         ConfigError, match=r"roi_head\.bbox_head\.num_classes is 1, the data set has 2: opacity, nodule"
     ):
         check_classes(model, ("opacity", "nodule"))
+
+
+def test_two_averages_of_the_weights_are_refused(prepared, model):
+    with pytest.raises(ConfigError, match="custom_hooks: 2 of type EMAHook, expected one"):
+        run(model, dataset(prepared), hooks=[EMAHook(), EMAHook()])
 
 
 def test_anchors_that_fit_nothing_are_refused(model):

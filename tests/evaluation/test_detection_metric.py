@@ -212,3 +212,11 @@ def test_two_processes_score_as_one(file, tmp_path):
     for worker in workers:
         worker.join(60)
     assert both[0] == both[1] == evaluate(file, shifted(3))
+
+
+def test_boxes_are_cut_to_the_image_whatever_the_detector(file, tmp_path):
+    out = tmp_path / "out.json"
+    reaching = [sample(1, [[-20, 10, 50, 300], [100, 10, 30, 30]]), sample(2, []), *shifted(0)[2:]]
+    evaluate(file, reaching, outfile=str(out))
+    found = [one["bbox"] for one in json.loads(out.read_text()) if one["image_id"] == 1]
+    assert found == [[0, 10, 30, 70]]

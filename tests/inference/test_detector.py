@@ -45,8 +45,12 @@ def test_boxes_are_those_of_the_runner_in_pixels_of_the_original(member, random_
     total = 0
     for case, found in zip(cases, detector([case.read().shrunk(1024) for case in cases]), strict=True):
         boxes, scores = in_original(wanted.get(images[case.image_id]["id"], []), images[case.image_id])
-        assert found.boxes == pytest.approx(boxes, abs=0.02)
         assert found.scores == pytest.approx(scores, abs=1e-5)
+        # random weights give scores so near that a batch of another size changes their order
+        nearest = np.abs(found.boxes[:, None] - boxes[None]).max(-1).argmin(1)
+        assert sorted(nearest) == list(range(len(boxes)))
+        assert found.boxes == pytest.approx(boxes[nearest], abs=0.02)
+        assert found.scores == pytest.approx(scores[nearest], abs=1e-5)
         total += len(boxes)
     assert total > 20
 

@@ -31,3 +31,10 @@ def test_no_box_stays_no_box(convert):
     assert convert([]).shape == (0, 4)
     assert boxes.areas([]).shape == (0,)
     assert boxes.iou(np.zeros((0, 4)), CORNERS).shape == (0, 2)
+
+
+def test_boxes_are_cut_to_their_image_and_what_lies_beside_it_is_named():
+    given = [[-5, 2, 30, 200], [40, 10, 60, 20], [100, 10, 120, 20], [10, -9, 20, 0], [np.nan, 1, 2, 3]]
+    cut, left = boxes.cut_to_image(given, (80, 100))
+    assert cut[:2].tolist() == [[0, 2, 30, 80], [40, 10, 60, 20]]
+    assert left.tolist() == [True, True, False, False, True]  # what is not a number is for its user to refuse

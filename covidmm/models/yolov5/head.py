@@ -188,9 +188,11 @@ class YOLOv5Head(BaseDenseHead):
         found = []
         for meta, boxes, scores in zip(batch_img_metas, *self.decode(outputs), strict=True):
             kept_scores, labels, kept, _ = filter_scores_and_topk(scores, cfg.score_thr, cfg.nms_pre)
-            height, width = meta["img_shape"][:2]
+            height, width = _size_without_padding(meta)
             kept_boxes = boxes[kept].minimum(boxes.new_tensor([width, height, width, height])).clamp(min=0)
             result = InstanceData(bboxes=kept_boxes, scores=kept_scores, labels=labels)
+            # what lies in the padding must not take part in the suppression
+            result = result[~(kept_boxes[:, 2:] <= kept_boxes[:, :2]).any(1)]
             found.append(self._bbox_post_process(result, cfg, rescale, with_nms, meta))
         return found
 
@@ -210,6 +212,15 @@ class YOLOv5Head(BaseDenseHead):
 
     def _anchors(self, level: int, like: Tensor) -> Tensor:
         return like.new_tensor(self.prior_generator.base_sizes[level])
+
+
+def _size_without_padding(meta: dict) -> tuple[float, float]:
+    """Height and width of the image in the network's input; ``img_shape`` counts the padding of a letterbox.
+
+    That lies to the right and below, as MMDetection's ``Pad`` puts it.
+    """
+    (height, width), (across, down) = meta["ori_shape"][:2], meta.get("scale_factor", (1, 1))[:2]
+    return min(meta["img_shape"][0], height * down), min(meta["img_shape"][1], width * across)
 
 
 def _priors(found: Matches, anchors: Tensor, stride: tuple[int, int]) -> Tensor:

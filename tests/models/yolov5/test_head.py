@@ -197,3 +197,15 @@ def test_a_size_that_32_does_not_divide_is_padded(yolov5):
     boxes = found.pred_instances.bboxes
     assert (boxes[:, 2] <= 91).all()
     assert (boxes[:, 3] <= 70).all()
+
+
+def test_boxes_end_where_the_padding_of_a_letterbox_begins(yolov5):
+    """An original of 100 x 192 pixels is 50 x 96 of a padded 64 x 96: no box ends below row 100."""
+    head, outputs = yolov5().bbox_head, outputs_of(batch=1)
+    config = ConfigDict(score_thr=0.0, nms_pre=1000, max_per_img=300, nms={"type": "nms", "iou_threshold": 0.99})
+    meta = META | {"ori_shape": (100, 192)}
+    with torch.no_grad():
+        (found,) = head.predict_by_feat(outputs, [meta], config, rescale=True)
+    assert len(found) > 50
+    assert found.bboxes[:, 3].max() == 100
+    assert (found.bboxes[:, 2:] > found.bboxes[:, :2]).all()
