@@ -28,6 +28,7 @@ from covidmm.engine.training_images import names_in, require_unseen
 from covidmm.errors import CheckpointError, ClusterError
 from covidmm.evaluation.metric_tables import format_labels, format_table
 from covidmm.evaluation.metrics_file import provenance, write_metrics
+from covidmm.models.checkpoints import STORE_SCHEME, checkpoint_file
 from covidmm.utils.distributed import is_first
 from covidmm.utils.fileio import json_bytes, require_output, write_bytes
 from covidmm.utils.lazy_imports import imports_that_stay
@@ -71,6 +72,10 @@ def train(
     if resume:
         cfg.resume = True
         cfg.load_from = str(latest_checkpoint(folder)) if resume is True else str(resume)
+    start = str(cfg.get("load_from") or "")
+    local = start.startswith(STORE_SCHEME) or "://" not in start
+    if start and local and not checkpoint_file(start).is_file():
+        raise CheckpointError(f"{start}: no such checkpoint to start from")
     try:
         with stops_restored(), launched(launcher):
             if not resume and is_first():
