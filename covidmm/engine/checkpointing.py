@@ -23,14 +23,8 @@ from covidmm.engine.predicting import PREDICTING, predicting_sha256
 from covidmm.engine.resuming import follow_config
 from covidmm.engine.training_images import training_images
 from covidmm.errors import CheckpointError, ConfigError
-from covidmm.models.checkpoints import (
-    TRAINING_IMAGES,
-    checkpoint_file,
-    coverage,
-    read_checkpoint,
-    require_coverage,
-    state_of,
-)
+from covidmm.models.checkpoints import TRAINING_IMAGES, checkpoint_file, coverage, read_checkpoint, require_coverage
+from covidmm.models.state_dicts import state_of
 from covidmm.utils.fileio import write_bytes
 from covidmm.utils.provenance import resolved_sha256, sha256, versions
 

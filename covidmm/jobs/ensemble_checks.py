@@ -93,6 +93,6 @@ def require_unseen_images(config: EnsembleConfig, folders: Iterable[ImageFolder]
     models = {f"member '{name}'": trained_file(member.checkpoint) for name, member in config.members.items()}
     if study:
         models |= {f"study classifier {path.name}": path for path in checkpoint_files(config.study)}
-    for folder in folders:
+    for folder in {one.sha256: one for one in folders}.values():
         where = f"{folder.source} ({folder.split})" if folder.split else str(folder.source)
         require_unseen(models, [(one.study_id, one.image_id) for one in folder.images], where, allowed)

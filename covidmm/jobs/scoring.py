@@ -10,7 +10,7 @@ from typing import Any
 
 from covidmm.datasets.image_folders import ImageFolder, read_image_folder
 from covidmm.datasets.prepared_folder import data_digest
-from covidmm.engine.checkpointing import stored_provenance, trained_file
+from covidmm.engine.checkpointing import checkpoint_files, stored_provenance, stored_val_metrics, trained_file
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import LEVEL, RESAMPLES
 from covidmm.evaluation.classification import score_studies
@@ -120,6 +120,10 @@ def score_outcome(
         val = run_folder(FolderRun(run.config, cases, folder, mapping=run.mapping), manager)
         thresholds = choose_thresholds(operating.file, val.detectors, read_truth(cases), str(cases.source))
     print("  " + ", ".join(f"{name} {value:.3f}" for name, value in thresholds.items()))
+    for path in checkpoint_files(run.config.study):
+        value = stored_val_metrics(path).get("study/temperature")
+        told = "none in its checkpoint, 1 is taken" if value is None else f"{value:.3f}, of its validation"
+        print(f"temperature of the study classifier {path}: {told}")
     detectors = score_each(outcome.detectors, truth, thresholds, with_intervals=True)
     for name, one in outcome.detectors.items():
         detectors[name]["unreadable"] = sum(bool(image.error) for image in one.images)

@@ -30,6 +30,7 @@ from covidmm.jobs.job_inputs import (
     require_parts,
     split_results,
 )
+from covidmm.models.checkpoints import STORE_SCHEME, checkpoint_file
 from covidmm.utils.distributed import is_first
 from covidmm.utils.fileio import require_output
 from covidmm.utils.lazy_imports import imports_that_stay
@@ -74,6 +75,10 @@ def train(
     if resume:
         cfg.resume = True
         cfg.load_from = str(latest_checkpoint(folder)) if resume is True else str(resume)
+    start = str(cfg.get("load_from") or "")
+    local = start.startswith(STORE_SCHEME) or "://" not in start
+    if start and local and not checkpoint_file(start).is_file():
+        raise CheckpointError(f"{start}: no such checkpoint to start from")
     require_annotations(cfg, ("train", "val") if cfg.get("val_cfg") else ("train",))
     try:
         with stops_restored(), launched(launcher), build_errors_named():

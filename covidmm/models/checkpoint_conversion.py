@@ -13,9 +13,10 @@ from mmdet.models.backbones.resnet import Bottleneck
 from torch import Tensor
 
 from covidmm.errors import CheckpointError, ConfigError
-from covidmm.models.checkpoints import Coverage, coverage, read_checkpoint, state_of, weights_in
+from covidmm.models.checkpoints import Coverage, coverage, read_checkpoint
 from covidmm.models.file_kinds import require_checkpoint
 from covidmm.models.foreign import RefusedError, read_foreign_checkpoint, read_trusted_checkpoint
+from covidmm.models.state_dicts import state_of, weights_in
 from covidmm.models.yolov5.published_weights import convert_state, without_head
 from covidmm.utils.fileio import write_if_changed
 

@@ -10,7 +10,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from covidmm.errors import CheckpointError
-from covidmm.models.checkpoints import MINIMUM_SHARE, Coverage, coverage, require_coverage, state_of
+from covidmm.models.checkpoints import MINIMUM_SHARE, Coverage, coverage, require_coverage
+from covidmm.models.state_dicts import state_of
 
 
 @WEIGHT_INITIALIZERS.register_module(name="Pretrained", force=True)

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from covidmm.errors import CheckpointError
-from covidmm.models.checkpoints import TRAINING_IMAGES, checkpoint_store, read_checkpoint, state_of
+from covidmm.models.checkpoints import TRAINING_IMAGES, checkpoint_store, read_checkpoint
+from covidmm.models.state_dicts import state_of
 from covidmm.utils.fileio import json_bytes, write_bytes
 
 #: Of a training's ``meta``, in a published model: the threshold and the temperature that validation chose, the names of

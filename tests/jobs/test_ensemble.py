@@ -180,3 +180,16 @@ def test_a_file_whose_name_is_no_utf8_is_listed(random_ensemble, tmp_path):
     (data / os.fsdecode(b"\xff\xfe.png")).write_bytes(b"x")
     ensemble(Request(str(random_ensemble.config), str(data), predictions=str(tmp_path / "out")))
     assert ".png" in (tmp_path / "out/images/skipped.csv").read_text()
+
+
+def test_an_ensemble_without_a_study_classifier_is_scored(scored, monkeypatch, tmp_path, capsys):
+    options = ("study=None", "none.rule=no_box")
+    files = {"out": str(tmp_path / "a.csv"), "metrics": str(tmp_path / "m.json")}
+    assert again(scored, monkeypatch, cfg_options=options, score=True, **files).studies is None
+    rows = read_submission(tmp_path / "a.csv")
+    assert {row[0].name for name, row in rows.items() if name.endswith("_study")} == {"negative"}
+    found = json.loads((tmp_path / "m.json").read_text())
+    assert "study" not in found
+    source = found["detectors"]["ensemble"]["threshold_source"]
+    assert source.endswith(f"validation images of {scored[1].data}")
+    assert f"thresholds: chosen on {source}" in capsys.readouterr().out

@@ -54,6 +54,12 @@ def test_faults_are_raised_before_anything_is_built(tmp_path):
         train("configs/small/frcnn_r18_siim.py", tmp_path, options=["trian_cfg.max_epochs=1"])
     with pytest.raises(CheckpointError, match="no checkpoint to resume"):
         train("configs/small/frcnn_r18_siim.py", tmp_path, resume=True)
+    with pytest.raises(CheckpointError, match=r"none\.pth: no such checkpoint to start from"):
+        train("configs/small/frcnn_r18_siim.py", tmp_path, resume="none.pth")
+    with pytest.raises(CheckpointError, match=r"covidmm://none: no "):
+        train("configs/small/frcnn_r18_siim.py", tmp_path, options=["load_from=covidmm://none"])
+    with pytest.raises(ConfigError, match=r"^--out .*: is a folder; name the file to write"):
+        evaluate("configs/small/frcnn_r18_siim.py", tmp_path / "none.pth", out=tmp_path)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         evaluate("configs/small/frcnn_r18_siim.py", tmp_path / "none.pth", tmp_path)
     with pytest.raises(CheckpointError, match=r"covidmm://none: no .*none\.pth; .* folder that has it$"):

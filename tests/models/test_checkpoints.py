@@ -11,7 +11,8 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
 
 from covidmm.errors import CheckpointError
-from covidmm.models.checkpoints import coverage, read_checkpoint, require_coverage, state_of
+from covidmm.models.checkpoints import coverage, read_checkpoint, require_coverage
+from covidmm.models.state_dicts import state_of
 
 
 class Net(BaseModule):

@@ -9,8 +9,9 @@ from torch import nn
 
 from covidmm.errors import CheckpointError
 from covidmm.models.checkpoint_conversion import convert_plain
-from covidmm.models.checkpoints import load_from_local, read_checkpoint, state_of
+from covidmm.models.checkpoints import load_from_local, read_checkpoint
 from covidmm.models.pretrained import CheckedPretrainedInit
+from covidmm.models.state_dicts import state_of
 
 STATE = {"backbone.weight": torch.ones(2, 3), "head.bias": torch.arange(2.0)}
 
@@ -39,6 +40,11 @@ def test_weights_are_found_in_every_layout(tmp_path, layout):
     found = load_from_local(str(tmp_path / "a.pth"))["state_dict"]
     assert found.keys() == STATE.keys()
     assert all(torch.equal(found[name], value) for name, value in STATE.items())
+
+
+def test_meta_stays_beside_weights_under_another_key(tmp_path):
+    torch.save({"model": STATE, "meta": {"dataset_meta": {"classes": ("opacity",)}}}, tmp_path / "a.pth")
+    assert load_from_local(str(tmp_path / "a.pth"))["meta"] == {"dataset_meta": {"classes": ("opacity",)}}
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
