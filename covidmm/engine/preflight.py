@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmdet.datasets import CocoDataset
-from mmdet.registry import DATASETS
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.hooks import EMAHook, Hook
 from mmengine.optim import OptimWrapperDict
@@ -18,9 +16,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from covidmm.datasets.annotations import read_annotations, require_classes, require_ids_for_coco_tools
+from covidmm.datasets.annotations import read_annotations
 from covidmm.datasets.picture_files import picture_fault
-from covidmm.datasets.prepared_datasets import OpacityDataset
 from covidmm.engine.hooks import PretrainedHook, pretrained_checkpoint
 from covidmm.engine.model_checks import check_box_losses, check_channels
 from covidmm.engine.schedules import misfits
@@ -117,45 +114,6 @@ def _check_run(runner: Runner) -> None:
         runner.logger.warning("pretrained: '%s' is not taken, model.backbone.init_cfg is %s", named, own and dict(own))
     for line in misfits(runner):
         runner.logger.warning("schedule: %s", line)
-
-
-def check_annotation_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> None:
-    """Read the annotation files of MMDetection's own COCO data sets, and of metrics, before anything is built.
-
-    covidmm's data sets read theirs when they are built.
-
-    Args:
-        cfg: of a job.
-        splits: of ``train``, ``val`` and ``test``, those that the job uses.
-
-    Raises:
-        DataError: a file is missing, damaged, or would be understood differently by MMDetection and the scores.
-    """
-    for split in splits:
-        for dataset in _dataset_configs((cfg.get(f"{split}_dataloader") or {}).get("dataset")):
-            kind = DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else dataset.get("type")
-            if isinstance(kind, type) and issubclass(kind, CocoDataset) and not issubclass(kind, OpacityDataset):
-                path = Path(dataset.get("data_root") or "", dataset["ann_file"])
-                names = [category["name"] for category in read_annotations(path)["categories"]]
-                classes = (dataset.get("metainfo") or {}).get("classes", kind.METAINFO["classes"])
-                require_classes(path, names, [classes] if isinstance(classes, str) else classes)
-        evaluators = cfg.get(f"{split}_evaluator") or ()
-        for one in [evaluators] if isinstance(evaluators, Mapping) else evaluators:
-            # a missing file is told by the data set, which says how to make it
-            kind, path = str(one.get("type")).rpartition(".")[2], one.get("ann_file")
-            check = {"CocoMetric": require_ids_for_coco_tools, "DetectionMetric": read_annotations}.get(kind)
-            if check and path and Path(path).is_file():
-                check(path)
-
-
-def _dataset_configs(dataset: Any) -> Iterator[Mapping[str, Any]]:
-    """The data sets inside the wrappers of a config that have a local annotation file."""
-    if not isinstance(dataset, Mapping):
-        return
-    for inner in [*(dataset.get("datasets") or ()), dataset.get("dataset")]:
-        yield from _dataset_configs(inner)
-    if dataset.get("ann_file") and not dataset.get("backend_args"):
-        yield dataset
 
 
 def _require_one_average(hooks: list[Hook]) -> None:

@@ -6,8 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
 from mmengine.config import Config
 
+from covidmm.datasets.annotations import read_annotations, require_classes, require_ids_for_coco_tools
+from covidmm.datasets.prepared_datasets import OpacityDataset
 from covidmm.errors import ConfigError, DataError
 
 #: covidmm's metrics, which can write predictions, and the prefix of their numbers.
@@ -42,6 +46,45 @@ def require_annotations(cfg: Config, splits: Sequence[str]) -> None:
                     raise DataError(
                         f"{path}: no such file, named by {place}; expected annotations as tools/prepare.py makes"
                     )
+
+
+def check_annotation_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> None:
+    """Read the annotation files of MMDetection's own COCO data sets, and of metrics, before anything is built.
+
+    covidmm's data sets read theirs when they are built.
+
+    Args:
+        cfg: of a job.
+        splits: of ``train``, ``val`` and ``test``, those that the job uses.
+
+    Raises:
+        DataError: a file is missing, damaged, or would be understood differently by MMDetection and the scores.
+    """
+    for split in splits:
+        for dataset in _dataset_configs((cfg.get(f"{split}_dataloader") or {}).get("dataset")):
+            kind = DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else dataset.get("type")
+            if isinstance(kind, type) and issubclass(kind, CocoDataset) and not issubclass(kind, OpacityDataset):
+                path = Path(dataset.get("data_root") or "", dataset["ann_file"])
+                names = [category["name"] for category in read_annotations(path)["categories"]]
+                classes = (dataset.get("metainfo") or {}).get("classes", kind.METAINFO["classes"])
+                require_classes(path, names, [classes] if isinstance(classes, str) else classes)
+        evaluators = cfg.get(f"{split}_evaluator") or ()
+        for one in [evaluators] if isinstance(evaluators, Mapping) else evaluators:
+            # a missing file is told by the data set, which says how to make it
+            kind, path = str(one.get("type")).rpartition(".")[2], one.get("ann_file")
+            check = {"CocoMetric": require_ids_for_coco_tools, "DetectionMetric": read_annotations}.get(kind)
+            if check and path and Path(path).is_file():
+                check(path)
+
+
+def _dataset_configs(dataset: Any) -> Iterator[Mapping[str, Any]]:
+    """The data sets inside the wrappers of a config that have a local annotation file."""
+    if not isinstance(dataset, Mapping):
+        return
+    for inner in [*(dataset.get("datasets") or ()), dataset.get("dataset")]:
+        yield from _dataset_configs(inner)
+    if dataset.get("ann_file") and not dataset.get("backend_args"):
+        yield dataset
 
 
 def annotation_files(part: Any, key: str) -> Iterator[tuple[str, Path]]:

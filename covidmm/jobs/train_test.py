@@ -18,11 +18,12 @@ from covidmm.engine.checkpointing import latest_checkpoint, stored_provenance, s
 from covidmm.engine.config import load_config
 from covidmm.engine.launch import launched, share_out
 from covidmm.engine.predicting import PREDICTING, predicting_sha256
-from covidmm.engine.preflight import check_annotation_files, leaves
+from covidmm.engine.preflight import leaves
 from covidmm.engine.training_images import names_in, require_unseen
 from covidmm.errors import CheckpointError, ClusterError
 from covidmm.jobs.evaluated import Evaluation, report_boxes, report_labels, report_nothing, report_others
 from covidmm.jobs.job_inputs import (
+    check_annotation_files,
     metric_type,
     own_metric,
     require_annotations,

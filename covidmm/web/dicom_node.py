@@ -189,10 +189,10 @@ class DicomNode:
                 radiograph = self.service.read(Upload("the object", content))
                 header = report_header(io.BytesIO(content))
             except (RadiographError, ValueError) as error:
-                _LOG.warning("refused: %s", str(error).replace(": refused: ", ": ", 1))
+                _LOG.warning("not taken: %s", error)
                 return CANNOT_UNDERSTAND
             if fault := _mismatch(header, event.request):
-                _LOG.warning("refused: the object %s", fault)
+                _LOG.warning("not taken: the object %s", fault)
                 return DOES_NOT_MATCH
             seen = self.service.anonymous(1, radiograph)
             received = Received(header, seen, hashlib.sha256(content).digest())

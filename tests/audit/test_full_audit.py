@@ -1,19 +1,14 @@
 import hashlib
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from covidmm.audit.checks import Level, worst
 from covidmm.audit.full_audit import audit, check_manifests
 from covidmm.errors import ConfigError, DataError
+from tests.helpers.tool_runs import ROOT, run_tool
 
 pytestmark = pytest.mark.e2e  # whole audits
-
-ROOT = Path(__file__).parents[2]
 
 
 def levels(checks):
@@ -77,27 +72,25 @@ def test_no_image_at_all_is_an_error(planted, tmp_path):
 @pytest.mark.e2e
 def test_the_tool_says_by_its_exit_code_what_it_found(clean, planted, plants, tmp_path):
     def run(*arguments):
-        command = [sys.executable, str(ROOT / "tools" / "audit.py"), "--workers", "1", *map(str, arguments)]
         # workers of a checkout that is not the installed one
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
+        return run_tool("audit.py", "--workers", 1, *arguments, cwd=str(tmp_path), env={"PYTHONPATH": str(ROOT)})
 
     test = plants.annotations(clean)["test"]
     found = [{**one, "score": 0.9} for one in test["annotations"]]
     (tmp_path / "found.json").write_text(json.dumps(found))
     good = run(clean, "--predictions", tmp_path / "found.json")
-    assert good.returncode == 0, good.stderr
-    assert "subgroups" in good.stdout
+    assert good.code == 0, good.output
+    assert "subgroups" in good.output
     assert (tmp_path / "audit" / "subgroups.csv").is_file()
     digest = hashlib.sha256((tmp_path / "found.json").read_bytes()).hexdigest()
     assert json.loads((tmp_path / "audit/audit.json").read_text())["predictions"]["sha256"] == digest
     assert digest in (tmp_path / "audit/audit.html").read_text()
     folder, _ = planted("splits")
     bad = run(folder, "--out", "bad")
-    assert (bad.returncode, "FAULT    splits" in bad.stdout) == (2, True)
+    assert (bad.code, "FAULT    splits" in bad.output) == (2, True)
     assert json.loads((tmp_path / "bad" / "audit.json").read_text())["level"] == "FAULT"
     wrong = run(tmp_path)
-    assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
+    assert (wrong.code, wrong.output.count("\n")) == (1, 1)
 
 
 @pytest.mark.realdata

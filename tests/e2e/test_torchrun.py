@@ -1,4 +1,4 @@
-"""Two processes under torchrun against one: the same numbers, no image lost or counted twice, one writer."""
+"""Two processes, as torchrun starts them, against one: the same numbers, no image lost or counted twice, one writer."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from covidmm.engine.config import load_config
 from covidmm.jobs.ensemble import Request, ensemble
 from covidmm.jobs.train_test import evaluate, train
-from tests.helpers.torchrun import ROOT, errors, torchrun
+from tests.helpers.torchrun import ROOT, forked
 
 pytestmark = pytest.mark.e2e
 SCRIPT = Path(__file__).with_name("jobs_under_torchrun.py")
@@ -82,9 +82,9 @@ def runs(random_ensemble, tmp_path_factory):
     ensemble(Request(**asked["one"]["ensemble"]))
     for job in asked["two"].values():
         job["launcher"] = "pytorch"
-    ended = torchrun(SCRIPT, json.dumps(asked["two"]), SIIM_ROOT=str(random_ensemble.prepared))
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    yield folder, ended
+    ended = forked(str(SCRIPT), json.dumps(asked["two"]), SIIM_ROOT=str(random_ensemble.prepared))
+    assert [one.code for one in ended] == [0, 0], ended
+    yield folder, "".join(one.output for one in ended)
     torch.set_num_threads(threads)
     monkeypatch.undo()
 
@@ -135,15 +135,15 @@ def test_the_submission_is_that_of_one_process(runs):
 
 
 def test_one_process_writes_and_prints(runs):
-    folder, ended = runs
+    folder, said = runs
     assert len(list((folder / "two/train").rglob("*.log"))) == 1
     assert len({path.name.split(".")[-2] for path in (folder / "two/train").rglob("events.out.tfevents.*")}) == 1
     assert not list((ROOT / ".dist_test").glob("*"))
-    assert len(re.findall("submission: ", ended.stdout)) == 1
-    assert len(re.findall("^metrics: ", ended.stdout, re.MULTILINE)) == 1
+    assert len(re.findall("submission: ", said)) == 1
+    assert len(re.findall("^metrics: ", said, re.MULTILINE)) == 1
 
 
 def test_a_bad_call_is_one_line_of_both(tmp_path):
-    ended = torchrun(ROOT / "tools/ensemble.py", tmp_path / "none.py", "--data", tmp_path, "--launcher", "pytorch")
-    assert ended.returncode == 1
-    assert errors(ended) == [f"error: {tmp_path}/none.py: no such config file"]
+    ended = forked("ensemble.py", tmp_path / "none.py", "--data", tmp_path, "--launcher", "pytorch")
+    assert [one.code for one in ended] == [1, 1]
+    assert "".join(one.output for one in ended) == f"error: {tmp_path}/none.py: no such config file\n"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.workloads import Bench
-from tests.helpers.tool_runs import Ended, ForkServer
+from tests.helpers.tool_runs import Ended
 
 #: How a process is killed: by the clock; right before it makes, renames or removes a file; inside a write.
 KILLS = ("kill at a time", "kill at a change", "kill in a write")
@@ -106,7 +106,7 @@ def draw(kinds: Iterable[str], seed: int) -> list[Fault]:
 class _Trial:
     def __init__(self, bench: Bench, tool: str, fault: Fault, folder: Path) -> None:
         self.tool, self.fault, self._folder = tool, fault, folder
-        self._server: ForkServer = bench.server
+        self._bench = bench
         self._workload, self._calm = bench.workloads[tool], bench.undisturbed[tool]
 
     def outcome(self) -> Outcome:
@@ -119,7 +119,7 @@ class _Trial:
             return self._try(disk / "out")
 
     def _try(self, out: Path) -> Outcome:
-        ended = self._server.run(self._workload.command(out), **self._request(out))
+        ended = self._bench.run(self._workload.command(out), **self._request(out))
         hit, problem = self._judge(ended)
         if not problem:
             problem = self._half_written(out)
@@ -177,7 +177,7 @@ class _Trial:
         return ""
 
     def _recover(self, out: Path) -> str:
-        ended = self._server.run(self._workload.again(out))
+        ended = self._bench.run(self._workload.again(out))
         if ended.code:
             return f"the next run ended with {ended.code}: {ended.last_line}"
         found, expected = self._workload.results(out), self._calm.results

@@ -89,10 +89,11 @@ class Bench:
 
     Args:
         folder: for all that.
+        server: starts the tools.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.server = ForkServer(folder / "logs", SIIM_ROOT=str(folder / "prepare"))
+    def __init__(self, folder: Path, server: ForkServer) -> None:
+        self.server = server
         self.workloads: dict[str, Workload] = {}
         self.undisturbed: dict[str, Undisturbed] = {}
         self.folder = folder
@@ -103,9 +104,9 @@ class Bench:
         fused = self._add(_ensemble(folder, trained, prepared))
         self._add(_report([trained, tested, fused / "predictions"], prepared))
 
-    def close(self) -> None:
-        """End the fork server."""
-        self.server.close()
+    def run(self, command: Command, **more: Any) -> Ended:
+        """Run a tool on the prepared phantoms, see :meth:`ForkServer.start`."""
+        return self.server.run(command, env={"SIIM_ROOT": str(self.folder / "prepare")}, **more)
 
     def _add(self, job: Workload) -> Path:
         out = self.folder / job.name
@@ -126,7 +127,7 @@ class Bench:
         return out
 
     def _whole(self, command: Command, **watch: Any) -> Ended:
-        ended = self.server.run(command, **watch)
+        ended = self.run(command, **watch)
         assert ended.code == 0, ended.output[-4000:]
         return ended
 

@@ -29,6 +29,8 @@ PRELOADED = (
     "covidmm.registration",
     "covidmm.jobs.train_test",
     "covidmm.jobs.ensemble",
+    "covidmm.audit.full_audit",
+    "covidmm.ensembles.single",
     "covidmm.inference",
     "covidmm.engine.config",
     "covidmm.evaluation.metrics_file",
@@ -36,7 +38,12 @@ PRELOADED = (
     "covidmm.reports.report_page",
     "covidmm.reports.pictures",
     "covidmm.web.server",
+    "PIL.JpegImagePlugin",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
     "mmdet.apis",
+    "mmdet.engine",
+    "mmdet.visualization",
     "mmengine.runner",
     "sklearn.metrics",
     "torchvision.models",
@@ -58,6 +65,9 @@ def serve() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     _leave_out_what_no_test_compares()
+    cpu_target = importlib.import_module("numba.core.registry").cpu_target
+    for context in (cpu_target.typing_context, cpu_target.target_context):
+        context.refresh()  # imports what the first compiled function needs
     gc.freeze()  # a collection in a child would look through, and copy, all that was imported
     print(json.dumps("ready"), file=answers, flush=True)
     children: dict[int, tuple[float, dict[str, Any]]] = {}

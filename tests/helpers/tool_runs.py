@@ -82,11 +82,9 @@ class ForkServer:
 
     Args:
         folder: for logs.
-        env: settings that every tool gets.
     """
 
-    def __init__(self, folder: Path, **env: str) -> None:
-        self.env = env
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._numbers = itertools.count(1)
         self._ends: dict[int, dict[str, Any]] = {}
@@ -119,7 +117,7 @@ class ForkServer:
             "tool": command.tool,
             "arguments": command.arguments,
             "cwd": str(ROOT),
-            "env": {**os.environ, "OMP_NUM_THREADS": "1", **self.env, **more.pop("env", {})},
+            "env": {**os.environ, "OMP_NUM_THREADS": "1", **more.pop("env", {})},
             "log": str(log),
             "events": str(events),
             "over": str(over),

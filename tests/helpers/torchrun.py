@@ -1,13 +1,16 @@
-"""Real processes under torchrun, on this machine."""
+"""Real processes under torchrun, on this machine, and processes forked as if under it."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.tool_runs import Ended, shared_server, start_tool
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +34,22 @@ def torchrun(*command: object, processes: int = 2, **variables: str) -> subproce
         out, err = process.communicate(timeout=60)
         pytest.fail(f"torchrun did not come to an end: {out[-2000:]}{err[-2000:]}")
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def forked(tool: str, *arguments: object, processes: int = 2, **variables: str) -> list[Ended]:
+    """Run a tool, or a script by its path, in processes with torchrun's variables, in 0.3 s where torchrun takes 10.
+
+    Each is forked from one that has imported everything. What torchrun itself does, such as ending the others where
+    one fails, is missing.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    variables |= {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    started = []
+    for rank in map(str, range(processes)):
+        own = {"RANK": rank, "LOCAL_RANK": rank, "TORCHELASTIC_RUN_ID": "forked"}
+        started.append(start_tool(tool, *arguments, env=variables | own))
+    return [shared_server().wait(one) for one in started]
 
 
 def errors(ended: subprocess.CompletedProcess[str]) -> list[str]:

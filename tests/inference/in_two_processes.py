@@ -21,7 +21,7 @@ def main():
                 found.append(list(mapping(eval, jobs)))
             except ZeroDivisionError as error:
                 raise CovidmmError(f"a job failed: {error}") from error
-        Path(sys.argv[1]).write_text(json.dumps({"found": found, "own": os.getpid()}))
+            Path(sys.argv[1]).write_text(json.dumps({"found": found, "own": os.getpid()}))
 
 
 if __name__ == "__main__":

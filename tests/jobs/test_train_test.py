@@ -13,11 +13,11 @@ from mmengine.runner import Runner
 from covidmm.datasets.image_folders import read_image_folder
 from covidmm.datasets.prepared_folder import read_prepared
 from covidmm.engine.predicting import predicting_sha256
-from covidmm.engine.preflight import check_annotation_files
 from covidmm.engine.training_images import image_key
 from covidmm.errors import CheckpointError, ConfigError, DataError
 from covidmm.jobs import train_test
 from covidmm.jobs.evaluated import Evaluation
+from covidmm.jobs.job_inputs import check_annotation_files
 from covidmm.jobs.train_test import _load, _set_aside, evaluate, train
 from covidmm.reports.detections import of_run
 from covidmm.reports.runs import find_runs

@@ -5,8 +5,6 @@ import hashlib
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,8 +17,7 @@ from mmengine.registry import init_default_scope
 from covidmm.errors import CheckpointError
 from covidmm.models.checkpoint_conversion import convert_plain, convert_resnet, convert_yolov5
 from covidmm.models.checkpoints import read_checkpoint
-
-TOOL = Path(__file__).parents[2] / "tools/convert_checkpoint.py"
+from tests.helpers.tool_runs import run_tool
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +145,10 @@ def test_a_full_disk_leaves_nothing(resnet, tmp_path, monkeypatch):
 @pytest.mark.e2e
 def test_the_tool_says_one_line_and_writes_nothing_when_it_refuses(tmp_path):
     torch.save({"model": {"fc.weight": torch.ones(1)}}, tmp_path / "a.pt")
-    command = [sys.executable, TOOL, "yolov5", tmp_path / "a.pt", tmp_path / "out.pth"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert result.returncode == 1
-    assert result.stderr.strip().endswith("not a YOLOv5 detector: no detection head at layer 24 (P5) or 33 (P6)")
-    assert len(result.stderr.strip().splitlines()) == 1
+    result = run_tool("convert_checkpoint.py", "yolov5", tmp_path / "a.pt", tmp_path / "out.pth")
+    assert result.code == 1
+    assert result.last_line.endswith("not a YOLOv5 detector: no detection head at layer 24 (P5) or 33 (P6)")
+    assert len(result.output.strip().splitlines()) == 1
     assert not (tmp_path / "out.pth").exists()
 
 
@@ -205,9 +201,6 @@ def test_a_refusal_names_the_command_that_helps(resnet, tmp_path):
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(tmp_path / "a model.pt")
     command = re.search(r"`(tools/convert_checkpoint\.py .*)`", str(caught.value))[1].replace("OUT.pth", "b.pth")
-    ended = subprocess.run(
-        [sys.executable, TOOL, *shlex.split(command)[1:]],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
+    ended = run_tool("convert_checkpoint.py", *shlex.split(command)[1:], cwd=str(tmp_path))
+    assert ended.code == 0, ended.output
     assert read_checkpoint(tmp_path / "b.pth")["state_dict"].keys() == resnet.state_dict().keys()

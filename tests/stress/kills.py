@@ -19,6 +19,7 @@ from queue import Empty, Queue
 
 from tests.faults.trials import KILLS, KILLS_OF_PREPARE, REFUSALS, STOPS, Outcome, draw, kill_and_recover
 from tests.faults.workloads import Bench
+from tests.helpers.tool_runs import ForkServer
 
 TOOLS = ("train", "ensemble", "report", "test", "prepare")  # the slowest first, so that all processes end together
 #: Kills inside a write come by another signal than SIGKILL, so they are counted apart.
@@ -58,13 +59,14 @@ def run_long(
         for first in range(0, len(kinds), _AT_ONCE):
             work.put((tool, tuple(kinds[first : first + _AT_ONCE]), next(numbers)))
     with tempfile.TemporaryDirectory(prefix="faults") as folder, ThreadPoolExecutor(processes) as pool:
-        benches = [Bench(Path(folder, str(number))) for number in range(processes)]
+        folders = [Path(folder, str(number)) for number in range(processes)]
+        benches = [Bench(one, ForkServer(one / "logs")) for one in folders]
         try:
             parts = [pool.submit(lambda bench=bench: list(_work_off(work, bench))) for bench in benches]
             outcomes = [outcome for part in parts for outcome in part.result()]
         finally:
             for bench in benches:
-                bench.close()
+                bench.server.close()
     return [_row(tool, outcomes) for tool in tools], [one for one in outcomes if one.problem]
 
 

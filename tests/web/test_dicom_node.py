@@ -136,7 +136,7 @@ def test_a_bad_object_is_refused_and_the_next_is_taken(node, studies, tmp_path, 
         assert association.send_c_store(good).Status == 0
         association.release()
         assert len(reports(tmp_path / "sr", 1)) == 1
-    assert any("refused" in record.message for record in caplog.records)
+    assert any(record.message.startswith("not taken: the object") for record in caplog.records)
     for text in ("Planted", good.SOPInstanceUID, good.StudyInstanceUID, str(good.PatientID)):
         assert text not in caplog.text
 
@@ -147,7 +147,7 @@ def test_a_radiograph_of_another_kind_is_refused(node, studies, caplog):
     association = associate(node.port)
     assert association.send_c_store(leg).Status == CANNOT_UNDERSTAND
     association.release()
-    assert "refused: the object: BodyPartExamined is 'LEG'" in caplog.text
+    assert "not taken: the object: refused: BodyPartExamined is 'LEG'" in caplog.text
 
 
 def test_a_full_queue_is_out_of_resources(service, jobs, studies, tmp_path):

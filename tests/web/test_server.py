@@ -11,7 +11,7 @@ import pydicom
 import pytest
 
 from covidmm.errors import ConfigError
-from tests.helpers.tool_runs import ROOT, run_tool
+from tests.helpers.tool_runs import ROOT, run_tool, shared_server, start_tool
 
 pytestmark = pytest.mark.e2e  # starts the server
 
@@ -77,23 +77,19 @@ def test_a_port_of_the_node_that_is_taken(random_ensemble, tmp_path):
 @pytest.mark.e2e
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_it_serves_until_it_is_stopped(random_ensemble, tmp_path, stop, code):
-    command = [*TOOL, str(random_ensemble.config), "--port", "0", "--device", "cpu"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
-        line = process.stdout.readline()
-        while line and "http://" not in line:
-            line = process.stdout.readline()
-        try:
-            assert "http://" in line, process.stderr.read()
-            address = re.search(r"http://[\d.:]+", line)[0]
-            with urllib.request.urlopen(f"{address}/healthz", timeout=120) as answer:
-                assert answer.read() == b'{"status":"ok"}'
-        finally:
-            process.send_signal(stop)
-            _, errors = process.communicate(timeout=300)
-    assert process.returncode == code, errors
-    assert errors.endswith("stopped; nothing is lost, the same command serves again\n")
-    assert "Traceback" not in errors
-    assert "GET /healthz 200" in errors
+    server = start_tool("serve.py", random_ensemble.config, "--port", 0, "--device", "cpu", cwd=str(tmp_path))
+    try:
+        server.wait_for(r"http://[\d.:]+$")
+        address = re.search(r"http://[\d.:]+", server.log.read_text())[0]
+        with urllib.request.urlopen(f"{address}/healthz", timeout=120) as answer:
+            assert answer.read() == b'{"status":"ok"}'
+    finally:
+        server.send(stop)
+        ended = shared_server().wait(server)
+    assert ended.code == code, ended.output
+    assert ended.output.endswith("stopped; nothing is lost, the same command serves again\n")
+    assert "Traceback" not in ended.output
+    assert "GET /healthz 200" in ended.output
     assert not list(tmp_path.iterdir())
 
 
