@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,19 @@ def replaced_type(files: list[str], path: str, key: str, kind: str) -> str | Non
         if other is not None and other != kind and key in found:
             return str(getattr(other, "__name__", other))
     return None
+
+
+def places_of(value: Any, key: str, path: str = "") -> Iterator[str]:
+    """Dotted paths of the dicts below a value that have a key."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Config | Mapping):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    for name, item in items:
+        if path and name == key:
+            yield f"{path}.{key}"
+        yield from places_of(item, key, f"{path}.{name}" if path else str(name))
 
 
 def _stored(line: ast.stmt) -> set[str]:

@@ -24,8 +24,8 @@ def load(folder, base, text, loader=load_config):
     [
         (
             YOLO,
-            "max_epochs = 1",
-            "variable of yolov5n_siim.py, already used there: set train_cfg.max_epochs, param_sch",
+            "warmup_iterations = 7",
+            "variable of yolov5n_siim.py, already used there: set param_scheduler",
         ),
         (YOLO, "train_pipeline = _base_.train_pipeline[:2]", "set train_dataloader.dataset.pipeline$"),
         (YOLO, INSERTED, "set train_dataloader.dataset.pipeline$"),
@@ -50,7 +50,7 @@ def test_a_variable_of_a_base_that_is_set_again_changes_nothing_and_is_refused(t
 @pytest.mark.parametrize(
     "text",
     [
-        "max_epochs = 50",  # as it is
+        "warmup_iterations = 100",  # as it is
         f"{INSERTED}\ntrain_dataloader = dict(dataset=dict(pipeline=train_pipeline))",
         "max_epochs = 7\nif True:\n    train_cfg = dict(max_epochs=max_epochs)",
         "max_epochs = 7\nepochs = max_epochs + 1\ntrain_cfg = dict(max_epochs=epochs)",
@@ -58,6 +58,11 @@ def test_a_variable_of_a_base_that_is_set_again_changes_nothing_and_is_refused(t
 )
 def test_what_the_file_reads_itself_is_its_own(tmp_path, text):
     load(tmp_path, YOLO, text)
+
+
+def test_a_name_that_only_stands_deeper_is_shown_there(tmp_path):
+    with pytest.raises(ConfigError, match=r"unknown key 'max_epochs' in the config: set train_cfg.max_epochs$"):
+        load(tmp_path, YOLO, "max_epochs = 1")
 
 
 def test_what_a_file_further_up_reads_is_used(tmp_path):

@@ -61,6 +61,7 @@ def build(
         val_evaluator=[Score()],
         custom_hooks=[{"type": "EpochSeedHook"}, rates, *hooks],
         log_level="INFO",
+        default_scope="mmdet",  # stays when the test has ended
         experiment_name=f"{work_dir.name}_{epochs}_{resume}",
         cfg=cfg,
         **cfg,
