@@ -36,14 +36,14 @@ def built_schedules(cfg):
 def rates(cfg):
     """The learning rate of the weights at the start of each epoch."""
     optimizer, schedulers = built_schedules(cfg)
+    optimizer.step()
     found, whole = [], [one for one in schedulers if one.by_epoch]
     for _ in range(cfg.train_cfg.max_epochs):
         found.append(optimizer.param_groups[0]["lr"])
-        for _ in range(EPOCH):
-            optimizer.step()
-            for one in schedulers:
-                if not one.by_epoch and one._global_step < one.end:
-                    one.step()
+        warming = [one for one in schedulers if not one.by_epoch and one._global_step < one.end]
+        for _ in range(EPOCH if warming else 0):
+            for one in warming:
+                one.step()
         for one in whole:
             one.step()
     return found
