@@ -220,6 +220,8 @@ def _in_original(result: Any, one: Radiograph) -> Detections:
     """Boxes from pixels of the radiograph in memory to pixels of the original, cut to its edges."""
     instances = result.pred_instances.cpu()
     size = one.header.height, one.header.width
-    cut, kept = cut_to_image(rescaled(instances.bboxes.double().numpy(), one.pixels.shape, size), size)
+    scaled = rescaled(instances.bboxes.double().numpy(), one.pixels.shape, size)
+    # judged in the precision that the boxes keep
+    cut, kept = cut_to_image(scaled.astype(np.float32), size)
     boxes: NDArray = cut.astype(np.float32)
     return Detections(boxes[kept], instances.scores.float().numpy()[kept], instances.labels.numpy()[kept])

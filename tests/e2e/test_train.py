@@ -101,7 +101,8 @@ def test_yolov5_is_trained_and_tested_with_augmentation(phantoms, tmp_path):
     config, whole = "configs/phantom/yolov5n_phantom.py", tmp_path / "whole"
     options = ["train_cfg.max_epochs=1"]
     output = finish(tool("train.py", config, "--work-dir", whole, "--cfg-options", *options, root=phantoms))
-    assert "anchors answer for 100% of them" in output
+    # a box that the edge of a mosaic cuts may be too thin for any
+    assert re.search(r"anchors answer for (9\d|100)% of them", output)
     options = ["test_time_augmentation=True", "model.test_cfg.score_thr=0.0"]
     output = finish(tool("test.py", config, whole, "--work-dir", tmp_path, "--cfg-options", *options, root=phantoms))
     assert "mAP@.50" in output
