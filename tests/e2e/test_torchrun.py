@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from covidmm.engine.config import load_config
 from covidmm.jobs.ensemble import Request, ensemble
 from covidmm.jobs.train_test import evaluate, train
-from tests.helpers.torchrun import ROOT, forked
+from tests.helpers.torchrun import ROOT, errors, forked, torchrun
 
 pytestmark = pytest.mark.e2e
 SCRIPT = Path(__file__).with_name("jobs_under_torchrun.py")
@@ -144,6 +144,6 @@ def test_one_process_writes_and_prints(runs):
 
 
 def test_a_bad_call_is_one_line_of_both(tmp_path):
-    ended = forked("ensemble.py", tmp_path / "none.py", "--data", tmp_path, "--launcher", "pytorch")
-    assert [one.code for one in ended] == [1, 1]
-    assert "".join(one.output for one in ended) == f"error: {tmp_path}/none.py: no such config file\n"
+    ended = torchrun(ROOT / "tools/ensemble.py", tmp_path / "none.py", "--data", tmp_path, "--launcher", "pytorch")
+    assert ended.returncode == 1
+    assert errors(ended) == [f"error: {tmp_path}/none.py: no such config file"]

@@ -79,7 +79,7 @@ def test_a_port_of_the_node_that_is_taken(random_ensemble, tmp_path):
 def test_it_serves_until_it_is_stopped(random_ensemble, tmp_path, stop, code):
     server = start_tool("serve.py", random_ensemble.config, "--port", 0, "--device", "cpu", cwd=str(tmp_path))
     try:
-        server.wait_for(r"http://[\d.:]+$")
+        server.wait_for(r"http://[\d.:]+ ")
         address = re.search(r"http://[\d.:]+", server.log.read_text())[0]
         with urllib.request.urlopen(f"{address}/healthz", timeout=120) as answer:
             assert answer.read() == b'{"status":"ok"}'
