@@ -92,13 +92,19 @@ class Detector:
 
         Returns:
             Per radiograph, boxes in pixels of the original image.
+
+        Raises:
+            CheckpointError: the model answers with boxes or scores that are not finite.
         """
         if not radiographs:
             return []
         samples = pseudo_collate([self.pipeline(_sample(index, one)) for index, one in enumerate(radiographs)])
         with torch.inference_mode():
             results = self.model.test_step(samples)
-        return [_in_original(result, one) for result, one in zip(results, radiographs, strict=True)]
+        try:
+            return [_in_original(result, one) for result, one in zip(results, radiographs, strict=True)]
+        except ValueError as error:
+            raise CheckpointError(f"member '{self.name}': {error}; has its training diverged?") from error
 
 
 def _default_device() -> str:

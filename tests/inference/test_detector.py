@@ -5,6 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 
 from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import Member
@@ -59,6 +62,15 @@ def test_no_radiograph_is_no_box(random_ensemble):
     assert Detector(random_ensemble.members["yolo"], "yolo", device="cpu")([]) == []
 
 
+def test_a_model_that_answers_no_number_is_named(random_ensemble, monkeypatch):
+    detector = Detector(random_ensemble.members["yolo"], "yolo", device="cpu")
+    instances = InstanceData(bboxes=torch.full((1, 4), torch.nan), scores=torch.ones(1), labels=torch.zeros(1))
+    monkeypatch.setattr(detector.model, "test_step", lambda samples: [DetDataSample(pred_instances=instances)])
+    case = read_image_folder(random_ensemble.prepared).images[0]
+    with pytest.raises(CheckpointError, match="member 'yolo': boxes and scores must be finite; has its training div"):
+        detector([case.read()])
+
+
 def test_the_fingerprint_follows_the_model_and_the_weights(random_ensemble, tmp_path):
     member = random_ensemble.members["yolo"]
     first = fingerprint(member)
@@ -74,7 +86,6 @@ def test_the_fingerprint_follows_the_model_and_the_weights(random_ensemble, tmp_
 def test_a_member_of_other_classes_is_refused(random_ensemble, tmp_path):
     base = "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py"
     (tmp_path / "coco.py").write_text(f'_base_ = "{base}"\nmodel = dict(backbone=dict(init_cfg=None))\n')
-    import torch
     from mmdet.registry import MODELS
 
     from covidmm.engine.config import load_config
