@@ -29,7 +29,7 @@ NAMES = [" ".join(map(str, config.values())) for config in CONFIGS]
 FUSING = [(s, n) for s, n in zip(STRATEGIES, NAMES, strict=True) if n != "best_single"]
 every = pytest.mark.parametrize("strategy", STRATEGIES, ids=NAMES)
 fusing = pytest.mark.parametrize("strategy", [s for s, _ in FUSING], ids=[n for _, n in FUSING])
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=25, deadline=None)
 
 
 def rows(found):
