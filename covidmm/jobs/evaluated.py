@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +52,9 @@ class Evaluation:
         """Add sections, the seconds and the provenance of this run to ``metrics.json``; the last beside predictions."""
         origin = provenance(self.config, self.resolved, self.weights, annotations)
         if self.metric is not None:
-            origin |= {"predictions": str(self.predictions), "predictions_sha256": sha256(self.predictions)}
+            # from where metrics.json lies, so that the same command in another folder writes the same bytes
+            place = os.path.relpath(self.predictions, self.metrics.parent)
+            origin |= {"predictions": place, "predictions_sha256": sha256(self.predictions)}
             write_bytes(self.predictions.with_suffix(".provenance.json"), json_bytes(origin, indent=2))
         write_metrics(self.metrics, **sections, seconds={f"test_{name}": self.seconds}, provenance={name: origin})
 

@@ -139,7 +139,7 @@ def _run(folder: Path, scalars: Sequence[Path], tests: Sequence[tuple[str, Path,
         epoch = min((one.get("epoch", 1) for one in steps), default=0)
         train = [one for one in train if one.get("step", 0) < start] + steps
         val = [one for one in val if one.get("step", 0) < epoch] + epochs
-    recorded = [_recorded(folder, origin) for _, _, _, origin in tests if "predictions" in origin]
+    recorded = [_recorded(path.parent, origin) for _, path, _, origin in tests if "predictions" in origin]
     places = [folder, *(path.parent for _, path, _, _ in tests)]
     predictions = recorded or [path for place in places if (path := place / "predictions.json").is_file()]
     logs = [path.parent.parent for path in scalars] or sorted(path for path in folder.glob("[0-9]*_[0-9]*"))
@@ -158,8 +158,15 @@ def _run(folder: Path, scalars: Sequence[Path], tests: Sequence[tuple[str, Path,
 
 
 def _recorded(folder: Path, origin: Mapping[str, Any]) -> Path | None:
-    """The file of predictions that a test wrote, wherever ``--out`` put it, if it is there and still the same."""
-    found = find_file(str(origin["predictions"]), folder) or folder / Path(origin["predictions"]).name
+    """The file of predictions that a test wrote, wherever ``--out`` put it, if it is there and still the same.
+
+    Args:
+        folder: of ``metrics.json``.
+        origin: the test's provenance.
+    """
+    found = Path(os.path.normpath(folder / origin["predictions"]))
+    if not found.is_file():
+        found = folder / found.name
     return found if found.is_file() and sha256(found) == origin.get("predictions_sha256") else None
 
 
