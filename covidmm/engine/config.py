@@ -11,14 +11,13 @@ import re
 from collections.abc import Collection, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config, DictAction
 
 from covidmm.engine.config_files import files_of, refuse_unread, used_at
 from covidmm.engine.config_imports import add_registration, import_custom
 from covidmm.engine.config_keys import Checker
-from covidmm.engine.config_values import Judge, Override, as_tuples, check_values, settled
+from covidmm.engine.config_values import Judge, Override, as_tuples, check_values, settled, short, value_at
 from covidmm.engine.hooks import pretrained_checkpoint
 from covidmm.errors import ConfigError
 
@@ -141,22 +140,18 @@ def _override(cfg: Config, text: str, variables: frozenset[str], keys: Collectio
     parser.add_argument("--options", nargs="+", action=DictAction)
     try:
         parsed = parser.parse_args(["--options", text]).options
-        override = Override(text, key, deepcopy(_present(cfg, key)), parsed[key])
+        override = Override(text, key, deepcopy(value_at(cfg, key)), parsed[key])
         cfg.merge_from_dict(parsed)
+    except AttributeError as error:  # MMEngine merges into an entry of a list, whatever it is
+        whole = key.rpartition(".")[0]
+        raise ConfigError(
+            f"--cfg-options {text}: of an entry of a list, only keys below it can be set, as {key}.KEY=VALUE; "
+            f"give the whole list, as {whole}=..., which is {short(value_at(cfg, whole))}"
+        ) from error
     except (KeyError, TypeError, IndexError, ValueError, argparse.ArgumentError, AssertionError) as error:
-        raise ConfigError(f"--cfg-options {text}: {' '.join(str(error).split())}") from error
+        cause = re.sub(r"(exceeds the length of list) .*", r"\1", " ".join(str(error).split()).strip('"'))
+        raise ConfigError(f"--cfg-options {text}: {cause}") from error
     return override
-
-
-def _present(cfg: Any, key: str) -> Any:
-    for part in key.split("."):
-        if isinstance(cfg, list | tuple) and part.isdigit() and int(part) < len(cfg):
-            cfg = cfg[int(part)]
-        elif isinstance(cfg, Config | dict) and part in cfg:
-            cfg = cfg[part]
-        else:
-            return None
-    return cfg
 
 
 def _variables_of(cfg: Config) -> frozenset[str]:

@@ -29,7 +29,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
 from covidmm.engine.config_files import places_of, replaced_type
-from covidmm.engine.config_values import judged
+from covidmm.engine.config_values import judged, value_at
 from covidmm.errors import ConfigError, did_you_mean
 
 #: Read by MMEngine, mmdet's tools or covidmm.jobs at the top of a config, beside the arguments of the Runner.
@@ -82,6 +82,9 @@ _NAMED = {
     "filter_cfg": {"filter_empty_gt", "min_size"},
 }  # fmt: skip
 
+#: Where MMDetection takes an operation of MMCV by its name: suppression, under three keys, and the pooling of regions.
+_OPERATIONS = ("nms", "nms_cfg", "dqs_cfg", "roi_layer")
+
 #: In mmdet's shipped ``train_cfg``s: read outside the model's classes, or left by earlier versions.
 _ELSEWHERE = {"debug", "allowed_border", "mask_size"}
 
@@ -124,14 +127,9 @@ class Checker:
     def judge(self, path: str, value: Any) -> bool | None:
         """Whether the annotation of the argument at a dotted key takes a value; None where it does not tell."""
         *above, key = path.split(".")
-        owner: Any = self.cfg
-        for part in above:
-            try:
-                owner = owner[int(part)] if isinstance(owner, list | tuple) else owner[part]
-            except (KeyError, IndexError, ValueError, TypeError):
-                return None
         if not above:
             return judged(Runner, key, value)
+        owner = value_at(self.cfg, ".".join(above))
         kinds = list(_ARGUMENTS_OF.get(above[-1], ())) if len(above) == 1 else []
         if isinstance(owner, Mapping) and owner.get("type") is not None:
             kinds = [kind for _, kind in self._lookup(owner["type"])]
@@ -174,6 +172,9 @@ class Checker:
         allowed = set(_NAMED.get(role, ()))
         for kind in _ARGUMENTS_OF.get(role, ()):
             allowed |= arguments(kind) or set()
+        if role == "filter_cfg":  # XMLDataset and its children read one more, by a property of its name
+            kind = (value_at(self.cfg, path.rpartition(".")[0]) or {}).get("type")
+            allowed |= {key for key in value for _, found in self._lookup(kind) if hasattr(found, key)}
         if role == "optim_wrapper":
             allowed |= arguments(self._resolve("OptimWrapper", path, role)[0][1]) or set()
         self._refuse_others(value, allowed | {"type"}, path, "")
@@ -215,10 +216,10 @@ class Checker:
 
     def _resolve(self, name: Any, path: str, role: str) -> list[tuple[str, Any]]:
         found = self._lookup(name)
-        if not found and role in ("nms", "roi_layer"):
-            import mmcv.ops  # where mmcv looks these two up; slow to import, and an ensemble's config has neither
+        if not found and role in _OPERATIONS:
+            import mmcv.ops  # where mmcv looks these up; slow to import, and an ensemble's config has neither
 
-            if hasattr(mmcv.ops, name):
+            if hasattr(mmcv.ops, str(name)):
                 return [("op", getattr(mmcv.ops, name))]
         if not found:
             names = {key for registry in self.registries for key in registry.module_dict}
@@ -323,7 +324,12 @@ def _module_words(module: str) -> frozenset[str]:
 def _registries(scope: str) -> list[Registry]:
     found: dict[int, Registry] = {}
     for package in (scope, "mmengine"):
-        module = importlib.import_module(f"{package}.registry")
+        try:
+            module = importlib.import_module(f"{package}.registry")
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"default_scope is '{scope}', expected an installed package with registries, such as 'mmdet': {error}"
+            ) from error
         for value in vars(module).values():
             if isinstance(value, Registry):
                 found[id(value)] = value

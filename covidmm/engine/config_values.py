@@ -22,6 +22,18 @@ from covidmm.errors import ConfigError
 Judge = Callable[[str, Any], bool | None]
 
 
+def value_at(cfg: Any, key: str) -> Any:
+    """What a config has at a dotted key, entries of lists by number; None where there is nothing."""
+    for part in key.split("."):
+        if isinstance(cfg, list | tuple) and part.isdigit() and int(part) < len(cfg):
+            cfg = cfg[int(part)]
+        elif isinstance(cfg, Config | dict) and part in cfg:
+            cfg = cfg[part]
+        else:
+            return None
+    return cfg
+
+
 @dataclass(frozen=True)
 class Override:
     """One ``KEY=VALUE`` of the command line.
@@ -63,8 +75,8 @@ def settled(override: Override, judge: Judge) -> Any:
     else:
         fits = admitted or (admitted is None and _same(present, value))
     if not fits:
-        was = "" if present is None else f"{key} is {_short(present)}, "
-        raise ConfigError(f"--cfg-options {override.text}: {was}expected {_expected(override)}, got {_short(value)}")
+        was = "" if present is None else f"{key} is {short(present)}, "
+        raise ConfigError(f"--cfg-options {override.text}: {was}expected {_expected(override)}, got {short(value)}")
     return value
 
 
@@ -75,7 +87,8 @@ def _expected(override: Override) -> str:
     if isinstance(present, Mapping):
         return f"a dict or keys below it, as {override.key}.KEY=VALUE"
     if isinstance(present, list | tuple) and present and all(isinstance(one, int | float) for one in present):
-        return f"{_kind(present)} of numbers, as {override.key}={','.join(map(str, present))}"
+        numbers = ",".join(map(str, present))
+        return f"{_kind(present)} of numbers, as {override.key}={numbers if len(present) > 1 else f'[{numbers}]'}"
     if type(present) is int and isinstance(override.value, float):
         return "an integer"
     return _kind(present)
@@ -134,7 +147,12 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (r"(train|val|test)_dataloader\..+\.prob", _share, "a number between 0 and 1"),
     (r"optim_wrapper\.accumulative_counts", _whole(1), "a positive integer"),
     (r"optim_wrapper\.optimizer\.lr", _number(0, above=True), "a positive number"),
-    (r"optim_wrapper\.optimizer\.(weight_decay|momentum)", _number(0), "a number of 0 or more"),
+    (r"optim_wrapper\.optimizer\.weight_decay", _number(0), "a number of 0 or more"),
+    (
+        r"optim_wrapper\.optimizer\.momentum",
+        lambda value: _number(0, 1)(value) and value < 1,
+        "a number of 0 to below 1",
+    ),
     (r"optim_wrapper\.clip_grad\.max_norm", _number(0, above=True), "a positive number"),
     (r"(val|test)_evaluator(\.\d+)?", _built, "a dict with a type, or a list of them"),
     (r"test_time_augmentation", lambda value: isinstance(value, bool), "True or False"),
@@ -142,6 +160,8 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (r"default_hooks\.(checkpoint|logger)\.interval", _whole(1, -1), "a positive integer"),
     (r"default_hooks\.checkpoint\.max_keep_ckpts", _whole(1, -1), "a positive integer, or -1 for all"),
     (r"model\.(.+\.)?(max_per_img|nms_pre)", _whole(1, -1), "a positive integer, or -1 for all"),
+    (r"model\.(.+\.)?score_thr", _number(-1, 1), "a number of -1 to 1"),
+    (r"model\.(.+\.)?(iou_threshold|pos_iou_thr|neg_iou_thr|min_pos_iou)", _share, "a number between 0 and 1"),
     (r"model\.(.+\.)?num_classes", _whole(1), "a positive integer"),
 )
 _NEVER_NONE = {rule[0] for rule in _RULES[:3]}
@@ -155,7 +175,7 @@ def check_values(cfg: Config) -> None:
     """
     for name in ("model", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "optim_wrapper"):
         if name in cfg and not isinstance(cfg[name], dict) and (cfg[name] is not None or name == "model"):
-            raise ConfigError(f"{name} must be a dict, not {_short(cfg[name])}")
+            raise ConfigError(f"{name} must be a dict, not {short(cfg[name])}")
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         loader = cfg.get(name) or {}
         for key in ("persistent_workers", "prefetch_factor"):
@@ -166,7 +186,7 @@ def check_values(cfg: Config) -> None:
             if not re.fullmatch(pattern, path) or (value is None and pattern not in _NEVER_NONE):
                 continue
             if not fits(value):
-                raise ConfigError(f"{path} must be {expected}, not {_short(value)}")
+                raise ConfigError(f"{path} must be {expected}, not {short(value)}")
 
 
 def judged(kind: Any, key: str, value: Any) -> bool | None:
@@ -245,7 +265,8 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as an error shows it: on one line, at most 60 characters."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
 

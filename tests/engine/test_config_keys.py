@@ -5,6 +5,7 @@ import pytest
 
 from covidmm.engine.config import load_config
 from covidmm.engine.config_keys import Checker, arguments
+from covidmm.errors import ConfigError
 
 SHIPPED = Path(mmdet.__file__).parent / ".mim" / "configs"
 FAMILIES = (
@@ -20,6 +21,21 @@ def test_configs_that_mmdet_ships_raise_no_false_alarm(family):
         pytest.skip(f"this distribution of mmdet ships no {SHIPPED / family}")
     for path in found[:: max(1, len(found) // 3)]:
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py", "pascal_voc/faster-rcnn_r50_fpn_1x_voc0712.py"]
+)
+def test_operations_and_filters_under_less_common_keys_raise_no_false_alarm(name):
+    load_config(SHIPPED / name)
+
+
+def test_a_filter_that_the_data_set_does_not_read_is_refused():
+    with pytest.raises(ConfigError, match=r"unknown key 'train_dataloader.dataset.filter_cfg.bbox_min_size'"):
+        load_config(
+            SHIPPED / "faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
+            ["train_dataloader.dataset.filter_cfg.bbox_min_size=3"],
+        )
 
 
 class Base:
