@@ -8,7 +8,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from mmcv.transforms.utils import cache_randomness
 from mmdet.datasets.transforms import RandomAffine
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import autocast_box_type
@@ -64,7 +63,6 @@ class CentredAffine(RandomAffine):
         self.min_area_ratio = min_area_ratio
         self.max_aspect_ratio = max_aspect_ratio
 
-    @cache_randomness
     def _get_random_homography_matrix(self, height: int, width: int) -> np.ndarray:
         """From the input's to the output's coordinates, (3, 3); ``height`` and ``width`` are the output's."""
         drawn = super()._get_random_homography_matrix(height, width)
