@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,9 @@ from mmengine.config import Config
 
 from covidmm.engine.config_values import value_at
 from covidmm.errors import ConfigError, did_you_mean
+
+#: Variables of MMDetection's own files whose names look like mistakes for keys.
+_VARIABLES = re.compile(r"(train|val|test)_(dataset|pipeline)\w*")
 
 
 def files_of(cfg: Config) -> list[str]:
@@ -28,7 +32,7 @@ def refuse_unknown(cfg: Config, key: str, known: Set[str], files: Sequence[str])
     """Refuse a name at the top of a config that nothing reads.
 
     A config that MMDetection dumped still has the variables of its files, used when those were read: one passes, unless
-    it looks like a mistake for a key and has another value than any key.
+    it looks like a mistake for a key; a value that is that of no key is a warning.
 
     Args:
         cfg: the config.
@@ -42,8 +46,11 @@ def refuse_unknown(cfg: Config, key: str, known: Set[str], files: Sequence[str])
     deeper = [path for path in _places_of(cfg, key) if path.split(".")[0] in known][:4]
     hint = f": set {', '.join(deeper)}" if deeper else did_you_mean(key, known)
     others = [value_at(cfg, path) for path in deeper] or [cfg[one] for one in known & set(cfg)]
-    if not _is_dump(files) or (hint and not any(_is_in(cfg[key], one) for one in others)):
+    if _is_dump(files) and any(_is_in(cfg[key], one) for one in others):
+        return
+    if not _is_dump(files) or (hint and not _VARIABLES.fullmatch(key)):
         raise ConfigError(f"unknown key '{key}' in the config{hint}")
+    warnings.warn(f"{files[0]}: nothing reads '{key}', a variable of the files that it was dumped from", stacklevel=2)
 
 
 def _is_dump(files: Sequence[str]) -> bool:

@@ -86,7 +86,7 @@ _NAMED = {
 _OPERATIONS = ("nms", "nms_cfg", "dqs_cfg", "roi_layer")
 
 #: In mmdet's shipped ``train_cfg``s: read outside the model's classes, or left by earlier versions.
-_ELSEWHERE = {"debug", "allowed_border", "mask_size"}
+_ELSEWHERE = {"debug", "allowed_border", "mask_size", "k", "bias"}
 
 
 class Checker:
