@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,7 +31,8 @@ def build_errors_named() -> Iterator[None]:
     except _RAISED as error:
         if (built := _built(error)) is None:
             raise
-        said = " ".join(str(error).split()) or type(error).__name__
+        # an assertion without words says what it asserts
+        said = " ".join(str(error).split()) or traceback.extract_tb(error.__traceback__)[-1].line
         raise ConfigError(f"{built} cannot be built from the config: {type(error).__name__}: {said}") from error
 
 

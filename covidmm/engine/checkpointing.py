@@ -109,7 +109,9 @@ class ResumableCheckpointHook(CheckpointHook):
         lacking = [name for name in getattr(self, "key_indicators", ()) if name not in (*metrics, "auto")]
         if lacking:
             runner.logger.warning(
-                "%s is not defined on this validation set: no best checkpoint is kept, only the last ones", lacking[0]
+                "%s is not defined on this validation set: no best checkpoint is kept, only the last ones; it gave %s",
+                lacking[0],
+                ", ".join(sorted(metrics)) or "nothing",
             )
         else:
             super()._save_best_checkpoint(runner, metrics)

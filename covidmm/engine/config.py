@@ -25,6 +25,8 @@ from covidmm.errors import ConfigError
 def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     """Load a config file, apply overrides and refuse every key that nothing reads.
 
+    The config has no variables of its files any more, such as ``train_pipeline``, so that a dump of it can be loaded.
+
     Args:
         path: config file.
         options: overrides, each ``dotted.key=value``.
@@ -51,6 +53,8 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     checker.check()
     as_tuples(cfg, checker.judge)
     _check_pretrained(cfg)
+    for name in variables & set(cfg):  # they have done their work; in the file that a run dumps nothing would read them
+        cfg.pop(name)
     return cfg
 
 

@@ -8,19 +8,57 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from covidmm.errors import ConfigError
+from covidmm.engine.config_values import value_at
+from covidmm.errors import ConfigError, did_you_mean
+
+#: Variables of MMDetection's own files whose names look like mistakes for keys.
+_VARIABLES = re.compile(r"(train|val|test)_(dataset|pipeline)\w*")
 
 
 def files_of(cfg: Config) -> list[str]:
     """Every file that a config is made of, the deepest base first; MMEngine's text of it names them."""
     return [file for file in re.findall(r"^.+\.py$", cfg.text, re.MULTILINE) if Path(file).is_file()]
+
+
+def refuse_unknown(cfg: Config, key: str, known: Set[str], files: Sequence[str]) -> None:
+    """Refuse a name at the top of a config that nothing reads.
+
+    A config that MMDetection dumped still has the variables of its files, used when those were read: one passes, unless
+    it looks like a mistake for a key; a value that is that of no key is a warning.
+
+    Args:
+        cfg: the config.
+        key: the name.
+        known: what is read at the top of a config.
+        files: of the config.
+
+    Raises:
+        ConfigError: with the places where the value is to be set, or the nearest key.
+    """
+    deeper = [path for path in _places_of(cfg, key) if path.split(".")[0] in known][:4]
+    hint = f": set {', '.join(deeper)}" if deeper else did_you_mean(key, known)
+    others = [value_at(cfg, path) for path in deeper] or [cfg[one] for one in known & set(cfg)]
+    if _is_dump(files) and any(_is_in(cfg[key], one) for one in others):
+        return
+    if not _is_dump(files) or (hint and not _VARIABLES.fullmatch(key)):
+        raise ConfigError(f"unknown key '{key}' in the config{hint}")
+    warnings.warn(f"{files[0]}: nothing reads '{key}', a variable of the files that it was dumped from", stacklevel=2)
+
+
+def _is_dump(files: Sequence[str]) -> bool:
+    """Whether a config is one file without a base and without a computed value, as MMEngine dumps it."""
+    if len(files) != 1:
+        return False
+    lines = ast.parse(Path(files[0]).read_text(encoding="utf-8")).body
+    return all(isinstance(line, ast.Assign) and _loaded(line) <= {"dict"} for line in lines)
 
 
 class ConfigFile:
@@ -65,10 +103,16 @@ class ConfigFile:
             for target in _stored(line) - seen - {name}:
                 paths = _paths(getattr(line, "value", None), name)
                 if target in keys:
-                    found += [".".join((target, *path)) for path in paths or [()]]
+                    found += (places := [".".join((target, *path)) for path in paths or [()]])
+                    found += [alias + place[len(target) :] for alias in self._aliases(target) for place in places]
                 else:
                     found += self.places(target, keys, seen | {name})
         return list(dict.fromkeys(found))
+
+    def _aliases(self, key: str) -> set[str]:
+        """Keys that a line sets to the same value, as MMDetection's ``test_dataloader = val_dataloader``."""
+        same = [line for line in self._lines if isinstance(getattr(line, "value", None), ast.Name)]
+        return {name for line in same if line.value.id == key for name in _stored(line)}
 
 
 def refuse_unread(files: list[str], keys: Collection[str]) -> None:
@@ -136,7 +180,7 @@ def replaced_type(files: list[str], path: str, key: str, kind: str) -> str | Non
     return None
 
 
-def places_of(value: Any, key: str, path: str = "") -> Iterator[str]:
+def _places_of(value: Any, key: str, path: str = "") -> Iterator[str]:
     """Dotted paths of the dicts below a value that have a key."""
     items: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, Config | Mapping):
@@ -146,7 +190,12 @@ def places_of(value: Any, key: str, path: str = "") -> Iterator[str]:
     for name, item in items:
         if path and name == key:
             yield f"{path}.{key}"
-        yield from places_of(item, key, f"{path}.{name}" if path else str(name))
+        yield from _places_of(item, key, f"{path}.{name}" if path else str(name))
+
+
+def _is_in(value: Any, whole: Any) -> bool:
+    items = whole.values() if isinstance(whole, Mapping) else whole if isinstance(whole, list | tuple) else ()
+    return value == whole or any(_is_in(value, item) for item in items)
 
 
 def _stored(line: ast.stmt) -> set[str]:

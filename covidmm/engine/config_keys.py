@@ -28,7 +28,7 @@ from mmengine.runner import (
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
-from covidmm.engine.config_files import places_of, replaced_type
+from covidmm.engine.config_files import refuse_unknown, replaced_type
 from covidmm.engine.config_values import judged, value_at
 from covidmm.errors import ConfigError, did_you_mean
 
@@ -86,7 +86,7 @@ _NAMED = {
 _OPERATIONS = ("nms", "nms_cfg", "dqs_cfg", "roi_layer")
 
 #: In mmdet's shipped ``train_cfg``s: read outside the model's classes, or left by earlier versions.
-_ELSEWHERE = {"debug", "allowed_border", "mask_size"}
+_ELSEWHERE = {"debug", "allowed_border", "mask_size", "k", "bias"}
 
 
 class Checker:
@@ -120,9 +120,7 @@ class Checker:
             if key in known:
                 self._check(value, key, key)
             elif key not in self.variables:
-                deeper = [path for path in places_of(self.cfg, key) if path.split(".")[0] in known][:4]
-                hint = f": set {', '.join(deeper)}" if deeper else did_you_mean(key, known)
-                raise ConfigError(f"unknown key '{key}' in the config{hint}")
+                refuse_unknown(self.cfg, key, known, self.files)
 
     def judge(self, path: str, value: Any) -> bool | None:
         """Whether the annotation of the argument at a dotted key takes a value; None where it does not tell."""

@@ -7,6 +7,8 @@ argument decides, as far as it has one and the replaced value agrees with it.
 from __future__ import annotations
 
 import inspect
+import logging
+import multiprocessing
 import re
 import types
 import typing
@@ -135,6 +137,9 @@ def _built(value: Any) -> bool:
     return isinstance(value, list | tuple) or (isinstance(value, Mapping) and "type" in value)
 
 
+_LEVELS = tuple(logging.getLevelNamesMapping())
+_STARTS = tuple(multiprocessing.get_all_start_methods())
+
 #: Pattern of a dotted key, what its value must fulfil, and that in words. None passes but in the first three.
 _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (r"train_cfg\.(max_epochs|max_iters|val_interval)", _whole(1), "a positive integer"),
@@ -155,6 +160,8 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ),
     (r"optim_wrapper\.clip_grad\.max_norm", _number(0, above=True), "a positive number"),
     (r"(val|test)_evaluator(\.\d+)?", _built, "a dict with a type, or a list of them"),
+    (r"log_level", lambda value: value in _LEVELS, f"one of {', '.join(_LEVELS)}"),
+    (r"env_cfg\.mp_cfg\.mp_start_method", lambda value: value in _STARTS, f"one of {', '.join(_STARTS)}"),
     (r"test_time_augmentation", lambda value: isinstance(value, bool), "True or False"),
     (r"randomness\.seed", _whole(0), "an integer of 0 or more"),
     (r"default_hooks\.(checkpoint|logger)\.interval", _whole(1, -1), "a positive integer"),

@@ -60,6 +60,7 @@ def check_channels(model: nn.Module) -> None:
                 handed = _passed(module, found, part, source, image)
                 if part == "neck":
                     found, source = handed, part
+            _check_levels(model, found, source)
             _check_extractor(model, found, source)
     finally:
         for module, training in modes.items():
@@ -78,6 +79,16 @@ def _passed(module: nn.Module, value: Any, part: str, source: str, image: torch.
                 f"model.{part}.in_channels is {expected}, model.{source} gives {given if len(given) > 1 else given[0]}"
             ) from error
         return None
+
+
+def _check_levels(model: nn.Module, found: Any, source: str) -> None:
+    """Anchors and points lie on as many maps as the heads get; MMDetection asserts it without words."""
+    for part in ("rpn_head", "bbox_head"):
+        levels = getattr(getattr(getattr(model, part, None), "prior_generator", None), "num_levels", None)
+        if isinstance(found, list | tuple) and isinstance(levels, int) and levels != len(found):
+            raise ConfigError(
+                f"model.{part}: its anchors or points have {levels} strides, model.{source} gives {len(found)} maps"
+            )
 
 
 def _check_extractor(model: nn.Module, found: Any, source: str) -> None:

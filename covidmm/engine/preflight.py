@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmdet.structures.bbox import bbox_overlaps
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -20,6 +20,7 @@ from covidmm.datasets.annotations import read_annotations
 from covidmm.datasets.picture_files import picture_fault
 from covidmm.engine.hooks import PretrainedHook, pretrained_checkpoint
 from covidmm.engine.model_checks import check_box_losses, check_channels
+from covidmm.engine.pipeline_checks import boxes_after_pipeline, packed
 from covidmm.engine.schedules import misfits
 from covidmm.errors import ConfigError, DataError
 
@@ -76,12 +77,15 @@ class PreflightHook(Hook):
         model = getattr(runner.model, "module", runner.model)
         classes = tuple(train.metainfo["classes"])
         check_classes(model, classes)
+        with _untouched_randomness():
+            for split, dataset in datasets.items():
+                packed(split, dataset, 0)
         if "gt_label" in train.get_data_info(0):
             for split, dataset in datasets.items():
                 runner.logger.info("preflight: %s: %s", split, check_labels(dataset, classes))
             return
         with _untouched_randomness():
-            boxes = _boxes_after_pipeline(train, self.samples)
+            boxes = boxes_after_pipeline(train, self.samples)
         runner.logger.info("preflight: %s", check_anchors(model, boxes))
 
     def before_test(self, runner: Runner) -> None:
@@ -112,8 +116,22 @@ def _check_run(runner: Runner) -> None:
     if named not in (None, "none") and "init_cfg" in backbone:
         own = backbone["init_cfg"]
         runner.logger.warning("pretrained: '%s' is not taken, model.backbone.init_cfg is %s", named, own and dict(own))
+    _check_save_best(runner)
     for line in misfits(runner):
         runner.logger.warning("schedule: %s", line)
+
+
+def _check_save_best(runner: Runner) -> None:
+    """The metric that chooses the best checkpoint is of one of the evaluators, as far as its prefix tells."""
+    metrics = runner.val_evaluator.metrics if runner.val_loop is not None else []
+    prefixes = [metric.prefix for metric in metrics]
+    for hook in runner.hooks:
+        for name in getattr(hook, "key_indicators", ()) if isinstance(hook, CheckpointHook) and metrics else ():
+            if "/" in name and None not in prefixes and name.split("/")[0] not in prefixes:
+                raise ConfigError(
+                    f"default_hooks.checkpoint.save_best is '{name}', but val_evaluator gives "
+                    f"{', '.join(f'{prefix}/...' for prefix in prefixes)}"
+                )
 
 
 def _require_one_average(hooks: list[Hook]) -> None:
@@ -272,27 +290,6 @@ def leaves(dataset: Any) -> Iterator[Any]:
     else:
         for item in inner:
             yield from leaves(item)
-
-
-def _boxes_after_pipeline(dataset: Any, samples: int) -> list[tuple[torch.Tensor, tuple[int, int]]]:
-    """Send images with boxes through the pipeline.
-
-    Raises:
-        DataError: not one box comes out.
-    """
-    chosen = np.linspace(0, len(dataset) - 1, min(samples, len(dataset))).round().astype(int)
-    found = []
-    for index in chosen:
-        sample = dataset[int(index)]["data_samples"]
-        boxes = sample.gt_instances.bboxes
-        found.append((getattr(boxes, "tensor", boxes).float(), tuple(sample.img_shape)))
-    before = sum(len(dataset.get_data_info(int(index)).get("instances", ())) for index in chosen)
-    after = sum(len(boxes) for boxes, _ in found)
-    if before and not after:
-        raise DataError(
-            f"none of {before} ground-truth boxes survives the training pipeline; see its crops and filters"
-        )
-    return found
 
 
 def _anchor_head(model: nn.Module) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from covidmm.engine.config_keys import Checker
 from covidmm.reports.runs import Run, find_file
 from covidmm.utils.provenance import sha256
 
@@ -66,7 +67,9 @@ def config_difference(run: Run) -> list[Difference] | str:
         bases = _bases(path)
         if not bases:
             return f"{path} inherits no other config."
-        return differences(_merged([_config_of(base) for base in bases]), _dumped(run))
+        base, own = _merged([_config_of(base) for base in bases]), _dumped(run)
+        read = Checker.top_level_keys() | set(own)  # a run dumps no variables of its files
+        return differences({key: value for key, value in base.items() if key in read}, own)
     except Exception as error:  # a config is a program and can raise anything
         return f"{path} cannot be compared with its base: {type(error).__name__}: {error}"
 

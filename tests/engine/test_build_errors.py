@@ -10,7 +10,10 @@ from covidmm.errors import ConfigError
 
 def test_an_error_of_a_constructor_is_one_line_with_its_class():
     model = {"type": "mmdet.FPN", "in_channels": [8, 8], "out_channels": 8, "num_outs": 1}
-    with pytest.raises(ConfigError, match="FPN cannot be built from the config: AssertionError"), build_errors_named():
+    with (
+        pytest.raises(ConfigError, match="FPN cannot be built from the config: AssertionError: assert num_outs >="),
+        build_errors_named(),
+    ):
         MODELS.build(model)
     backbone = {"type": "mmdet.ResNet", "depth": 7}
     with (

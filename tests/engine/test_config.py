@@ -69,6 +69,8 @@ def in_the_repository(monkeypatch, request):
         ("train_pipeline.0.type=x", "'train_pipeline' is a variable of the config file"),
         ("train_pipeline.0.type=x", "override the place where it is used: train_dataloader.dataset.pipeline"),
         ("max_epochs", "is not KEY=VALUE"),
+        ("log_level=LOUD", "log_level must be one of CRITICAL, FATAL, ERROR"),
+        ("env_cfg.mp_cfg.mp_start_method=foo", "mp_start_method must be one of fork"),
         ("default_scope=nonsense", "default_scope is 'nonsense', expected an installed package with registries"),
         ("train_dataloader.dataset.pipeline.0=None", "only keys below it can be set, as train_dataloader.dataset."),
         ("model.rpn_head.anchor_generator.strides.0=2", "give the whole list, as model.rpn_head.anchor_generator.stri"),

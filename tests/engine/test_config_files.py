@@ -1,8 +1,11 @@
 """Names of a file's own, and keys of a replaced type."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
+import mmdet
 import pytest
+from mmengine.config import Config
 
 from covidmm.engine.config import load_config
 from covidmm.ensembles.ensemble_config import load_ensemble
@@ -99,3 +102,43 @@ def test_a_key_of_the_replaced_type_says_delete(tmp_path, text, message):
 def test_a_type_that_an_option_replaces_says_so_too():
     with pytest.raises(ConfigError, match="inherited from the base's 'ResNet': did you mean `_delete_=True`"):
         load_config(FRCNN, ["model.backbone.type=SwinTransformer"])
+
+
+SHIPPED = Path(mmdet.__file__).parent / ".mim/configs"
+
+
+@pytest.mark.parametrize("config", [YOLO, FRCNN, FRCNN.parent / "study_r18_siim.py"])
+def test_the_config_that_a_run_dumps_is_read_again(tmp_path, config):
+    cfg = load_config(config)
+    cfg.dump(tmp_path / "dumped.py")
+    assert load_config(tmp_path / "dumped.py").model == cfg.model
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("", None),
+        ("max_epochs = 1", "unknown key 'max_epochs' in the config: set train_cfg.max_epochs"),
+        ("trian_cfg = dict(max_epochs=3)", "did you mean 'train_cfg'"),
+    ],
+)
+def test_the_config_that_mmdetection_dumps_is_read_unless_one_of_its_variables_is_changed(tmp_path, more, message):
+    Config.fromfile(SHIPPED / "yolox/yolox_tiny_8xb8-300e_coco.py").dump(tmp_path / "dumped.py")
+    with (tmp_path / "dumped.py").open("a") as file:
+        file.write(more)
+    with pytest.raises(ConfigError, match=message) if message else nullcontext():
+        load_config(tmp_path / "dumped.py")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_variable_of_a_dump_that_has_another_value_than_its_place_is_a_warning(tmp_path):
+    (tmp_path / "dumped.py").write_text("train_pipeline = [dict(type='Resize', scale=8)]")
+    with pytest.raises(UserWarning, match=r"dumped.py: nothing reads 'train_pipeline', a variable of the files"):
+        load_config(tmp_path / "dumped.py")
+
+
+def test_a_name_that_a_file_uses_twice_by_one_line_is_shown_at_both_places(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"set train_dataloader\S+, val_dataloader.dataset.data_root, test_dataloader"
+    ):
+        load(tmp_path, RETINA, "data_root = '/elsewhere/'")

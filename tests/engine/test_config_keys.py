@@ -24,7 +24,12 @@ def test_configs_that_mmdet_ships_raise_no_false_alarm(family):
 
 
 @pytest.mark.parametrize(
-    "name", ["ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py", "pascal_voc/faster-rcnn_r50_fpn_1x_voc0712.py"]
+    "name",
+    [
+        "ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py",
+        "pascal_voc/faster-rcnn_r50_fpn_1x_voc0712.py",
+        "pisa/faster-rcnn_r50_fpn_pisa_1x_coco.py",
+    ],
 )
 def test_operations_and_filters_under_less_common_keys_raise_no_false_alarm(name):
     load_config(SHIPPED / name)

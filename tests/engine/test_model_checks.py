@@ -62,6 +62,11 @@ def test_a_head_that_decodes_anyway_passes(build, head):
         ),
         (FRCNN, {"rpn_head.in_channels": 64}, r"model\.rpn_head\.in_channels is 64, model\.neck gives \[128, 128"),
         (FRCNN, {"roi_head.bbox_roi_extractor.out_channels": 64}, r"extractor\.out_channels is 64, .* gives \[128\]"),
+        (
+            FRCNN,
+            {"rpn_head.anchor_generator.strides": [4, 8]},
+            r"model\.rpn_head: its anchors or points have 2 strides, model\.neck gives 5 maps",
+        ),
         (RETINA, {"bbox_head.in_channels": 64}, r"model\.bbox_head\.in_channels is 64, model\.neck gives \[256, 256"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import ConfigDict
-from mmengine.hooks import EMAHook
+from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.registry import init_default_scope
 
 from covidmm.engine.config import load_config
@@ -61,6 +61,7 @@ FITTING = {
     "param_schedulers": None,
     "cfg": ConfigDict(),
     "hooks": [],
+    "val_evaluator": SimpleNamespace(metrics=[SimpleNamespace(prefix="detection")]),
 }
 
 
@@ -82,6 +83,32 @@ def run(model, train, val=None, **parts):
         **{**FITTING, **parts},
     )
     PreflightHook().before_train(loaders)
+
+
+@pytest.mark.parametrize(
+    ("split", "steps", "error"),
+    [
+        (
+            "train",
+            PIPELINE[:-1],
+            r"^train_dataloader.dataset.pipeline: gives .*; expected PackDetInputs as its last step",
+        ),
+        ("val", PIPELINE[:-1], r"^val_dataloader.dataset.pipeline: gives "),
+        ("train", PIPELINE[1:], r"^train_dataloader.dataset.pipeline: \w+ fails on its first image: KeyError: "),
+        ("train", [PIPELINE[0], *PIPELINE[2:]], r"^train_dataloader.dataset.pipeline: "),
+        ("train", [], r"^train_dataloader.dataset.pipeline: gives .*img_path"),
+    ],
+)
+def test_a_pipeline_that_a_model_cannot_read_is_refused(prepared, model, split, steps, error):
+    data = {"train": dataset(prepared), "val": None, split: dataset(prepared, split, steps)}
+    with pytest.raises(ConfigError, match=error):
+        run(model, data["train"], data["val"])
+
+
+def test_a_best_checkpoint_by_a_metric_of_no_evaluator_is_refused(prepared, model):
+    hook = CheckpointHook(save_best="coco/bbox_mAP", rule="greater")
+    with pytest.raises(ConfigError, match=r"save_best is 'coco/bbox_mAP', but val_evaluator gives detection/\.\.\."):
+        run(model, dataset(prepared), dataset(prepared, "val"), hooks=[hook])
 
 
 def optimizer(lr=0.1):
