@@ -165,8 +165,6 @@ def test_faults_are_one_line(tmp_path, text, message):
 
 
 def test_a_config_of_something_else_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="unknown key"):
-        load_ensemble(CONFIGS / "small/yolov5n_siim.py")
     (tmp_path / "empty.py").write_text("members = dict()")
     with pytest.raises(ConfigError, match="has no 'strategy'; inherit"):
         load_ensemble(tmp_path / "empty.py")
@@ -175,3 +173,24 @@ def test_a_config_of_something_else_is_refused(tmp_path):
 def test_the_config_of_one_model_is_called_one(request):
     with pytest.raises(ConfigError, match=r"is the config of one model, which tools/train\.py and tools/test\.py read"):
         load_ensemble(request.config.rootpath / "configs/small/frcnn_r18_siim.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("strategy = None", "strategy must be a dict with a type, not None"),
+        ("none = None", "none must be a dict, not None"),
+        ("rerank = 5", "rerank must be a dict, not 5"),
+        ("none = dict(wieght=0.3)", "unknown key 'wieght' in none: did you mean 'weight'"),
+        ("rerank = dict(_delete_=True, scores=0.8)", "unknown key 'scores' in rerank"),
+        ("none = dict(weight=3)", "none: weight must lie in 0..1, not 3"),
+    ],
+)
+def test_rules_and_strategy_that_cannot_be_read_are_one_line(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_ensemble(child(tmp_path, text)).rules()
+
+
+def test_rules_that_replace_nothing_keep_no_delete(tmp_path):
+    none, rerank = load_ensemble(child(tmp_path, "rerank = dict(_delete_=True, score=0.84, none=0.16)")).rules()
+    assert (none.rule, none.weight, rerank.score, rerank.none) == ("blend", 0.5, 0.84, 0.16)
