@@ -170,7 +170,7 @@ def _with_a_study_of_no_class(content):
             "test",
             _of_two_categories,
             {"score": True},
-            r"test\.json: has boxes of 2 categories; an ensemble finds the first",
+            r"test\.json: has boxes of 2 categories; an ensemble finds",
         ),
         ("test", _with_a_study_of_no_class, {"score": True}, r"test\.json: 1 studies have no class"),
     ],
