@@ -3,8 +3,8 @@
 # 'none' of an image: the winners blended prod(1 - conf) with the study's probability of negative; half and half is
 # chosen here
 none = dict(rule="blend", weight=0.5)
-# conf**a * (1 - none)**b; the fourth-placed team of the challenge gained 0.004 by it; off by default
-rerank = None
+# conf**a * (1 - none)**b; the fourth-placed team of the challenge gained 0.004 by it; these do nothing
+rerank = dict(score=1.0, none=0.0)
 # longer side that tools/prepare.py shrinks to by default, so that raw and prepared folders give the same boxes
 max_size = 1024
 batch_size = 4  # chosen here

@@ -15,6 +15,7 @@ from covidmm.engine.config_files import files_of, refuse_unread
 from covidmm.engine.config_imports import import_custom
 from covidmm.ensembles.accepted_images import Accepts
 from covidmm.errors import ConfigError, PluginError, did_you_mean
+from covidmm.outputs.kaggle import NoneRule, Rerank
 from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
 from covidmm.plugins.manager import UnknownArgumentError
 from covidmm.utils.provenance import resolved_sha256
@@ -115,6 +116,17 @@ class EnsembleConfig:
         """Of the config with its bases and overrides, as :func:`covidmm.utils.provenance.resolved_sha256`."""
         return resolved_sha256({name: value for name, value in asdict(self).items() if name != "path"})
 
+    def rules(self) -> tuple[NoneRule, Rerank]:
+        """The rules of the submission: the confidence of 'none', and the re-ranking of opacity scores.
+
+        Raises:
+            ConfigError: a key that they do not have, or a value out of range.
+        """
+        try:
+            return _made(NoneRule, self.none, " in none"), _made(Rerank, self.rerank or {}, " in rerank")
+        except (ConfigError, TypeError) as error:
+            raise ConfigError(f"{self.path}: {error}") from error
+
     def build_strategy(self, manager: PluginManager) -> EnsembleStrategy:
         """The ensemble strategy.
 
@@ -173,11 +185,12 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
         if key not in cfg:
             raise ConfigError(f"{path}: has no '{key}'; inherit configs/_base_/ensemble.py")
     content = cfg.to_dict()
-    for key in ("strategy", "study"):
-        if content.get(key) is None:
+    for key in ("strategy", "study", "none", "rerank"):
+        if key in ("study", "rerank") and content.get(key) is None:
             continue
         if not isinstance(content[key], dict):
-            raise ConfigError(f"{path}: {key} must be a dict with a type, not {content[key]!r}")
+            typed = " with a type" if key in ("strategy", "study") else ""
+            raise ConfigError(f"{path}: {key} must be a dict{typed}, not {content[key]!r}")
         content[key].pop("_delete_", None)  # MMEngine leaves it where there was nothing to replace
     members = _members(path, content["members"])
     for key in ("max_size", "batch_size"):

@@ -22,7 +22,8 @@ from covidmm.utils.fileio import json_bytes, write_bytes
 class DetectionMetric(BaseMetric):
     """mAP as COCOeval has it, and precision, recall and F1 at one confidence threshold, as ``detection/...``.
 
-    Ground truth comes from the annotation file, not from the pipeline, so no transform can change it.
+    Ground truth comes from the annotation file, not from the pipeline, so no transform can change it. Of its
+    categories, the classes of the data set count and no others, as in MMDetection's ``CocoMetric``.
 
     Args:
         ann_file: COCO detection file.
@@ -75,7 +76,7 @@ class DetectionMetric(BaseMetric):
         whole = read_annotations(self.ann_file)
         # keyed by image, for an image that a sampler repeats is scored once
         by_image = {result["image_id"]: result for result in results}
-        truth = _cut(whole, set(by_image))
+        truth = _cut(whole, set(by_image), (self.dataset_meta or {}).get("classes"))
         scored = [by_image[image["id"]] for image in truth["images"]]
         if len(scored) < max(len(by_image), len(whole["images"])):
             text = "%s: scored the %d images that are both in this file (%d) and evaluated (%d)"
@@ -116,8 +117,7 @@ class DetectionMetric(BaseMetric):
 
     def _predictions(self, scored: Sequence[dict[str, Any]], categories: Sequence[dict[str, Any]]) -> list:
         """A COCO results list; labels become category ids as mmdet's CocoDataset made them labels."""
-        classes = (self.dataset_meta or {}).get("classes")
-        ids = [category["id"] for category in categories if classes is None or category["name"] in classes]
+        ids = [category["id"] for category in categories]
         worst = max((label for result in scored for label in result["labels"]), default=-1)
         if worst >= len(ids):
             raise ConfigError(f"label {worst} was predicted, but {self.ann_file} has {len(ids)} of the classes")
@@ -128,8 +128,10 @@ class DetectionMetric(BaseMetric):
         ]
 
 
-def _cut(truth: dict[str, Any], evaluated: set[int]) -> dict[str, Any]:
-    """The annotation file's content for some of its images."""
+def _cut(truth: dict[str, Any], evaluated: set[int], classes: Sequence[str] | None) -> dict[str, Any]:
+    """The annotation file's content for some of its images and the classes of the data set, None for all."""
     images = [image for image in truth["images"] if image["id"] in evaluated]
-    boxes = [annotation for annotation in truth["annotations"] if annotation["image_id"] in evaluated]
-    return {**truth, "images": images, "annotations": boxes}
+    categories = [one for one in truth["categories"] if classes is None or one["name"] in classes]
+    known = {one["id"] for one in categories}
+    boxes = [one for one in truth["annotations"] if one["image_id"] in evaluated and one["category_id"] in known]
+    return {**truth, "images": images, "annotations": boxes, "categories": categories}

@@ -21,7 +21,7 @@ from covidmm.jobs.ensemble_checks import (
 )
 from covidmm.jobs.folder_report import report_files
 from covidmm.jobs.folder_run import ENSEMBLE, FolderRun, Outcome, predict_members, run_folder
-from covidmm.jobs.folder_truth import read_truth
+from covidmm.jobs.folder_truth import read_truth, require_scorable
 from covidmm.jobs.scoring import Operating, plan_thresholds, score_outcome
 from covidmm.jobs.structured_reports import write_reports
 from covidmm.jobs.tuning import tune
@@ -121,7 +121,7 @@ def _checked(request: Request, mapping: Mapper) -> _Job:
     config = load_ensemble(request.config, (*request.cfg_options, *swap))
     if ENSEMBLE in config.members:
         raise ConfigError(f"{request.config}: no member may be called '{ENSEMBLE}'")
-    none, rerank = NoneRule(**config.none), Rerank(**(config.rerank or {}))
+    none, rerank = config.rules()
     none.require_classifier(config.study is not None)
     manager = plugins()
     config.build_strategy(manager)
@@ -135,10 +135,10 @@ def _checked(request: Request, mapping: Mapper) -> _Job:
     validation, operating, looked_at = None, None, []
     if request.sweep:
         validation = FolderRun(config, read_image_folder(request.data, "val"), folder / "val", mapping=mapping)
-        read_truth(validation.cases)
+        require_scorable(validation.cases)
         looked_at.append(validation.cases)
     if request.score:
-        read_truth(cases)
+        require_scorable(cases, studies=True)
         operating = plan_thresholds(run, request.thresholds_from)
         looked_at += [cases, *([operating.chosen_on] if operating.chosen_on is not None else [])]
     require_unseen_images(config, looked_at, request.score, request.allow_training_images)

@@ -8,6 +8,7 @@ from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.datasets.image_folders import ImageFolder
 from covidmm.datasets.prepared_folder import read_split
 from covidmm.errors import DataError
+from covidmm.evaluation.competition import labels_of
 from covidmm.prepare.layouts.siim import IMAGE_CSV, STUDY_CSV, read_images, read_studies
 from covidmm.utils.boxes import corners
 
@@ -45,3 +46,25 @@ def read_truth(folder: ImageFolder) -> Truth:
             boxes = corners(images.rows[image.image_id].boxes)
             found[image.image_id] = AnnotatedImage(image.path, image.image_id, study_id, boxes, study_class=study_class)
     return found
+
+
+def require_scorable(folder: ImageFolder, studies: bool = False) -> None:
+    """Refuse a folder by whose labels detectors of one class cannot be scored, or no fusion be chosen.
+
+    Args:
+        folder: with labels.
+        studies: whether studies are scored, too.
+
+    Raises:
+        DataError: as :func:`read_truth`; no image has a box, there are boxes of several categories, or only some
+            studies have a class.
+    """
+    truth = read_truth(folder).values()
+    where = folder.annotations or folder.source
+    if not any(len(image.boxes) for image in truth):
+        raise DataError(f"{where}: no image has a true box; nothing can be scored or chosen by it")
+    if labels := {int(label) for image in truth for label in image.labels} - {0}:
+        count = len(labels | {0})
+        raise DataError(f"{where}: has boxes of {count} categories; an ensemble finds the first one, opacities, alone")
+    if studies and any(image.study_class for image in truth):
+        labels_of(truth, str(where))

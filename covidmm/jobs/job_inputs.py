@@ -61,7 +61,8 @@ def check_annotation_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> Non
         DataError: a file is missing, damaged, or would be understood differently by MMDetection and the scores.
     """
     for split in splits:
-        for dataset in _dataset_configs((cfg.get(f"{split}_dataloader") or {}).get("dataset")):
+        datasets = list(_dataset_configs((cfg.get(f"{split}_dataloader") or {}).get("dataset")))
+        for dataset in datasets:
             kind = DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else dataset.get("type")
             if isinstance(kind, type) and issubclass(kind, CocoDataset) and not issubclass(kind, OpacityDataset):
                 path = Path(dataset.get("data_root") or "", dataset["ann_file"])
@@ -72,9 +73,23 @@ def check_annotation_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> Non
         for one in [evaluators] if isinstance(evaluators, Mapping) else evaluators:
             # a missing file is told by the data set, which says how to make it
             kind, path = str(one.get("type")).rpartition(".")[2], one.get("ann_file")
-            check = {"CocoMetric": require_ids_for_coco_tools, "DetectionMetric": read_annotations}.get(kind)
-            if check and path and Path(path).is_file():
-                check(path)
+            if kind == "CocoMetric" and path and Path(path).is_file():
+                require_ids_for_coco_tools(path)
+            elif kind == "DetectionMetric" and path and Path(path).is_file():
+                _require_scorable(Path(path), datasets)
+
+
+def _require_scorable(path: Path, datasets: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse the file of a metric that has no true box, or no image of the data sets that are evaluated."""
+    content = read_annotations(path)
+    if all(one.get("iscrowd") for one in content["annotations"]):
+        raise DataError(f"{path}: no image has a true box; nothing can be scored by it")
+    files = [Path(one.get("data_root") or "", one["ann_file"]) for one in datasets]
+    if not files or any(file.suffix != ".json" or not file.is_file() for file in files):
+        return
+    evaluated = {image["id"] for file in files for image in read_annotations(file)["images"]}
+    if not evaluated & {image["id"] for image in content["images"]}:
+        raise DataError(f"{path}: has none of the images of {files[0]}, which are evaluated")
 
 
 def _dataset_configs(dataset: Any) -> Iterator[Mapping[str, Any]]:

@@ -21,7 +21,7 @@ from covidmm.evaluation.metric_tables import format_comparison
 from covidmm.evaluation.metrics_file import machine, write_metrics
 from covidmm.jobs.ensemble_pictures import draw_ensemble
 from covidmm.jobs.folder_run import ENSEMBLE, FolderRun, Outcome, run_folder
-from covidmm.jobs.folder_truth import Truth, read_truth
+from covidmm.jobs.folder_truth import Truth, read_truth, require_scorable
 from covidmm.outputs.kaggle import read_submission
 from covidmm.outputs.predictions import Predictions
 from covidmm.plugins import PluginManager
@@ -64,6 +64,8 @@ def plan_thresholds(run: FolderRun, source: str | None = None) -> Operating:
     """
     file = run.folder.parent / OPERATING_FILE
     keys = run.cache_keys()
+    if source is not None and not Path(source).exists():
+        raise DataError(f"--thresholds-from: {source}: no such folder or file")
     if source is not None and not Path(source).is_dir():
         return Operating(file, None, stored_thresholds(Path(source), keys), source)
     if source is not None:
@@ -79,7 +81,7 @@ def plan_thresholds(run: FolderRun, source: str | None = None) -> Operating:
 
 def _on_validation(file: Path, folder: Path, note: str = "") -> Operating:
     cases = read_image_folder(folder, "val")
-    read_truth(cases)
+    require_scorable(cases)
     return Operating(file, cases, {}, f"the {len(cases)} validation images of {folder}{note}")
 
 

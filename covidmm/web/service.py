@@ -20,7 +20,7 @@ from covidmm.inference.predictor import Predictor
 from covidmm.inference.study_attention import Explainer, explainable
 from covidmm.outputs import dicom_sr
 from covidmm.outputs.dicom_identity import report_header
-from covidmm.outputs.kaggle import NoneRule, Rerank, prediction_string, ranked_row, study_row
+from covidmm.outputs.kaggle import prediction_string, ranked_row, study_row
 from covidmm.radiograph import Radiograph
 from covidmm.radiograph.sandbox import IsolatedReader
 from covidmm.utils.provenance import hash_lines, versions
@@ -62,7 +62,7 @@ class Service:
         if ENSEMBLE in predictor.detectors:
             raise CovidmmError(f"{predictor.config.path}: no member may be called '{ENSEMBLE}'")
         self.predictor, self.reader = predictor, reader
-        self.none, self.rerank = NoneRule(**predictor.config.none), Rerank(**(predictor.config.rerank or {}))
+        self.none, self.rerank = predictor.config.rules()
         self.none.require_classifier(predictor.classifier is not None)
         ranked_row(Detections.none(), 0.5 if predictor.classifier else None, self.none, self.rerank)
         network = explainable(predictor.classifier)

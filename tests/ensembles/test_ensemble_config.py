@@ -10,6 +10,7 @@ import covidmm.ensembles
 import covidmm.studies
 from covidmm.ensembles.ensemble_config import Member, load_ensemble
 from covidmm.errors import ConfigError, PluginError
+from covidmm.outputs.kaggle import Rerank
 from covidmm.plugins import PluginManager
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -170,3 +171,27 @@ def test_a_config_of_something_else_is_refused(tmp_path):
     (tmp_path / "empty.py").write_text("members = dict()")
     with pytest.raises(ConfigError, match="has no 'strategy'; inherit"):
         load_ensemble(tmp_path / "empty.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("strategy = None", "strategy must be a dict with a type, not None"),
+        ("none = None", "none must be a dict, not None"),
+        ("rerank = 5", "rerank must be a dict, not 5"),
+        ("none = dict(wieght=0.3)", "unknown key 'wieght' in none: did you mean 'weight'"),
+        ("rerank = dict(scores=0.8)", "unknown key 'scores' in rerank"),
+        ("none = dict(weight=3)", "none: weight must lie in 0..1, not 3"),
+    ],
+)
+def test_rules_and_strategy_that_cannot_be_read_are_one_line(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_ensemble(child(tmp_path, text)).rules()
+
+
+def test_rules_are_inherited_and_changed(tmp_path):
+    none, rerank = load_ensemble(child(tmp_path, "")).rules()
+    assert (none.rule, none.weight, rerank) == ("blend", 0.5, Rerank())
+    for text in ("dict(score=0.84, none=0.16)", "dict(_delete_=True, score=0.84, none=0.16)"):
+        assert load_ensemble(child(tmp_path, f"rerank = {text}")).rules()[1] == Rerank(0.84, 0.16)
+    assert load_ensemble(child(tmp_path, "rerank = None")).rules()[1] == Rerank()

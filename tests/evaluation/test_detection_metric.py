@@ -62,10 +62,10 @@ def sample(image, boxes, scores=None, labels=None, shape=(80, 100)):
     )
 
 
-def evaluate(file, samples, size=None, **options):
+def evaluate(file, samples, size=None, classes=("opacity",), **options):
     """By the same road as a Runner: built from a config, fed with batches of data samples."""
     evaluator = Evaluator(METRICS.build({"type": "DetectionMetric", "ann_file": str(file), **options}))
-    evaluator.dataset_meta = {"classes": ("opacity",)}
+    evaluator.dataset_meta = {"classes": classes}
     for start in range(0, len(samples), 2):
         evaluator.process(samples[start : start + 2], data_batch=None)
     return evaluator.evaluate(size or len(samples))
@@ -136,7 +136,8 @@ def test_a_class_without_a_box_is_said_not_averaged_away(file, document, log):
     alone = evaluate(file, shifted(0))
     document["categories"].append({"id": 2, "name": "nodule"})
     file.write_text(json.dumps(document))
-    assert evaluate(file, shifted(0))["detection/mAP_50"] == alone["detection/mAP_50"]
+    found = evaluate(file, shifted(0), classes=("opacity", "nodule"))
+    assert found["detection/mAP_50"] == alone["detection/mAP_50"]
     assert log == ["No true box of nodule in 4 images: means are over other classes"]
 
 
@@ -220,3 +221,21 @@ def test_boxes_are_cut_to_the_image_whatever_the_detector(file, tmp_path):
     evaluate(file, reaching, outfile=str(out))
     found = [one["bbox"] for one in json.loads(out.read_text()) if one["image_id"] == 1]
     assert found == [[0, 10, 30, 70]]
+
+
+def test_categories_that_are_no_class_of_the_data_set_do_not_count(tmp_path, document):
+    """A perfect detector of one of the file's categories is perfect, as MMDetection's CocoMetric has it."""
+    found = [sample(image, boxes).to_dict() for image, boxes in TRUTHS.items()]
+    document["categories"].insert(0, {"id": 9, "name": "nodule"})
+    nodule = {"id": 99, "image_id": 2, "category_id": 9, "bbox": [1, 1, 9, 9], "area": 81}
+    document["annotations"].append(nodule)
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps(document))
+    scored = []
+    for kind, options in (("DetectionMetric", {}), ("CocoMetric", {"metric": "bbox"})):
+        metric = METRICS.build({"type": kind, "ann_file": str(path), **options})
+        metric.dataset_meta = {"classes": ("opacity",)}
+        metric.process({}, found)
+        scored.append(metric.evaluate(size=len(found)))
+    assert scored[0]["detection/mAP"] == scored[1]["coco/bbox_mAP"] == pytest.approx(1)
+    assert scored[0]["detection/boxes"] == 4

@@ -78,7 +78,7 @@ def test_a_test_set_alone_needs_thresholds_before_it_is_predicted(ask, test_set,
         ask(data=test_set, score=True)
     with pytest.raises(DataError, match=r"val\.json: no such file"):
         ask(data=test_set, score=True, thresholds_from=str(test_set))
-    with pytest.raises(CovidmmError, match=r"nowhere: no thresholds yet"):
+    with pytest.raises(CovidmmError, match=r"^--thresholds-from: nowhere: no such folder or file"):
         ask(data=test_set, score=True, thresholds_from="nowhere")
 
 
@@ -124,3 +124,59 @@ def test_images_that_trained_a_member_are_neither_scored_nor_chosen_on(ask, rand
         (tmp_path / "p/operating.json").write_text(json.dumps({"thresholds": chosen, "made_from": run.cache_keys()}))
         with pytest.raises(CheckpointError, match=r"^member 'yolo': 2 of the \d+ images of .*\(val\) trained it"):
             ask(cfg_options=options, **asked)
+
+
+def _changed(folder, split, change, tmp_path):
+    """A copy of the annotations of a prepared folder, one split changed."""
+    copy = tmp_path / "changed"
+    shutil.copytree(folder / "annotations", copy / "annotations")
+    shutil.copy(folder / "prepared.json", copy)
+    path = copy / f"annotations/{split}.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return copy
+
+
+def _without_boxes(content):
+    content["annotations"] = []
+
+
+def _of_crowds(content):
+    for one in content["annotations"]:
+        one["iscrowd"] = 1
+
+
+def _of_two_categories(content):
+    content["categories"].append({"id": 7, "name": "nodule"})
+    content["annotations"][-1]["category_id"] = 7
+
+
+def _with_a_study_of_no_class(content):
+    study = content["images"][0]["study_id"]
+    for image in content["images"]:
+        if image["study_id"] == study:
+            image["study_class"] = None
+
+
+@pytest.mark.parametrize(
+    ("split", "change", "options", "message"),
+    [
+        ("test", _without_boxes, {"score": True}, r"test\.json: no image has a true box; nothing can be scored"),
+        ("test", _of_crowds, {"score": True}, r"test\.json: no image has a true box"),
+        ("val", _without_boxes, {"score": True}, r"val\.json: no image has a true box"),
+        ("val", _without_boxes, {"sweep": True}, r"val\.json: no image has a true box"),
+        (
+            "test",
+            _of_two_categories,
+            {"score": True},
+            r"test\.json: has boxes of 2 categories; an ensemble finds",
+        ),
+        ("test", _with_a_study_of_no_class, {"score": True}, r"test\.json: 1 studies have no class"),
+    ],
+)
+def test_labels_that_cannot_be_scored_are_refused_before_anything_is_predicted(
+    ask, random_ensemble, tmp_path, split, change, options, message
+):
+    with pytest.raises(DataError, match=message):
+        ask(data=_changed(random_ensemble.prepared, split, change, tmp_path), **options)

@@ -178,6 +178,27 @@ def test_annotation_files_of_mmdetections_data_sets_are_read_before_anything_is_
         check_annotation_files({"test_dataloader": {"dataset": {**own, "ann_file": "gone.json"}}}, ("test",))
 
 
+def test_files_by_which_nothing_can_be_scored_are_refused_before_anything_is_built(tmp_path):
+    def write(name, image, crowd):
+        box = {"id": 1, "image_id": image, "category_id": 1, "bbox": [1, 1, 5, 5], "area": 25, "iscrowd": crowd}
+        images = [{"id": image, "file_name": "a.png", "width": 9, "height": 9}]
+        content = {"images": images, "annotations": [box], "categories": [{"id": 1, "name": "a"}]}
+        (tmp_path / name).write_text(json.dumps(content))
+        return str(tmp_path / name)
+
+    own = {"type": "CocoDataset", "ann_file": write("own.json", 1, 0), "metainfo": {"classes": ("a",)}}
+    cfg = {"val_dataloader": {"dataset": own}, "val_evaluator": {"type": "DetectionMetric"}}
+    for name, image, crowd, message in (
+        ("crowd.json", 1, 1, r"crowd\.json: no image has a true box; nothing can be scored by it"),
+        ("other.json", 2, 0, r"other\.json: has none of the images of .*own\.json, which are evaluated"),
+    ):
+        cfg["val_evaluator"]["ann_file"] = write(name, image, crowd)
+        with pytest.raises(DataError, match=message):
+            check_annotation_files(cfg, ("val",))
+    cfg["val_evaluator"]["ann_file"] = own["ann_file"]
+    check_annotation_files(cfg, ("val",))
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_plain_mmengine_trains_the_same(random_ensemble, tmp_path, monkeypatch):
     """Pretrained weights, too, which a line of the config names."""
