@@ -89,7 +89,7 @@ class Predictor:
         for name in names:
             if name not in self.detectors:
                 near = did_you_mean(name, self.detectors)
-                raise ConfigError(f"there is no member '{name}'{near}; there are: {', '.join(self.detectors)}")
+                raise ConfigError(f"there is no member '{name}', there are {', '.join(self.detectors)}{near}")
         alone = {"type": "best_single"} if len(names) < len(self.detectors) else self.config.strategy
         chosen = alone if strategy is None else strategy
         other = copy.copy(self)

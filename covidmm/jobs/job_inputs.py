@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from covidmm.datasets.annotations import read_annotations, require_classes, require_ids_for_coco_tools
 from covidmm.datasets.prepared_datasets import OpacityDataset
+from covidmm.engine.config_values import value_at
 from covidmm.errors import ConfigError, DataError
 
 #: covidmm's metrics, which can write predictions, and the prefix of their numbers.
@@ -43,9 +44,17 @@ def require_annotations(cfg: Config, splits: Sequence[str]) -> None:
         for key in (f"{split}_dataloader", f"{split}_evaluator"):
             for place, path in annotation_files(cfg.get(key), key):
                 if not path.is_file():
-                    raise DataError(
-                        f"{path}: no such file, named by {place}; expected annotations as tools/prepare.py makes"
-                    )
+                    owner = value_at(cfg, place.removesuffix(".ann_file"))
+                    raise DataError(f"{path}: no such file, named by {place}; {_how_to_make(owner)}")
+
+
+def _how_to_make(owner: Mapping[str, Any]) -> str:
+    kind = owner.get("type")
+    layout = getattr(DATASETS.get(kind) if isinstance(kind, str) else kind, "LAYOUT", None)
+    if layout is None:
+        return "expected annotations as tools/prepare.py makes"
+    folder = owner.get("data_root") or "OUT"
+    return f"make it with `tools/prepare.py {layout} RAW {folder}`, or let {layout.upper()}_ROOT point at a prepared folder"
 
 
 def check_annotation_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> None:

@@ -175,7 +175,7 @@ def test_a_variant_shares_the_networks_and_has_one_member_or_another_strategy(pr
     (other,) = predictor.variant(strategy={"type": "nms"})(file)
     assert other.images[0].fused.scores.tolist() != every.images[0].fused.scores.tolist()
     same(predictor(file)[0], every)
-    with pytest.raises(ConfigError, match="no member 'rcnn'; there are: frcnn, yolo"):
+    with pytest.raises(ConfigError, match="no member 'rcnn', there are frcnn, yolo: did you mean 'frcnn'"):
         predictor.variant("rcnn")
     with pytest.raises(PluginError, match="unknown ensemble strategy"):
         predictor.variant(strategy={"type": "x"})

@@ -80,8 +80,8 @@ def test_a_threshold_out_of_range_is_one_line_at_the_start(random_ensemble, tmp_
 def test_a_folder_without_dicom_is_one_line(random_ensemble, tmp_path):
     done = run(random_ensemble, random_ensemble.prepared, tmp_path)
     assert done.code == 1
-    assert done.last_line.startswith(f"error: {random_ensemble.prepared}: no study can have a Structured")
-    assert list((tmp_path / "sr").iterdir()) == []
+    assert done.last_line.startswith(f"error: --sr: {random_ensemble.prepared}: is prepared; reports are made of DICOM")
+    assert not any((tmp_path / "sr").glob("*"))
 
 
 @pytest.mark.parametrize("study", ["../outside", "/etc/passwd", "a/b", "", ".hidden", "x" * 300, "a\nb"])
