@@ -53,8 +53,8 @@ def _how_to_make(owner: Mapping[str, Any]) -> str:
     layout = getattr(DATASETS.get(kind) if isinstance(kind, str) else kind, "LAYOUT", None)
     if layout is None:
         return "expected annotations as tools/prepare.py makes"
-    folder = owner.get("data_root") or "OUT"
-    return f"make it with `tools/prepare.py {layout} RAW {folder}`, or let {layout.upper()}_ROOT point at a prepared folder"
+    command = f"tools/prepare.py {layout} RAW {owner.get('data_root') or 'OUT'}"
+    return f"make it with `{command}`, or let {layout.upper()}_ROOT point at a prepared folder"
 
 
 def check_annotation_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> None:
