@@ -89,7 +89,7 @@ class PreflightHook(Hook):
         runner.logger.info("preflight: %s", check_anchors(model, boxes))
 
     def before_test(self, runner: Runner) -> None:
-        """Every image of the test split must be there, in the size that its boxes count in, and the pipeline must pack it.
+        """Every image of the test split is there, in the size that its boxes count in, and the pipeline packs it.
 
         Raises:
             ConfigError: the pipeline does not.
