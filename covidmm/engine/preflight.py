@@ -89,13 +89,16 @@ class PreflightHook(Hook):
         runner.logger.info("preflight: %s", check_anchors(model, boxes))
 
     def before_test(self, runner: Runner) -> None:
-        """Every image of the test split must be there, in the size that its boxes count in.
+        """Every image of the test split is there, in the size that its boxes count in, and the pipeline packs it.
 
         Raises:
-            DataError: one is not.
+            ConfigError: the pipeline does not.
+            DataError: an image is not there, or of another size.
         """
         found = list(leaves(runner.test_dataloader.dataset))
         _require_files("test", [leaf.get_data_info(index) for leaf in found for index in range(len(leaf))])
+        with _untouched_randomness():
+            packed("test", runner.test_dataloader.dataset, 0)
 
 
 def _check_run(runner: Runner) -> None:

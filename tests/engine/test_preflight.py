@@ -105,6 +105,12 @@ def test_a_pipeline_that_a_model_cannot_read_is_refused(prepared, model, split, 
         run(model, data["train"], data["val"])
 
 
+def test_the_pipeline_of_a_test_is_checked_too(prepared):
+    runner = SimpleNamespace(test_dataloader=Loader(dataset(prepared, "test", PIPELINE[:-1])))
+    with pytest.raises(ConfigError, match=r"^test_dataloader.dataset.pipeline: gives .*; expected PackDetInputs"):
+        PreflightHook().before_test(runner)
+
+
 def test_a_best_checkpoint_by_a_metric_of_no_evaluator_is_refused(prepared, model):
     hook = CheckpointHook(save_best="coco/bbox_mAP", rule="greater")
     with pytest.raises(ConfigError, match=r"save_best is 'coco/bbox_mAP', but val_evaluator gives detection/\.\.\."):
@@ -232,7 +238,8 @@ def test_a_missing_image_is_named(prepared, model, tmp_path):
 def test_a_missing_image_is_named_before_a_test_too(prepared, tmp_path, kind):
     copy = changed(prepared, tmp_path, lambda content: content["images"][0].update(file_name="gone/away.png"), "test")
     for root, raises in ((prepared, False), (copy, True)):
-        built = DATASETS.build(ConfigDict(type=kind, data_root=str(root), ann_file="annotations/test.json"))
+        options = {"data_root": str(root), "pipeline": [PIPELINE[0], {"type": "PackDetInputs", "meta_keys": ()}]}
+        built = DATASETS.build(ConfigDict(type=kind, ann_file="annotations/test.json", **options))
         runner = SimpleNamespace(test_dataloader=SimpleNamespace(dataset=built))
         if raises:
             with pytest.raises(DataError, match=r"gone/away\.png: no such image \(1 of \d+ of the test set\)"):
