@@ -17,6 +17,7 @@ from covidmm.jobs.ensemble_checks import (
     require_folder_fits,
     require_options,
     require_sample,
+    require_unfitted_fusion,
     require_unseen_images,
 )
 from covidmm.jobs.folder_report import report_files
@@ -124,14 +125,14 @@ def _checked(request: Request, mapping: Mapper) -> _Job:
     none, rerank = config.rules()
     none.require_classifier(config.study is not None)
     manager = plugins()
-    config.build_strategy(manager)
+    strategy = config.build_strategy(manager)
     cases = read_image_folder(request.data, request.split)
     require_folder_fits(request, cases)
     if request.sample:
         require_sample(request.sample, cases)
     folder = Path(request.predictions or Path("work_dirs") / Path(request.config).stem)
     run = FolderRun(config, cases, folder / (cases.split or "images"), mapping=mapping)
-    run.cache_keys()  # a checkpoint that is missing
+    keys = run.cache_keys()  # a checkpoint that is missing
     validation, operating, looked_at = None, None, []
     if request.sweep:
         validation = FolderRun(config, read_image_folder(request.data, "val"), folder / "val", mapping=mapping)
@@ -140,6 +141,7 @@ def _checked(request: Request, mapping: Mapper) -> _Job:
     if request.score:
         require_scorable(cases, studies=True)
         operating = plan_thresholds(run, request.thresholds_from)
+        require_unfitted_fusion(strategy, keys, cases, request.allow_training_images)
         looked_at += [cases, *([operating.chosen_on] if operating.chosen_on is not None else [])]
     require_unseen_images(config, looked_at, request.score, request.allow_training_images)
     return _Job(manager, run, validation, operating, none, rerank)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 from covidmm.datasets.image_folders import ImageFolder
 from covidmm.engine.checkpointing import checkpoint_files, trained_file
 from covidmm.engine.training_images import require_unseen
 from covidmm.ensembles.ensemble_config import EnsembleConfig
+from covidmm.ensembles.learned import LearnedFusion
 from covidmm.errors import ConfigError, DataError
 from covidmm.outputs.dicom_sr import available, require_threshold
 from covidmm.outputs.kaggle import IMAGE_SUFFIX, STUDY_SUFFIX, read_submission, require_ids
+from covidmm.plugins import EnsembleStrategy
 from covidmm.utils.fileio import require_output
 
 
@@ -76,6 +78,32 @@ def require_sample(sample: str, cases: ImageFolder) -> None:
         require_ids([*studies, *images], read_submission(sample), cases.source, sample)
     except DataError as error:
         raise DataError(f"--sample: {error}") from error
+
+
+def require_unfitted_fusion(
+    strategy: EnsembleStrategy, keys: Mapping[str, Mapping[str, Any]], folder: ImageFolder, allowed: bool
+) -> None:
+    """Refuse to score a learned fusion by the images that it was fitted on.
+
+    Args:
+        strategy: of the ensemble.
+        keys: what decides the predictions of each member on the folder.
+        folder: of the images.
+        allowed: say it and go on.
+
+    Raises:
+        DataError: they are the same.
+    """
+    if not isinstance(strategy, LearnedFusion):
+        return
+    fitted = strategy.parameters.fitted_on
+    data = {one["data_sha256"] for one in fitted.values() if isinstance(one, Mapping) and "data_sha256" in one}
+    if not any(key.get("data_sha256") in data for key in keys.values()):
+        return
+    line = f"{strategy.path}: the fusion was fitted on the images of {folder.source} ({folder.split})"
+    if not allowed:
+        raise DataError(f"{line}; score other images, or add --allow-training-images")
+    print(f"warning: {line}: what is measured there is too good")
 
 
 def require_unseen_images(config: EnsembleConfig, folders: Iterable[ImageFolder], study: bool, allowed: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Evaluation:
     seconds: float = 0.0
     threshold_source: str = "this split, maximising F1 (optimistic)"
     files: Mapping[int, Path] = field(default_factory=dict)  # of the images, by their number, where pictures are drawn
+    classes: Sequence[str] | None = None  # of the data set that was evaluated
 
     @property
     def metric(self) -> Any:
@@ -70,7 +71,8 @@ def report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | 
     if show_dir:
         from covidmm.reports.pictures import draw_show_dir  # matplotlib takes a second, which a training saves
 
-        draw_show_dir(show_dir, run.files, run.metric.ann_file, run.predictions, found["threshold"], name)
+        files = run.metric.ann_file, run.predictions
+        draw_show_dir(show_dir, run.files, *files, found["threshold"], name, run.classes)
         print(f"pictures: {show_dir}")
 
 

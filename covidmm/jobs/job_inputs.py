@@ -72,8 +72,8 @@ def check_annotation_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> Non
     for split in splits:
         datasets = list(_dataset_configs((cfg.get(f"{split}_dataloader") or {}).get("dataset")))
         for dataset in datasets:
-            kind = DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else dataset.get("type")
-            if isinstance(kind, type) and issubclass(kind, CocoDataset) and not issubclass(kind, OpacityDataset):
+            kind = _dataset_type(dataset)
+            if issubclass(kind, CocoDataset) and not issubclass(kind, OpacityDataset):
                 path = Path(dataset.get("data_root") or "", dataset["ann_file"])
                 names = [category["name"] for category in read_annotations(path)["categories"]]
                 classes = (dataset.get("metainfo") or {}).get("classes", kind.METAINFO["classes"])
@@ -94,11 +94,19 @@ def _require_scorable(path: Path, datasets: Sequence[Mapping[str, Any]]) -> None
     if all(one.get("iscrowd") for one in content["annotations"]):
         raise DataError(f"{path}: no image has a true box; nothing can be scored by it")
     files = [Path(one.get("data_root") or "", one["ann_file"]) for one in datasets]
-    if not files or any(file.suffix != ".json" or not file.is_file() for file in files):
+    if not files or not all(issubclass(_dataset_type(one), CocoDataset) for one in datasets):
+        return
+    if not all(file.is_file() for file in files):  # told by the data set, which says how to make it
         return
     evaluated = {image["id"] for file in files for image in read_annotations(file)["images"]}
     if not evaluated & {image["id"] for image in content["images"]}:
         raise DataError(f"{path}: has none of the images of {files[0]}, which are evaluated")
+
+
+def _dataset_type(dataset: Mapping[str, Any]) -> type:
+    """The class of a data set's config; ``object`` where that is unknown, which building it tells."""
+    kind = DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else dataset.get("type")
+    return kind if isinstance(kind, type) else object
 
 
 def _dataset_configs(dataset: Any) -> Iterator[Mapping[str, Any]]:

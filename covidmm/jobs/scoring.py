@@ -29,6 +29,8 @@ from covidmm.utils.fileio import json_bytes, json_value, write_bytes
 from covidmm.utils.provenance import git_revision
 
 OPERATING_FILE = "operating.json"
+#: Said of thresholds that the scored images themselves chose.
+SCORED = " (the scored images themselves chose them: optimistic)"
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,27 @@ def plan_thresholds(run: FolderRun, source: str | None = None) -> Operating:
     if source is not None and not Path(source).exists():
         raise DataError(f"--thresholds-from: {source}: no such folder or file")
     if source is not None and not Path(source).is_dir():
-        return Operating(file, None, stored_thresholds(Path(source), keys), source)
+        return _stored(file, Path(source), keys)
     if source is not None:
-        return _on_validation(file, Path(source))
+        return _on_validation(file, Path(source), SCORED if _same_images(run, Path(source)) else "")
     own = run.cases.annotations is not None and run.cases.annotations.with_name("val.json").is_file()
     if own and run.cases.split != "val" and _is_home(run):
         return _on_validation(file, run.cases.source)
     if file.is_file() or not own or run.cases.split == "val":
-        return Operating(file, None, stored_thresholds(file, keys), str(file))
+        return _stored(file, file, keys)
     note = ", on which no member was trained; --thresholds-from names the folder of the training"
     return _on_validation(file, run.cases.source, note)
+
+
+def _same_images(run: FolderRun, folder: Path) -> bool:
+    """Whether the folder's validation images are those that are scored."""
+    return read_image_folder(folder, "val").sha256 == run.cases.sha256
+
+
+def _stored(file: Path, path: Path, keys: Mapping[str, Mapping[str, Any]]) -> Operating:
+    thresholds = stored_thresholds(path, keys)
+    scored = json_value(path.read_text())["made_from"] == json.loads(json.dumps(keys))
+    return Operating(file, None, thresholds, f"{path}{SCORED if scored else ''}")
 
 
 def _on_validation(file: Path, folder: Path, note: str = "") -> Operating:

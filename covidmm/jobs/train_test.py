@@ -161,7 +161,9 @@ def evaluate(
         started = time.monotonic()
         found, others = split_results(runner.test(), run.metric)
         run.seconds = time.monotonic() - started
-        run.files = _images(runner.test_dataloader.dataset) if show_dir else {}
+        dataset = runner.test_dataloader.dataset
+        run.classes = dataset.metainfo.get("classes")
+        run.files = _images(dataset) if show_dir else {}
     if is_first():
         report(run, found, show_dir)
         report_others(run, others)

@@ -81,7 +81,11 @@ class DrawnImage:
 
 
 def drawn_images(
-    files: Mapping[int, Path], annotations: Path, predictions: Path, threshold: float
+    files: Mapping[int, Path],
+    annotations: Path,
+    predictions: Path,
+    threshold: float,
+    classes: Sequence[str] | None = None,
 ) -> dict[int, DrawnImage]:
     """Join a COCO detection file with a COCO results list: images by their number in the file.
 
@@ -90,6 +94,7 @@ def drawn_images(
         annotations: the COCO file.
         predictions: the results file; predictions below ``threshold`` are left out.
         threshold: the least score.
+        classes: names of the categories that count, None for all; boxes of others are left out.
 
     Raises:
         DataError: a file is missing or damaged, or a prediction belongs to no image or category.
@@ -97,10 +102,12 @@ def drawn_images(
     content, results = read_annotations(annotations), read_results(predictions)
     images = [image for image in content["images"] if image["id"] in files]
     numbers = [image["id"] for image in content["images"]]
-    ids = [category["id"] for category in content["categories"]]
-    names = [category["name"] for category in content["categories"]]
+    categories = [one for one in content["categories"] if classes is None or one["name"] in classes]
+    ids = [category["id"] for category in categories]
+    names = [category["name"] for category in categories]
+    annotated = [one for one in content["annotations"] if one["category_id"] in ids]
     found = dict(zip(numbers, found_by_image(results, numbers, ids), strict=True))
-    truths = dict(zip(numbers, _truths(content["annotations"], numbers, ids), strict=True))
+    truths = dict(zip(numbers, _truths(annotated, numbers, ids), strict=True))
     drawn = {}
     for image in images:
         boxes, scores, labels = found[image["id"]]

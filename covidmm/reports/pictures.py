@@ -35,6 +35,7 @@ def draw_show_dir(
     predictions: str | Path,
     threshold: float,
     title: str,
+    classes: Sequence[str] | None = None,
 ) -> None:
     """Draw every image that was evaluated into ``folder``, and twelve of them on ``grid.png``.
 
@@ -45,11 +46,12 @@ def draw_show_dir(
         predictions: a COCO results list, as JSON.
         threshold: predictions below it are not drawn.
         title: the name of the detector.
+        classes: that it was made to find, None for all categories; boxes of others are not drawn.
 
     Raises:
         CovidmmError: a file is missing or damaged.
     """
-    images = drawn_images(files, Path(annotations), Path(predictions), threshold)
+    images = drawn_images(files, Path(annotations), Path(predictions), threshold, classes)
     stems = Counter(Path(image.path).stem for image in images.values())
     named = {}
     for number, image in images.items():

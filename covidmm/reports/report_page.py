@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from covidmm.datasets.prepared_folder import PreparedFolder, PreparedSplit, read_prepared
 from covidmm.errors import CovidmmError, DataError
 from covidmm.evaluation.classification import score_studies
-from covidmm.reports.detections import Comparison, of_fused, of_run
+from covidmm.reports.detections import OPTIMISTIC, Comparison, of_fused, of_run
 from covidmm.reports.drawing import legend
 from covidmm.reports.facts import Difference, config_difference, origin_facts, run_facts
 from covidmm.reports.figures.data_figures import AGE, SIZE, data_figures, header_table
@@ -191,11 +191,22 @@ def _evaluated(metrics: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
     return f"{counted or 'the images'} of {origin.get('data', 'an annotation file that was not recorded')}"
 
 
+def _threshold_remark(source: str, names: Sequence[str]) -> str:
+    """Where the thresholds of some detectors come from; files and folders of tools/ensemble.py hold validation's."""
+    of = f"The threshold{'s' * (len(names) > 1)} of {', '.join(names)}"
+    if source == OPTIMISTIC:
+        return f"{of} {'were' if len(names) > 1 else 'was'} not chosen on validation, but on {source}."
+    return f"{of} come{'s' * (len(names) == 1)} from {source}."
+
+
 def _compare(section: Section, compared: Comparison, page: Page) -> None:
     section.tables.append(detector_table(compared.metrics))
+    by_source: dict[str, list[str]] = {}
     for name, metrics in compared.metrics.items():
-        if (source := metrics.get("threshold_source", "validation")) != "validation":
-            section.remarks.append(f"The threshold of {name} was not chosen on validation, but on {source}.")
+        by_source.setdefault(metrics.get("threshold_source", "validation"), []).append(name)
+    section.remarks += [
+        _threshold_remark(source, names) for source, names in by_source.items() if source != "validation"
+    ]
     section.figures += comparison_figures(compared)
     section.cases = case_rows(compared)
     if section.cases:

@@ -9,9 +9,11 @@ import torch
 from covidmm.datasets.image_folders import read_image_folder
 from covidmm.engine.training_images import image_key
 from covidmm.ensembles.ensemble_config import load_ensemble
+from covidmm.ensembles.learned import LearnedFusion, LearnedParameters, MemberParameters
 from covidmm.errors import CheckpointError, ConfigError, CovidmmError, DataError, PluginError
 from covidmm.inference import core
 from covidmm.jobs.ensemble import Request, ensemble
+from covidmm.jobs.ensemble_checks import require_unfitted_fusion
 from covidmm.jobs.folder_run import FolderRun
 from covidmm.jobs.scoring import plan_thresholds
 
@@ -180,3 +182,35 @@ def test_labels_that_cannot_be_scored_are_refused_before_anything_is_predicted(
 ):
     with pytest.raises(DataError, match=message):
         ask(data=_changed(random_ensemble.prepared, split, change, tmp_path), **options)
+
+
+def test_a_learned_fusion_is_not_scored_on_what_it_was_fitted_on(random_ensemble, tmp_path, capsys):
+    keys = {}
+    folders = {split: read_image_folder(random_ensemble.prepared, split) for split in ("val", "test")}
+    for split, folder in folders.items():
+        keys[split] = FolderRun(load_ensemble(random_ensemble.config), folder, tmp_path / split).cache_keys()
+    members = tuple(MemberParameters(name, 1.0, 0.0) for name in ("frcnn", "yolo"))
+    fitted = {name: keys["val"][name] for name in ("frcnn", "yolo")}
+    LearnedParameters(members, 0.5, None, 5, fitted_on=fitted).write(tmp_path / "learned.json")
+    fusion = LearnedFusion(str(tmp_path / "learned.json"))
+    require_unfitted_fusion(fusion, keys["test"], folders["test"], allowed=False)
+    with pytest.raises(DataError, match=r"learned\.json: the fusion was fitted on the images of .*\(val\); score"):
+        require_unfitted_fusion(fusion, keys["val"], folders["val"], allowed=False)
+    require_unfitted_fusion(fusion, keys["val"], folders["val"], allowed=True)
+    assert "what is measured there is too good" in capsys.readouterr().out
+
+
+def test_thresholds_that_the_scored_images_chose_are_called_so(random_ensemble, tmp_path):
+    config = load_ensemble(random_ensemble.config)
+    runs = {
+        split: FolderRun(config, read_image_folder(random_ensemble.prepared, split), tmp_path / split)
+        for split in ("val", "test")
+    }
+    kept = tmp_path / "operating.json"
+    chosen = {"frcnn": 0.1, "yolo": 0.2, "ensemble": 0.3}
+    kept.write_text(json.dumps({"thresholds": chosen, "made_from": runs["val"].cache_keys()}))
+    for source in (str(kept), str(random_ensemble.prepared)):
+        assert plan_thresholds(runs["val"], source).source.endswith(
+            "(the scored images themselves chose them: optimistic)"
+        )
+        assert "optimistic" not in plan_thresholds(runs["test"], source).source

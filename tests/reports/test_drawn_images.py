@@ -37,11 +37,11 @@ def prediction(box, score, image=1):
 def join(tmp_path):
     """Writes truth and predictions, and reads them."""
 
-    def read(truth, predictions, threshold=0.5):
+    def read(truth, predictions, threshold=0.5, classes=None):
         for name, content in (("truth", truth), ("found", predictions)):
             (tmp_path / f"{name}.json").write_text(content if isinstance(content, str) else json.dumps(content))
         files = {1: tmp_path / "a" / "one.png"}
-        return drawn_images(files, tmp_path / "truth.json", tmp_path / "found.json", threshold)
+        return drawn_images(files, tmp_path / "truth.json", tmp_path / "found.json", threshold, classes)
 
     return read
 
@@ -62,6 +62,17 @@ def test_joins_truth_and_predictions(join, tmp_path):
     assert image.missed.tolist() == [True, False]
     assert image.counts == (1, 2, 1)
     assert image.f1 == pytest.approx(2 / 5)
+
+
+def test_boxes_of_categories_that_a_detector_was_not_made_for_are_not_missed(join):
+    truth = coco([10, 10, 20, 20], [60, 40, 20, 20])
+    truth["categories"].insert(0, {"id": 7, "name": "mass"})
+    truth["annotations"][1]["category_id"] = 7
+    found = [prediction([10, 10, 20, 20], 0.9)]
+    assert join(truth, found)[1].counts == (1, 0, 1)
+    image = join(truth, found, classes=("opacity",))[1]
+    assert image.counts == (1, 0, 0)
+    assert list(image.classes) == ["opacity"]
 
 
 def test_a_box_of_another_class_is_no_hit_and_one_in_a_crowd_counts_for_nothing(join):

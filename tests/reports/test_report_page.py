@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from covidmm.errors import DataError
-from covidmm.reports.report_page import report
+from covidmm.reports.detections import OPTIMISTIC
+from covidmm.reports.report_page import _threshold_remark, report
 from tests.helpers.processor_time import used
 from tests.helpers.tool_runs import run_tool
 
@@ -114,7 +115,7 @@ def test_a_folder_that_is_no_run_is_noted_and_alone_an_error(world, capsys):
 def test_a_threshold_that_validation_did_not_choose_is_told(world):
     assert "not chosen on validation" not in report([world.work], [], world.root / "a").read_text()
     (world.ensemble / "operating.json").unlink()
-    assert "threshold of yolo was not chosen on validation" in report([world.work], [], world.root / "b").read_text()
+    assert "not chosen on validation, but on this split" in report([world.work], [], world.root / "b").read_text()
 
 
 def test_markup_in_names_is_text(world):
@@ -153,3 +154,10 @@ def test_a_run_whose_metrics_are_no_metrics_leaves_a_sentence(world, tmp_path, c
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     page = report([world.run, world.ensemble], [], tmp_path / "out").read_text()
     assert str(path.parent.name) in page
+
+
+def test_thresholds_of_an_ensemble_are_not_called_unvalidated():
+    source = "the 5 validation images of data/a"
+    assert _threshold_remark(source, ["a", "b"]) == f"The thresholds of a, b come from {source}."
+    told = "The threshold of a was not chosen on validation, but on this split, maximising F1 (optimistic)."
+    assert _threshold_remark(OPTIMISTIC, ["a"]) == told
