@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from covidmm.datasets.annotated_image import AnnotatedImage
+from covidmm.datasets.annotations import read_annotations, require_classes
 from covidmm.datasets.image_folders import ImageFolder
 from covidmm.datasets.prepared_folder import read_split
 from covidmm.errors import DataError
 from covidmm.evaluation.competition import labels_of
+from covidmm.inference.detector import CLASSES
 from covidmm.prepare.layouts.siim import IMAGE_CSV, STUDY_CSV, read_images, read_studies
 from covidmm.utils.boxes import corners
 
@@ -56,13 +58,16 @@ def require_scorable(folder: ImageFolder, studies: bool = False) -> None:
         studies: whether studies are scored, too.
 
     Raises:
-        DataError: as :func:`read_truth`; no image has a box, there are boxes of several categories, or only some
-            studies have a class.
+        DataError: as :func:`read_truth`; no image has a box, no category is the members' class, there are boxes of
+            several categories, or only some studies have a class.
     """
     truth = read_truth(folder).values()
     where = folder.annotations or folder.source
     if not any(len(image.boxes) for image in truth):
         raise DataError(f"{where}: no image has a true box; nothing can be scored or chosen by it")
+    if folder.annotations is not None:
+        names = [category["name"] for category in read_annotations(folder.annotations)["categories"]]
+        require_classes(folder.annotations, names, CLASSES)
     if labels := {int(label) for image in truth for label in image.labels} - {0}:
         count = len(labels | {0})
         raise DataError(f"{where}: has boxes of {count} categories; an ensemble finds the first one, opacities, alone")

@@ -40,6 +40,8 @@ def require_checkpoint(path: Path) -> None:
     """
     with path.open("rb") as file:
         head = file.read(64)
+    if not head:
+        raise CheckpointError(f"{path}: refused, an empty file; was it copied to the end?")
     if what := _archive(path) if head.startswith(_ZIP) else _plain_file(path, head):
         raise CheckpointError(f"{path}: refused, {what}")
 

@@ -149,6 +149,10 @@ def _of_crowds(content):
         one["iscrowd"] = 1
 
 
+def _of_another_category(content):
+    content["categories"][0]["name"] = "lesion"
+
+
 def _of_two_categories(content):
     content["categories"].append({"id": 7, "name": "nodule"})
     content["annotations"][-1]["category_id"] = 7
@@ -174,6 +178,7 @@ def _with_a_study_of_no_class(content):
             {"score": True},
             r"test\.json: has boxes of 2 categories; an ensemble finds",
         ),
+        ("test", _of_another_category, {"score": True}, r"test\.json: has the categories \['lesion'\], not 'opacity'"),
         ("test", _with_a_study_of_no_class, {"score": True}, r"test\.json: 1 studies have no class"),
     ],
 )

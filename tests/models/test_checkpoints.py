@@ -63,7 +63,7 @@ def test_getattr_reaches_no_further_than_log_statistics(tmp_path):
         read_checkpoint(tmp_path / "reach.pth")
 
 
-@pytest.mark.parametrize(("content", "cause"), [(b"", "damaged"), (b"no checkpoint", "refused|damaged")])
+@pytest.mark.parametrize(("content", "cause"), [(b"", "refused, an empty file"), (b"no checkpoint", "refused|damaged")])
 def test_damaged_files_are_named(tmp_path, content, cause):
     (tmp_path / "bad.pth").write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"bad\.pth: ({cause})"):

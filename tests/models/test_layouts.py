@@ -84,6 +84,7 @@ def test_a_file_without_weights_is_said_to_be_one(tmp_path, content, cause):
     [
         ("a.onnx", b"\x08\x07\x12\x07pytorch", "an ONNX network, .*backend=dict"),
         ("a.pth", b"\x08\x07\x12\x07pytorch", "an ONNX network"),
+        ("a.pth", b"", "an empty file"),
         ("a.pth", b"version https://git-lfs.github.com/spec/v1\n", "pointer of Git LFS"),
         ("a.pth", b"<!DOCTYPE html>", "a web page"),
         ("a.h5", b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
