@@ -10,6 +10,7 @@ from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
 
+import covidmm.models.pretrained  # noqa: F401 - registers
 from covidmm.errors import CheckpointError
 from covidmm.models.checkpoints import coverage, read_checkpoint, require_coverage
 from covidmm.models.state_dicts import state_of
