@@ -43,7 +43,7 @@ class CentredAffine(RandomAffine):
         **kwargs: of MMDetection's ``RandomAffine``.
 
     Raises:
-        ConfigError: a limit out of range.
+        ConfigError: a limit out of range, or masks beside the boxes.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class CentredAffine(RandomAffine):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Move one image and its boxes."""
         if "gt_masks" in results:
-            raise NotImplementedError("CentredAffine only supports boxes, as RandomAffine does")
+            raise ConfigError("CentredAffine moves boxes, not masks; load annotations without with_mask=True")
         height = results["img"].shape[0] + self.border[1] * 2
         width = results["img"].shape[1] + self.border[0] * 2
         matrix = self._get_random_homography_matrix(height, width)

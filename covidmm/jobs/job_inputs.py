@@ -85,10 +85,10 @@ def check_annotation_files(cfg: Mapping[str, Any], splits: Sequence[str]) -> Non
             if kind == "CocoMetric" and path and Path(path).is_file():
                 require_ids_for_coco_tools(path)
             elif kind == "DetectionMetric" and path and Path(path).is_file():
-                _require_scorable(Path(path), datasets)
+                _require_boxes_of_images(Path(path), datasets)
 
 
-def _require_scorable(path: Path, datasets: Sequence[Mapping[str, Any]]) -> None:
+def _require_boxes_of_images(path: Path, datasets: Sequence[Mapping[str, Any]]) -> None:
     """Refuse the file of a metric that has no true box, or no image of the data sets that are evaluated."""
     content = read_annotations(path)
     if all(one.get("iscrowd") for one in content["annotations"]):

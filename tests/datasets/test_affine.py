@@ -8,6 +8,7 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
 
 import covidmm.datasets.affine  # noqa: F401 - registers
+from covidmm.errors import ConfigError
 
 MOVES = {
     "shift": {"max_translate_ratio": 0.1},
@@ -133,5 +134,5 @@ def test_a_box_that_left_the_image_goes_with_its_label():
 
 
 def test_masks_are_refused_as_mmdetection_does():
-    with pytest.raises(NotImplementedError, match="boxes"):
+    with pytest.raises(ConfigError, match="moves boxes, not masks; load annotations without with_mask"):
         affine()(sample(8, 8, []) | {"gt_masks": None})
