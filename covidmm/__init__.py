@@ -3,13 +3,13 @@
 Research software, not a medical device.
 """
 
-from covidmm.utils import config_modules
-from covidmm.utils.lazy_imports import install
+from covidmm.utils import config_modules, lazy_imports, mmcv_ops
 
 __version__ = "0.1.0"
 
-# Before anything imports mmcv or mmdet: makes MMDetection importable where mmcv has no compiled module, and leaves out
-# what MMDetection imports for parts that are not used.
-install()
+# before anything imports mmcv or mmdet: leaves out what MMDetection imports for parts that are not used, and makes it
+# importable where mmcv has no compiled module
+lazy_imports.install()
+mmcv_ops.install()
 # in a data-loader worker that was spawned: what the config of its parent imported from its own folder
 config_modules.install()

@@ -1,11 +1,9 @@
-"""Imports that are put off until they are used, and MMCV's compiled module where none was compiled.
+"""Imports that are put off until they are used.
 
 ``import mmdet`` imports every part of MMDetection, and some of those import what nothing here needs: imgaug for lanes,
 scikit-learn and SciPy for tracks, numba for corrupted images, a quarter of the time in which a training starts.
 :func:`install` has stand-ins serve these parts, and only these, while they are imported. What a part takes from a
 stand-in becomes the real thing at its first use; all others import the real module.
-
-It also serves ``mmcv._ext``, which MMDetection needs, from :mod:`covidmm.utils.mmcv_ops`.
 """
 
 from __future__ import annotations
@@ -53,10 +51,9 @@ PUT_OFF = {
 
 
 def install() -> None:
-    """Put these imports off from now on, and serve ``mmcv._ext``. Safe to call again."""
+    """Put these imports off from now on. Safe to call again."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
-        sys.meta_path.append(_OpsFinder())  # last, so that a compiled module wins
 
 
 @contextmanager
@@ -137,18 +134,3 @@ class _Later:
     def _found(self) -> Any:
         module, name = self._place
         return getattr(import_module(module), name)
-
-
-class _OpsFinder(MetaPathFinder, Loader):
-    """Finds ``mmcv._ext`` where mmcv was installed without its compiled ops."""
-
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        return ModuleSpec(fullname, self) if fullname == "mmcv._ext" else None
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        from covidmm.utils.mmcv_ops import Ops  # imports torch, which `import covidmm` must not
-
-        return Ops(spec.name)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run: the ops are looked up when they are asked for."""

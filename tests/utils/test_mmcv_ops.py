@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import covidmm  # noqa: F401 - serves mmcv._ext
-from covidmm.utils.mmcv_ops import Ops
+from covidmm.utils.mmcv_ops.served import Ops
 
 if not isinstance(importlib.import_module("mmcv._ext"), Ops):
     pytest.skip("this mmcv has compiled ops, covidmm.utils.mmcv_ops steps aside", allow_module_level=True)
