@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from covidmm.errors import CheckpointError, CovidmmError
 
@@ -44,17 +44,20 @@ class CheckedRunner(Runner):
             return super().load_checkpoint(filename, *args, **kwargs)
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Resume a training, or warn that none of its epochs is left; see MMEngine.
+        """Resume a training, or warn that nothing of it is left; see MMEngine.
 
         Raises:
             CheckpointError: the checkpoint belongs to another training.
         """
         with _naming_checkpoint(filename, "resumed"):
             super().resume(filename, *args, **kwargs)
-        if self.epoch >= self.max_epochs:
+        unit, done, length = "epoch", self.epoch, self.max_epochs
+        if isinstance(self.train_loop, IterBasedTrainLoop):
+            unit, done, length = "iter", self.iter, self.max_iters
+        if done >= length:
             self.logger.warning(
-                f"{filename}: nothing is left to train, epoch {self.epoch} of {self.max_epochs} is finished; "
-                "raise train_cfg.max_epochs to continue"
+                f"{filename}: nothing is left to train, {unit} {done} of {length} is finished; "
+                f"raise train_cfg.max_{unit}s to continue"
             )
 
 

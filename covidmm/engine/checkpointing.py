@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import nn
 
 from covidmm.datasets.prepared_folder import data_digest
 from covidmm.engine.build_errors import build_errors_named
+from covidmm.engine.plain_values import plain, plain_history
 from covidmm.engine.predicting import PREDICTING, predicting_sha256
 from covidmm.engine.resuming import follow_config
 from covidmm.engine.training_images import training_images
@@ -28,7 +30,7 @@ from covidmm.models.state_dicts import state_of
 from covidmm.utils.fileio import write_bytes
 from covidmm.utils.provenance import resolved_sha256, sha256, versions
 
-_EPOCH_FILE = re.compile(r"epoch_(\d+)\.pth")
+_FILE = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
 
 
 @register_backend("atomic")
@@ -57,10 +59,12 @@ class ResumableCheckpointHook(CheckpointHook):
     * Loading prints the share of the model's parameters that was filled and refuses a poor one.
 
     Args:
-        interval: epochs between two checkpoints; the last epoch always has one.
-        max_keep_ckpts: how many epochs' checkpoints stay, at least 2, so that one is whole at any moment.
+        interval: epochs between two checkpoints, or iterations; the last one always has one.
+        max_keep_ckpts: how many of them stay, at least 2, so that one is whole at any moment.
         save_best: the metric that picks the best checkpoint, kept beside them.
         rule: ``greater`` or ``less``.
+        by_epoch: whether ``interval`` counts epochs, as the training does by default. In a training that counts
+            iterations, an interval of epochs is one of validations.
     """
 
     def __init__(
@@ -69,17 +73,19 @@ class ResumableCheckpointHook(CheckpointHook):
         max_keep_ckpts: int = 2,
         save_best: str | None = None,
         rule: str | None = None,
+        by_epoch: bool | None = None,
     ) -> None:
         if max_keep_ckpts < 2:
             raise ConfigError(f"max_keep_ckpts must be at least 2, not {max_keep_ckpts}")
         super().__init__(
             interval,
-            by_epoch=True,
+            by_epoch=True,  # whatever the interval counts, the files follow the loop
             max_keep_ckpts=max_keep_ckpts,
             save_best=save_best,
             rule=rule,
             backend_args={"backend": "atomic"},
         )
+        self._interval_by_epoch = by_epoch
         #: Provenance of the epochs that a resumed training did not train itself with this config and data.
         self._earlier_epochs: list[dict[str, Any]] = []
         # keys of the images that trained the weights which the training began with, and of those with its own
@@ -87,10 +93,32 @@ class ResumableCheckpointHook(CheckpointHook):
         self._seen: torch.Tensor | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Say so where a run has no epochs to write checkpoints of."""
+        """Count as the training does.
+
+        Raises:
+            ConfigError: the interval counts iterations, and the training epochs.
+        """
+        self.by_epoch = not isinstance(runner.train_loop, IterBasedTrainLoop)
+        self.filename_tmpl = "epoch_{}.pth" if self.by_epoch else "iter_{}.pth"
+        if self.by_epoch and self._interval_by_epoch is False:
+            raise ConfigError(
+                "default_hooks.checkpoint.by_epoch is False, expected True: train_cfg counts epochs, and only whole "
+                "ones can be resumed"
+            )
         super().before_train(runner)
-        if isinstance(runner.train_loop, IterBasedTrainLoop):
-            runner.logger.warning("checkpoints: a run that counts iterations keeps its best one alone, and no resume")
+        if not self.by_epoch and self._interval_by_epoch is not False:
+            runner.logger.info(
+                "checkpoints: one after each validation and at the end; for one every 'interval' iterations set "
+                "default_hooks.checkpoint.by_epoch=False"
+            )
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Write a checkpoint where the training counts iterations, unless a validation follows, which will."""
+        step = runner.iter + 1
+        if not self.by_epoch and self._due(runner, step) and not _validates(runner, step):
+            self._save_checkpoint(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Write the epoch's checkpoint unless a validation follows, which will."""
@@ -98,12 +126,19 @@ class ResumableCheckpointHook(CheckpointHook):
             super().after_train_epoch(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
-        """Write the best checkpoint where this epoch is it, then the epoch's own."""
+        """Write the best checkpoint where this epoch or iteration is it, then its own."""
         runner.message_hub.update_info("metrics_of_validation", {k: float(v) for k, v in metrics.items()})
         super().after_val_epoch(runner, metrics)
-        due = runner.epoch % self.interval == 0 or runner.epoch == runner.max_epochs
-        if runner.epoch and due:
-            self._save_checkpoint_with_step(runner, runner.epoch, {"epoch": runner.epoch, "iter": runner.iter})
+        step = runner.epoch if self.by_epoch else runner.iter
+        if step and self._due(runner, step):
+            self._save_checkpoint_with_step(runner, step, {"epoch": runner.epoch, "iter": runner.iter})
+
+    def _due(self, runner: Runner, step: int) -> bool:
+        if step == (runner.max_epochs if self.by_epoch else runner.max_iters):
+            return True
+        if not self.by_epoch and self._interval_by_epoch is not False:
+            return _validates(runner, step)
+        return step % self.interval == 0
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
         lacking = [name for name in getattr(self, "key_indicators", ()) if name not in (*metrics, "auto")]
@@ -119,10 +154,10 @@ class ResumableCheckpointHook(CheckpointHook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Reduce the checkpoint to tensors and plain values."""
         hub = checkpoint["message_hub"]
-        hub["log_scalars"] = {name: _plain_history(buffer) for name, buffer in hub["log_scalars"].items()}
-        hub["runtime_info"] = _plain(hub["runtime_info"])
+        hub["log_scalars"] = {name: plain_history(buffer) for name, buffer in hub["log_scalars"].items()}
+        hub["runtime_info"] = plain(hub["runtime_info"])
         hub["resumed_keys"] = dict(hub["resumed_keys"])
-        checkpoint["meta"] = _plain(checkpoint["meta"])
+        checkpoint["meta"] = plain(checkpoint["meta"])
         checkpoint["meta"]["provenance"] = _provenance(runner.cfg)
         if self._earlier_epochs:
             checkpoint["meta"]["provenance"]["earlier"] = self._earlier_epochs
@@ -131,7 +166,7 @@ class ResumableCheckpointHook(CheckpointHook):
         if self._seen is not None:
             checkpoint["meta"][TRAINING_IMAGES] = self._seen
         checkpoint["meta"]["val_metrics"] = hub["runtime_info"].get("metrics_of_validation", {})
-        checkpoint["param_schedulers"] = _plain(checkpoint.get("param_schedulers", []))
+        checkpoint["param_schedulers"] = plain(checkpoint.get("param_schedulers", []))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Check the fit, and bring the log history back into the form that MMEngine resumes from.
@@ -157,7 +192,7 @@ class ResumableCheckpointHook(CheckpointHook):
         follow_config(runner, checkpoint, source)
         meta, info = checkpoint["meta"], checkpoint["message_hub"].get("runtime_info", {})
         metainfo = getattr(runner.train_dataloader.dataset, "metainfo", None)
-        if _plain(metainfo) == meta.get("dataset_meta"):
+        if plain(metainfo) == meta.get("dataset_meta"):
             meta["dataset_meta"] = metainfo  # MMEngine compares their bytes
         info["cfg"] = runner.cfg.pretty_text
         self._forget_other_best(runner, info)
@@ -179,15 +214,22 @@ class ResumableCheckpointHook(CheckpointHook):
 
 
 def latest_checkpoint(work_dir: Path) -> Path:
-    """The checkpoint of the last finished epoch in a work dir.
+    """The checkpoint of the last finished epoch in a work dir, or of the last iteration that has one.
 
     Raises:
         CheckpointError: there is none.
     """
-    found = {int(m[1]): path for path in work_dir.glob("epoch_*.pth") if (m := _EPOCH_FILE.fullmatch(path.name))}
-    if not found:
-        raise CheckpointError(f"{work_dir}: no checkpoint to resume from or to test in it, expected epoch_*.pth")
-    return found[max(found)]
+    if found := checkpoints_in(work_dir):
+        return found[-1]
+    raise CheckpointError(
+        f"{work_dir}: no checkpoint to resume from or to test in it, expected epoch_*.pth, iter_*.pth"
+    )
+
+
+def checkpoints_in(work_dir: Path) -> list[Path]:
+    """The checkpoints of epochs or iterations in a work dir, the last one at the end; best ones are none of them."""
+    found = {path: int(m[1]) for path in work_dir.glob("*.pth") if (m := _FILE.fullmatch(path.name))}
+    return sorted(found, key=lambda path: found[path])
 
 
 def best_checkpoint(work_dir: Path) -> Path:
@@ -290,31 +332,10 @@ def _require_training(checkpoint: Mapping[str, Any], source: str) -> None:
         )
 
 
-def _validates(runner: Runner, epoch: int) -> bool:
+def _validates(runner: Runner, step: int) -> bool:
+    """Whether a validation follows an epoch, or an iteration where the training counts those."""
     loop = runner.train_loop
-    return (
-        runner.val_loop is not None
-        and epoch >= loop.val_begin
-        and (epoch % loop.val_interval == 0 or epoch == loop.max_epochs)
-    )
-
-
-def _plain_history(buffer: HistoryBuffer) -> dict[str, Any]:
-    values, counts = buffer.data
-    return {
-        "values": torch.as_tensor(values, dtype=torch.float64),
-        "counts": torch.as_tensor(counts, dtype=torch.int64),
-        "max_length": buffer.max_length,
-    }
-
-
-def _plain(value: Any) -> Any:
-    """Dicts, lists and scalars of Python's own types; tensors stay, the rest becomes its text."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str | torch.Tensor):
-        # numpy's float64 is a float, but pickles as a numpy object
-        return value.item() if hasattr(value, "item") and not isinstance(value, torch.Tensor) else value
-    return value.item() if hasattr(value, "item") else str(value)
+    last = loop.max_iters if isinstance(loop, IterBasedTrainLoop) else loop.max_epochs
+    # the loop sets its val_interval after the hooks, and looks one step ahead
+    interval = loop.dynamic_intervals[bisect(loop.dynamic_milestones, step + 1) - 1]
+    return runner.val_loop is not None and step >= loop.val_begin and (step % interval == 0 or step == last)

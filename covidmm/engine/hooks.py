@@ -92,15 +92,16 @@ def _name_in_torchvision(backbone: Mapping[str, Any]) -> str | None:
 class EpochSeedHook(Hook):
     """Seeds every random generator from (seed, epoch, rank) at the start of each training epoch.
 
-    An epoch then draws the same augmentations whether the run was stopped before it or not. The data
-    loaders need ``worker_init_fn=dict(type='seed_worker')`` and ``persistent_workers=False``.
+    An epoch then draws the same augmentations whether the run was stopped before it or not. A run that counts
+    iterations has one epoch: resumed, it is seeded from its iteration, lest it repeat the augmentations of its
+    beginning. The data loaders need ``worker_init_fn=dict(type='seed_worker')`` and ``persistent_workers=False``.
     """
 
     priority = "VERY_HIGH"
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed Python, NumPy and torch."""
-        sequence = np.random.SeedSequence([runner.seed, runner.epoch, runner.rank])
+        sequence = np.random.SeedSequence([runner.seed, runner.epoch or runner.iter, runner.rank])
         _seed_all(int(sequence.generate_state(1)[0]))
 
 

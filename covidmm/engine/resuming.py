@@ -33,8 +33,10 @@ def follow_config(runner: Runner, checkpoint: dict[str, Any], source: str) -> No
         source: its name, for messages.
 
     Raises:
-        CheckpointError: it is of another optimizer, or of a schedule that cannot follow the config.
+        CheckpointError: it is of another optimizer, of a schedule that cannot follow the config, or of a training that
+            counts epochs where this one counts iterations, or the other way round.
     """
+    _require_same_unit(runner, checkpoint["meta"], source)
     _keep_seed(runner, checkpoint["meta"])
     _drop_averages(runner, checkpoint)
     if not _left(runner, checkpoint["meta"]):
@@ -76,6 +78,17 @@ def _left(runner: Runner, meta: Mapping[str, Any]) -> bool:
     if isinstance(loop, IterBasedTrainLoop):
         return meta["iter"] < loop.max_iters
     return meta["epoch"] < loop.max_epochs
+
+
+def _require_same_unit(runner: Runner, meta: Mapping[str, Any], source: str) -> None:
+    iterations = isinstance(runner.train_loop, IterBasedTrainLoop)
+    # a training that counts iterations stays in its epoch 0
+    if meta["iter"] and iterations == bool(meta["epoch"]):
+        was, now = ("epochs", "iterations") if iterations else ("iterations", "epochs")
+        raise CheckpointError(
+            f"{source}: cannot be resumed, its training counted {was}, train_cfg counts {now}; "
+            f"to start from its weights: --cfg-options load_from={source}"
+        )
 
 
 def _keep_seed(runner: Runner, meta: Mapping[str, Any]) -> None:

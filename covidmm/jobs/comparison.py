@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from covidmm.engine.checkpointing import checkpoints_in
 from covidmm.engine.config import load_config
 from covidmm.engine.launch import launched
 from covidmm.errors import CheckpointError, ConfigError, CovidmmError, TrainingError
@@ -54,12 +55,12 @@ def train_and_compare(
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"{twice}: two configs of that name, each needs a folder of its own")
     folder = Path(work_dir or "work_dirs")
-    lengths = [load_config(config, options).train_cfg.get("max_epochs") for config in configs]
+    lasts = [_last_checkpoint(load_config(config, options).train_cfg) for config in configs]
     failed = {}
     with launched(launcher):
-        for config, name, epochs in zip(configs, names, lengths, strict=True):
-            begun = resume and any((folder / name).glob("epoch_*.pth"))
-            if begun and (folder / name / f"epoch_{epochs}.pth").is_file():
+        for config, name, last in zip(configs, names, lasts, strict=True):
+            begun = resume and bool(checkpoints_in(folder / name))
+            if begun and (folder / name / last).is_file():
                 print(f"{name}: finished, left out")
                 continue
             try:
@@ -75,6 +76,12 @@ def train_and_compare(
         name, error = next(iter(failed.items()))
         raise TrainingError(f"{len(failed)} of {len(names)} configs could not be trained, {name}: {error}")
     return folder
+
+
+def _last_checkpoint(train_cfg: Mapping[str, Any]) -> str:
+    """The file that a training ends with, whether it counts epochs or iterations."""
+    iterations = train_cfg.get("max_iters")
+    return f"iter_{iterations}.pth" if iterations else f"epoch_{train_cfg.get('max_epochs')}.pth"
 
 
 def write_comparison(folder: Path, names: Sequence[str]) -> tuple[list[str], list[list[Any]]]:

@@ -14,7 +14,13 @@ from mmengine.runner import Runner
 
 from covidmm.engine.build_errors import build_errors_named
 from covidmm.engine.checked_runner import CheckedRunner
-from covidmm.engine.checkpointing import latest_checkpoint, stored_provenance, stored_val_metrics, trained_file
+from covidmm.engine.checkpointing import (
+    checkpoints_in,
+    latest_checkpoint,
+    stored_provenance,
+    stored_val_metrics,
+    trained_file,
+)
 from covidmm.engine.config import load_config
 from covidmm.engine.launch import launched, share_out
 from covidmm.engine.predicting import PREDICTING, predicting_sha256
@@ -261,12 +267,12 @@ def _how_to_resume(folder: Path) -> str:
     try:
         return f"run the same command with --resume to resume from {latest_checkpoint(folder)}"
     except CheckpointError:
-        return "no epoch is finished yet: run the same command again"
+        return "no checkpoint is written yet: run the same command again"
 
 
 def _set_aside(folder: Path) -> None:
     """Move an earlier run's checkpoints into a folder of their own."""
-    earlier = [*folder.glob("epoch_*.pth"), *folder.glob("best_*.pth")]
+    earlier = [*checkpoints_in(folder), *folder.glob("best_*.pth")]
     if not earlier:
         return
     number = 1

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from covidmm.engine.checkpointing import checkpoints_in
 from covidmm.engine.config_keys import Checker
 from covidmm.reports.runs import Run, find_file
 from covidmm.utils.provenance import sha256
@@ -155,7 +156,7 @@ def origin_facts(origin: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _checkpoints(run: Run) -> list[str]:
-    best = sorted(run.folder.glob("best_*.pth")) or sorted(run.folder.glob("epoch_*.pth"))[-1:]
+    best = sorted(run.folder.glob("best_*.pth")) or checkpoints_in(run.folder)[-1:]
     return [f"{path.name}, sha256 {sha256(path)}" for path in best]
 
 

@@ -19,12 +19,13 @@ import covidmm.registration  # noqa: F401 - registers the hooks
 from covidmm.engine.checkpointing import (
     best_checkpoint,
     checkpoint_hashes,
+    checkpoints_in,
     latest_checkpoint,
     load_trained,
     stored_val_metrics,
 )
 from covidmm.engine.config import load_config
-from covidmm.errors import CheckpointError
+from covidmm.errors import CheckpointError, ConfigError
 
 YOLO = "configs/phantom/yolov5n_phantom.py"
 
@@ -64,7 +65,7 @@ class Killed(Exception):
     pass
 
 
-def run(work_dir, epochs, *, resume=False, stop_in_validation_of=None, best="detection/mAP_50"):
+def run(work_dir, epochs, *, resume=False, stop_in_validation_of=None, best="detection/mAP_50", loop=None, **keep):
     torch.manual_seed(0)
     loader = {
         "batch_size": 2,
@@ -78,11 +79,13 @@ def run(work_dir, epochs, *, resume=False, stop_in_validation_of=None, best="det
         work_dir=str(work_dir),
         train_dataloader={**loader, "sampler": {"type": "DefaultSampler", "shuffle": True}},
         val_dataloader={**loader, "sampler": {"type": "DefaultSampler", "shuffle": False}},
-        train_cfg={"by_epoch": True, "max_epochs": epochs, "val_interval": 1},
+        train_cfg=loop or {"by_epoch": True, "max_epochs": epochs, "val_interval": 1},
         val_cfg={},
         val_evaluator=[Score()],
         optim_wrapper={"optimizer": {"type": "SGD", "lr": 1e-3, "momentum": 0.9}},
-        param_scheduler=[{"type": "SteppedCosineLR", "T_max": 4, "eta_min_ratio": 0.05}],
+        param_scheduler=[{"type": "CosineAnnealingLR", "T_max": 8, "eta_min": 1e-5, "by_epoch": False}]
+        if loop
+        else [{"type": "SteppedCosineLR", "T_max": 4, "eta_min_ratio": 0.05}],
         default_hooks={
             "checkpoint": {
                 "type": "ResumableCheckpointHook",
@@ -90,6 +93,7 @@ def run(work_dir, epochs, *, resume=False, stop_in_validation_of=None, best="det
                 "max_keep_ckpts": 2,
                 "save_best": best,
                 "rule": "greater",
+                **keep,
             }
         },
         custom_hooks=[{"type": "EpochSeedHook"}],
@@ -103,7 +107,7 @@ def run(work_dir, epochs, *, resume=False, stop_in_validation_of=None, best="det
         original = runner.call_hook
 
         def call_hook(name, **kwargs):
-            if name == "before_val_epoch" and runner.epoch == stop_in_validation_of:
+            if name == "before_val_epoch" and (runner.iter if loop else runner.epoch) == stop_in_validation_of:
                 raise Killed
             return original(name, **kwargs)
 
@@ -234,3 +238,51 @@ def test_another_models_checkpoint_is_refused(tmp_path):
     torch.save({"state_dict": {"backbone.stem.weight": torch.zeros(3)}}, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match="does not fit the model"):
         load_trained(load_config(YOLO), tmp_path / "a.pth")
+
+
+ITERATIONS = {"type": "IterBasedTrainLoop", "max_iters": 8, "val_interval": 4}
+
+
+def test_a_run_that_counts_iterations_resumes_at_its_iteration(tmp_path):
+    for name, killed in (("whole", None), ("cut", 8)):
+        run(tmp_path / name, 0, loop=ITERATIONS, stop_in_validation_of=killed, by_epoch=False, interval=3)
+    assert [p.name for p in checkpoints_in(tmp_path / "cut")] == [
+        "iter_4.pth",
+        "iter_6.pth",
+    ]  # the best one is written again with its score
+    run(tmp_path / "cut", 0, loop=ITERATIONS, resume=True, by_epoch=False, interval=3)
+    whole, cut = (contents(latest_checkpoint(tmp_path / name)) for name in ("whole", "cut"))
+    assert whole["meta"]["iter"] == cut["meta"]["iter"] == 8
+    assert [p.name for p in checkpoints_in(tmp_path / "cut")] == ["iter_6.pth", "iter_8.pth"]
+    assert best_checkpoint(tmp_path / "cut").name in (
+        "best_detection_mAP_50_iter_4.pth",
+        "best_detection_mAP_50_iter_8.pth",
+    )
+    rates = [c["message_hub"]["log_scalars"]["train/lr"]["values"] for c in (whole, cut)]
+    assert len(rates[0]) == 8
+    assert torch.equal(*rates)
+
+
+def test_an_interval_of_epochs_is_one_of_validations_where_iterations_are_counted(tmp_path):
+    run(tmp_path, 0, loop=ITERATIONS)
+    assert [p.name for p in checkpoints_in(tmp_path)] == ["iter_4.pth", "iter_8.pth"]
+    assert stored_val_metrics(latest_checkpoint(tmp_path))["detection/mAP_50"] < 0
+
+
+def test_an_interval_of_iterations_is_refused_where_epochs_are_counted(tmp_path):
+    with pytest.raises(ConfigError, match="by_epoch is False, expected True: train_cfg counts epochs"):
+        run(tmp_path, 1, by_epoch=False)
+
+
+@pytest.mark.parametrize("first", [None, ITERATIONS], ids=["epochs", "iterations"])
+def test_a_training_is_not_resumed_by_one_that_counts_otherwise(tmp_path, first):
+    run(tmp_path, 1, loop=first)
+    with pytest.raises(CheckpointError, match=r"its training counted .*, train_cfg counts .*load_from="):
+        run(tmp_path, 1, loop=None if first else ITERATIONS, resume=True)
+
+
+def test_a_run_killed_in_a_validation_whose_interval_has_just_changed_repeats_its_epoch(tmp_path):
+    # validates after epochs 2, 3 and 4, of 4 iterations each
+    loop = {"by_epoch": True, "max_epochs": 4, "val_interval": 4, "dynamic_intervals": [(3, 1)]}
+    run(tmp_path, 4, loop=loop, stop_in_validation_of=8)
+    assert latest_checkpoint(tmp_path).name == "epoch_1.pth"
