@@ -1,9 +1,10 @@
-"""Checks of a built model that needs no data: channels that do not meet, and box losses on undecoded boxes."""
+"""Checks of a built model that need no data: ops of MMCV, channels that do not meet, box losses on undecoded boxes."""
 
 from __future__ import annotations
 
 import inspect
 import re
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -11,12 +12,25 @@ from mmdet.models.losses import BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GI
 from torch import nn
 
 from covidmm.errors import ConfigError
+from covidmm.utils.mmcv_ops.refusals import HOW_TO_COMPILE, ops_not_served
+from covidmm.utils.mmcv_ops.served import SERVED, Ops
 
 _OVERLAP_LOSSES = (BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss, IoULoss, SIoULoss)
 #: Side in pixels of the image that goes through a model to see which channels it hands on; chosen here.
 _SIDE = 64
 #: PyTorch's words where a convolution gets other channels than it was made for.
 _MISMATCH = re.compile(r"expected input.* to have (\d+) channels, but got (\d+) channels")
+
+
+def check_ops(model: nn.Module) -> None:
+    """Refuse a model with a part that needs a compiled MMCV, where there is none.
+
+    Raises:
+        ConfigError: the part's name in the model, its op, and how to get a compiled MMCV.
+    """
+    if isinstance(import_module("mmcv._ext"), Ops):
+        for name, reason in ops_not_served(model, SERVED):
+            raise ConfigError(f"model.{name}: {reason}, and this mmcv was not compiled: {HOW_TO_COMPILE}")
 
 
 def check_box_losses(model: nn.Module) -> None:

@@ -13,14 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import covidmm  # noqa: F401 - serves mmcv._ext
-from covidmm.utils.mmcv_ops.served import Ops
+from covidmm.engine.model_checks import check_ops
+from covidmm.errors import ConfigError
+from covidmm.utils.mmcv_ops.refusals import OpNotServedError, ops_not_served
+from covidmm.utils.mmcv_ops.served import SERVED, Ops
 
 if not isinstance(importlib.import_module("mmcv._ext"), Ops):
     pytest.skip("this mmcv has compiled ops, covidmm.utils.mmcv_ops steps aside", allow_module_level=True)
 
 from mmcv.ops import (
     ModulatedDeformRoIPoolPack,
+    PSAMask,
     RoIAlign,
+    RoIAlignRotated,
     SAConv2d,
     batched_nms,
     carafe,
@@ -145,6 +150,46 @@ def test_focal_loss_equals_torchvision_in_value_and_gradient(weighted):
 def test_an_op_that_is_not_served_says_which_and_what_to_do():
     with pytest.raises(NotImplementedError, match=r"nms_rotated.*not served.*MMCV_WITH_OPS=1"):
         nms_rotated(torch.tensor([[5.0, 5, 4, 4, 0.3]]), torch.tensor([0.5]), 0.5)
+
+
+def test_an_op_that_is_not_served_names_the_part_of_the_network_that_called_it():
+    class Head(torch.nn.Module):
+        def forward(self, features):
+            return RoIAlignRotated(2, 1.0)(features, torch.zeros(1, 6))
+
+    with pytest.raises(OpNotServedError, match=r"roi_align_rotated_forward', called by .*Head, is not served"):
+        Head()(torch.rand(1, 1, 4, 4))
+
+
+def test_parts_that_need_a_compiled_mmcv_are_found_in_the_built_model():
+    model = torch.nn.ModuleDict(
+        {
+            "pool": RoIAlignRotated(2, 1.0),
+            "aligned": RoIAlign(2),
+            "moved": SAConv2d(2, 2, 3),
+            "deep": torch.nn.Sequential(torch.nn.ReLU(), PSAMask("collect", (3, 3))),
+        }
+    )
+    assert dict(ops_not_served(model, SERVED)) == {
+        "pool": "RoIAlignRotated needs mmcv's op 'roi_align_rotated_backward'",
+        "deep.1": "PSAMask needs mmcv's op 'psamask_backward'",
+    }
+    with pytest.raises(ConfigError, match=r"model\.pool: RoIAlignRotated needs.*MMCV_WITH_OPS=1"):
+        check_ops(model)
+
+
+def test_the_ops_can_be_installed_without_anything_else_of_covidmm():
+    code = """
+        import sys
+        import covidmm.utils.mmcv_ops
+        covidmm.utils.mmcv_ops.install()
+        from mmcv.ops import nms
+        own = {name for name in sys.modules if name.startswith("covidmm.")}
+        ops = {name for name in own if name.startswith("covidmm.utils.mmcv_ops")}
+        print(own - ops)
+        assert own - ops <= {"covidmm.utils", "covidmm.utils.config_modules", "covidmm.utils.lazy_imports"}
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, env={"PYTHONPATH": ":".join(sys.path)})
 
 
 def sampled(feature, y, x):

@@ -57,7 +57,7 @@ class Ops(ModuleType):
             return _as_compiled(SERVED[name])
 
         def refuse(*args: Any, **kwargs: Any) -> None:
-            raise NotImplementedError(not_served(name))
+            raise not_served(name)
 
         return refuse
 

@@ -1,0 +1,291 @@
+"""Faster forms of a detector, each taken only where it answers with the same boxes.
+
+* A batch norm that no longer learns is a factor and a shift of the convolution before it, if that convolution serves no
+  other: one that several levels share, each with a norm of its own (RTMDet, EfficientDet), must stay.
+* Convolutions in channels-last layout take 0.6 to 0.7 of the time on a CPU (ResNet-18, 256 px), and tensor cores want
+  it; a model that views its features in the usual layout fails with it.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import mmcv
+import mmdet
+import numpy as np
+import torch
+from mmcv.cnn.bricks import wrappers
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from covidmm.utils.fileio import write_bytes
+
+#: Chosen here: a form is taken if no box moves by more pixels.
+TOLERANCE = 1e-3
+#: Chosen here: and no raw output by more of the largest one.
+RELATIVE = 1e-6
+#: Chosen here: sides of the two images of the comparison, in pixels. Strides of up to 128 divide them.
+SIDE = 256
+#: Chosen here: with fewer boxes on both, raw outputs are compared as well.
+ENOUGH = 10
+
+_CONVOLUTIONS = (nn.Conv2d, wrappers.Conv2d)
+_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
+
+
+def take_fast_forms(model: nn.Module, name: str, made_from: Mapping[str, Any]) -> None:
+    """Bring a detector into its fastest forms that answer with the same boxes; in place.
+
+    The forms are compared in double precision on two images the first time that this model is seen; what was found is
+    kept in ``$COVIDMM_CACHE`` (``~/.cache/covidmm``) under the hash of ``made_from`` and the versions of the libraries.
+
+    Args:
+        model: a detector in evaluation mode, in single precision on the CPU.
+        name: what it is called in the log.
+        made_from: what decides its weights and code: hashes of its config and checkpoint.
+    """
+    taken = _known(made_from)
+    if taken is None:
+        taken = _compared(model)
+        _remember(made_from, taken)
+    taken.apply(model)
+    for reason in taken.left:
+        print_log(f"member '{name}' {reason}", "current")
+
+
+def fold_batch_norms(model: nn.Module, pairs: list[tuple[str, str]]) -> None:
+    """Multiply batch norms into the convolutions before them; in place.
+
+    Args:
+        model: in evaluation mode.
+        pairs: names of convolutions and of the norms that they alone feed.
+    """
+    for conv_name, norm_name in pairs:
+        conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
+        factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        bias = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
+        conv.weight = nn.Parameter((conv.weight * factor[:, None, None, None]).detach())
+        conv.bias = nn.Parameter((bias * factor + norm.bias).detach())
+        parent, _, own = norm_name.rpartition(".")
+        model.get_submodule(parent)._modules[own] = nn.Identity()
+
+
+def private_pairs(model: nn.Module) -> list[tuple[str, str]]:
+    """Convolutions followed by a batch norm that nothing else shares with them, by name.
+
+    A pair is two children of one module, one after the other. Neither has another name in the model, a hook, or a
+    parameter that another module holds too, and the convolution's class computes with its weight as it is.
+    """
+    names = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
+    owners = Counter(id(one) for _, one in model.named_parameters(remove_duplicate=False))
+
+    def alone(module: nn.Module) -> bool:
+        hooks = (module._forward_hooks, module._forward_pre_hooks)
+        return (
+            names[id(module)] == 1 and not any(hooks) and all(owners[id(one)] == 1 for one in module.parameters(False))
+        )
+
+    pairs = []
+    for parent_name, parent in model.named_modules():
+        children = [(f"{parent_name}.{own}".lstrip("."), child) for own, child in parent.named_children()]
+        for (conv_name, conv), (norm_name, norm) in pairwise(children):
+            if (
+                type(conv) in _CONVOLUTIONS
+                and type(norm) in _NORMS
+                and norm.affine
+                and norm.track_running_stats
+                and not norm.training
+                and norm.num_features == conv.out_channels
+                and alone(conv)
+                and alone(norm)
+            ):
+                pairs.append((conv_name, norm_name))
+    return pairs
+
+
+@dataclass(frozen=True)
+class Forms:
+    """What is done to a model.
+
+    Attributes:
+        pairs: convolutions and the batch norms that are folded into them, by name.
+        channels_last: whether its convolutions get that layout.
+        left: what is not done and why, to be said after the model's name.
+    """
+
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    channels_last: bool = False
+    left: list[str] = field(default_factory=list)
+
+    def apply(self, model: nn.Module) -> None:
+        """Bring a model into these forms, in place."""
+        fold_batch_norms(model, self.pairs)
+        if self.channels_last:
+            # some detectors' own `to` takes a device alone
+            nn.Module.to(model, memory_format=torch.channels_last)
+
+
+def _compared(model: nn.Module) -> Forms:
+    """The forms in which a model answers as it does without them."""
+    with _pairs_in_use(model) as pairs:
+        usual, precision = _answers_in_best_precision(model)
+    if isinstance(usual, Exception):
+        return Forms(left=[f"runs as it was built, it cannot be compared: {_short(usual)}"])
+    if not usual:
+        return Forms(left=["runs as it was built: it finds no box that could be compared"])
+    taken = Forms()
+    for change, what in (
+        ({"pairs": pairs}, "keeps its batch norms: folded into convolutions"),
+        ({"channels_last": True}, "keeps the usual memory layout: channels last"),
+    ):
+        tried = replace(taken, **change)
+        changed = copy.deepcopy(model)
+        tried.apply(changed)
+        found = _answers(changed, precision)
+        reason = f"it fails ({_short(found)})" if isinstance(found, Exception) else _difference(usual, found)
+        taken = tried if reason is None else replace(taken, left=[*taken.left, f"{what}, {reason}"])
+    return taken
+
+
+def _answers_in_best_precision(model: nn.Module) -> tuple[list[Tensor] | Exception, torch.dtype]:
+    """In double precision no rounding changes which boxes a model keeps; a model that needs single is asked in that."""
+    found = _answers(model, torch.float64)
+    if not isinstance(found, Exception):
+        return found, torch.float64
+    return _answers(model, torch.float32), torch.float32
+
+
+def _answers(model: nn.Module, dtype: torch.dtype) -> list[Tensor] | Exception:
+    """Boxes with scores (N, 5) of two images, then the network's raw outputs; or the error that it ends with."""
+    try:
+        wide = copy.deepcopy(model).to(dtype) if dtype != torch.float32 else model
+        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # some detectors start from random boxes
+            results = wide.test_step(_probe())
+            found = [result.pred_instances for result in results]
+            boxes = [torch.cat([get_box_tensor(one.bboxes), one.scores[:, None]], 1).double() for one in found]
+            boxes = [one for one in boxes if len(one)]
+            return boxes if sum(map(len, boxes)) >= ENOUGH else [*boxes, *_raw_outputs(wide)]
+    except Exception as error:  # a model may fail in any way; it is then said how
+        return error
+
+
+def _raw_outputs(model: nn.Module) -> list[Tensor]:
+    """The network's outputs before thresholds; none of a detector without such a mode."""
+    torch.manual_seed(0)
+    data = model.data_preprocessor(_probe())
+    try:
+        return [one.double() for one in _tensors(model(**data, mode="tensor"))]
+    except Exception:  # many detectors do not implement it, and their boxes are compared all the same
+        return []
+
+
+def _tensors(outputs: Any) -> Iterator[Tensor]:
+    if isinstance(outputs, Tensor):
+        if outputs.is_floating_point():
+            yield outputs
+    elif isinstance(outputs, Mapping | list | tuple):
+        for one in outputs.values() if isinstance(outputs, Mapping) else outputs:
+            yield from _tensors(one)
+
+
+def _difference(usual: list[Tensor], found: list[Tensor]) -> str | None:
+    """What differs, in words; None if nothing does."""
+    if len(usual) != len(found) or any(one.shape != other.shape for one, other in zip(usual, found, strict=True)):
+        return "it would find another number of boxes"
+    for one, other in zip(usual, found, strict=True):
+        if not one.numel():
+            continue
+        if one.dim() == 2 and one.shape[1] == 5:
+            # in any order: equal scores have none
+            moved = float((one[:, None] - other).abs().amax(-1).amin(1).max())
+            if not moved <= TOLERANCE:
+                return f"its boxes would move by {moved:.3g} pixels"
+        elif not float((one - other).abs().max()) <= RELATIVE * max(1.0, float(one.abs().max())):
+            return "its outputs would change"
+    return None
+
+
+@contextmanager
+def _pairs_in_use(model: nn.Module) -> Iterator[list[tuple[str, str]]]:
+    """In the end, the private pairs whose norm was called, and each time with what its convolution gave last."""
+    last: dict[str, Tensor] = {}
+    fed: dict[tuple[str, str], bool] = {}
+    hooks = []
+    for pair in private_pairs(model):
+
+        def remember(module: nn.Module, args: Any, output: Tensor, pair: tuple[str, str] = pair) -> None:
+            last[pair[0]] = output
+
+        def check(module: nn.Module, args: tuple[Any, ...], pair: tuple[str, str] = pair) -> None:
+            fed[pair] = last.pop(pair[0], None) is args[0] and fed.get(pair, True)
+
+        hooks.append(model.get_submodule(pair[0]).register_forward_hook(remember))
+        hooks.append(model.get_submodule(pair[1]).register_forward_pre_hook(check))
+    pairs: list[tuple[str, str]] = []
+    try:
+        yield pairs
+    finally:
+        for hook in hooks:
+            hook.remove()
+        pairs += [pair for pair, right in fed.items() if right]
+
+
+def _probe() -> dict[str, Any]:
+    """Two grey images with soft blobs, as a pipeline packs them."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    inputs, samples = [], []
+    for index in range(2):
+        image = np.zeros((SIDE, SIDE))
+        for y, x, radius in random.uniform((0, 0, 8), (SIDE, SIDE, 60), (12, 3)):
+            image += np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * radius**2))
+        grey = torch.from_numpy((255 * image / image.max()).astype(np.uint8))
+        inputs.append(grey.expand(3, SIDE, SIDE).contiguous())
+        size = (SIDE, SIDE)
+        shapes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), size)
+        others = {"scale_factor": (1.0, 1.0), "border": np.zeros(4, np.float32), "flip": False, "img_path": ""}
+        samples.append(DetDataSample(metainfo={**shapes, **others, "img_id": index}))
+    return {"inputs": inputs, "data_samples": samples}
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120] if str(error).strip() else ''}"
+
+
+def _cache_file(made_from: Mapping[str, Any]) -> Path:
+    versions = [torch.__version__, mmcv.__version__, mmdet.__version__, Path(__file__).read_text()]
+    key = hashlib.sha256(json.dumps([dict(made_from), versions], sort_keys=True).encode()).hexdigest()
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("COVIDMM_CACHE") or Path(home) / "covidmm") / f"fast_forms_{key[:32]}.json"
+
+
+def _known(made_from: Mapping[str, Any]) -> Forms | None:
+    """What an earlier comparison found; None if there was none."""
+    try:
+        found = json.loads(_cache_file(made_from).read_text())
+        return Forms([(str(conv), str(norm)) for conv, norm in found["pairs"]], found["channels_last"], found["left"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _remember(made_from: Mapping[str, Any], taken: Forms) -> None:
+    """Keep what was found; a folder that cannot be written costs the next start the comparison."""
+    file = _cache_file(made_from)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(file, json.dumps(asdict(taken)).encode())
+    except OSError as error:
+        print_log(f"{file}: {error.strerror}: fast forms will be compared again at the next start", "current")
