@@ -67,7 +67,7 @@ class Detector:
         self.backend = backend or member.backend
         if self.backend.type == "torch":
             model = load_trained(cfg, trained_file(member.checkpoint))[0]
-            take_fast_forms(model, name, fingerprint(member))
+            self.forms = take_fast_forms(model, name, fingerprint(member))
             device = device or _default_device()
             self.backend = replace(self.backend, precision=_chosen_precision(self.backend.precision, device))
             if self.backend.precision == "float16" and torch.device(device).type != "cuda":

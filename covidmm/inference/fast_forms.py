@@ -45,7 +45,7 @@ _CONVOLUTIONS = (nn.Conv2d, wrappers.Conv2d)
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
-def take_fast_forms(model: nn.Module, name: str, made_from: Mapping[str, Any]) -> None:
+def take_fast_forms(model: nn.Module, name: str, made_from: Mapping[str, Any]) -> Forms:
     """Bring a detector into its fastest forms that answer with the same boxes; in place.
 
     The forms are compared in double precision on two images the first time that this model is seen; what was found is
@@ -55,14 +55,18 @@ def take_fast_forms(model: nn.Module, name: str, made_from: Mapping[str, Any]) -
         model: a detector in evaluation mode, in single precision on the CPU.
         name: what it is called in the log.
         made_from: what decides its weights and code: hashes of its config and checkpoint.
+
+    Returns:
+        What was done.
     """
     taken = _known(made_from)
     if taken is None:
-        taken = _compared(model)
+        taken = compared_forms(model)
         _remember(made_from, taken)
     taken.apply(model)
     for reason in taken.left:
         print_log(f"member '{name}' {reason}", "current")
+    return taken
 
 
 def fold_batch_norms(model: nn.Module, pairs: list[tuple[str, str]]) -> None:
@@ -137,7 +141,7 @@ class Forms:
             nn.Module.to(model, memory_format=torch.channels_last)
 
 
-def _compared(model: nn.Module) -> Forms:
+def compared_forms(model: nn.Module) -> Forms:
     """The forms in which a model answers as it does without them."""
     with _pairs_in_use(model) as pairs:
         usual, precision = _answers_in_best_precision(model)

@@ -134,7 +134,7 @@ def test_folding_that_would_move_boxes_is_left_and_said(monkeypatch):
 
 def test_a_model_seen_before_is_not_compared_again(monkeypatch, tmp_path):
     take_fast_forms(rtmdet(), "mine", {"of": 1})
-    monkeypatch.setattr(fast_forms, "_compared", lambda model: pytest.fail("compared again"))
+    monkeypatch.setattr(fast_forms, "compared_forms", lambda model: pytest.fail("compared again"))
     model = rtmdet()
     take_fast_forms(model, "mine", {"of": 1})
     assert not [one for one in model.backbone.modules() if isinstance(one, nn.BatchNorm2d)]

@@ -30,8 +30,10 @@ from mmcv.ops import (
     batched_nms,
     carafe,
     carafe_naive,
+    deform_conv2d,
     deform_roi_pool,
     masked_conv2d,
+    modulated_deform_conv2d,
     nms,
     nms_match,
     nms_rotated,
@@ -347,6 +349,16 @@ def test_a_switchable_atrous_convolution_trains():
     image = torch.rand(1, 4, 8, 8, requires_grad=True)
     convolution(image).sum().backward()
     assert torch.isfinite(image.grad).all()
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_offsets_for_another_number_of_groups_are_refused(groups):
+    image, weight = torch.rand(1, 4, 5, 5), torch.rand(2, 4, 3, 3)
+    offset, mask = torch.zeros(1, 18 * (3 - groups), 5, 5), torch.zeros(1, 9 * (3 - groups), 5, 5)
+    with pytest.raises(RuntimeError, match="offset has"):
+        deform_conv2d(image, offset, weight, 1, 1, 1, 1, groups)
+    with pytest.raises(RuntimeError, match="offset has"):
+        modulated_deform_conv2d(image, offset, mask, weight, None, 1, 1, 1, 1, groups)
 
 
 def test_nms_match_of_a_box_without_an_area_keeps_it():

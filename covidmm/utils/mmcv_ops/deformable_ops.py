@@ -45,6 +45,7 @@ def deform_conv_forward(
         im2col_step: see ``columns``.
     """
     geometry = (dH, dW), (padH, padW), (dilationH, dilationW)
+    _require_offsets(offset, deformable_group * kH * kW)
     output.copy_(_convolved(input, weight, offset, None, None, geometry))
 
 
@@ -144,6 +145,7 @@ def modulated_deform_conv_forward(
         with_bias: whether ``bias`` is added.
     """
     geometry = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
+    _require_offsets(offset, deformable_group * kernel_h * kernel_w)
     output.copy_(_convolved(input, weight, offset, mask, bias if with_bias else None, geometry))
 
 
@@ -238,6 +240,14 @@ def ms_deform_attn_backward(
 
 
 _Geometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+def _require_offsets(offset: Tensor, points: int) -> None:
+    """Torchvision takes any number of groups that the offsets have; MMCV's kernel takes those that it was told."""
+    if offset.shape[1] != 2 * points:
+        raise RuntimeError(
+            f"offset has {offset.shape[1]} channels, expected {2 * points}: two for each of {points} points"
+        )
 
 
 def _convolved(

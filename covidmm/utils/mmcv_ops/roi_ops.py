@@ -59,14 +59,15 @@ def roi_align_forward(
     bins = aligned_height, aligned_width
     for part in _parts(input, rois, bins, spatial_scale, sampling_ratio, 0.5 if aligned else 0, 0 if aligned else 1):
         values = part.values(input).flatten(-2)
-        # a region without an extent has no points: this is what MMCV's kernel begins with
-        best, where = (
-            values.max(-1) if values.shape[-1] else (values.new_full(values.shape[:-1], -10000), torch.tensor(0))
-        )
+        if not values.shape[-1]:  # a region without an extent has no points: this is what MMCV's kernel begins with
+            output[part.rows] = -10000
+            argmax_y[part.rows] = argmax_x[part.rows] = -1
+            continue
+        best, where = values.max(-1)
         output[part.rows] = best.to(output.dtype)
         for argmax, points in ((argmax_y, part.y), (argmax_x, part.x)):
             flat = points.flatten(-2)[:, None].expand(values.shape)
-            argmax[part.rows] = (flat.gather(-1, where[..., None])[..., 0] if flat.shape[-1] else -1.0).to(argmax.dtype)
+            argmax[part.rows] = flat.gather(-1, where[..., None])[..., 0].to(argmax.dtype)
 
 
 def roi_align_backward(

@@ -1,0 +1,22 @@
+"""Cascade R-CNN with ResNet-18 at 256 px from random weights, on SIIM. Sizes, batch and schedule are chosen here."""
+
+_base_ = ["mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py", "../_base_/siim_detector.py"]
+
+backbone = dict(depth=18, frozen_stages=-1, norm_eval=False, init_cfg=None)
+stages = [{**head, "num_classes": 1, "fc_out_channels": 256} for head in _base_.model.roi_head.bbox_head]
+model = dict(backbone=backbone, neck=dict(in_channels=[64, 128, 256, 512]), roi_head=dict(bbox_head=stages))
+
+size = dict(scale=(256, 256))
+train, test = [[{**t, **size} if "scale" in t else t for t in p] for p in (_base_.train_pipeline, _base_.test_pipeline)]
+train_dataloader = dict(batch_size=4, dataset=dict(**_base_.siim_train, pipeline=train), **_base_.siim_loader)
+val_dataloader = dict(dataset=dict(**_base_.siim_val, pipeline=test))
+test_dataloader = dict(dataset=dict(**_base_.siim_test, pipeline=test))
+val_evaluator, test_evaluator = _base_.siim_val_evaluator, _base_.siim_test_evaluator
+default_hooks, custom_hooks = _base_.siim_hooks, _base_.siim_checks
+
+train_cfg = dict(max_epochs=24)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, end=100),
+    dict(type="SteppedCosineLR", eta_min_ratio=0.05, by_epoch=True),
+]
+optim_wrapper = dict(clip_grad=dict(max_norm=10.0))
