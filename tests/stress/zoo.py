@@ -54,8 +54,10 @@ BEGIN, END = "<!-- zoo: begin -->", "<!-- zoo: end -->"
 STEPS = ("builds", "loss", "predicts", "trains", "member", "forms", "exports")
 #: A family is green if all but the last work.
 NEEDED = STEPS[:-1]
-#: Chosen here: processor seconds that a family may take, how far a member's boxes may be from the model's own, sides.
-SECONDS, PIXELS, SIDE = 1200, 1e-3, 256
+#: Chosen here: processor seconds that a family may take, and how far a member's boxes may be from the model's own.
+SECONDS, PIXELS = 1200, 1e-3
+#: Chosen here: sides of the images in pixels, and those of models whose last maps would have none left.
+SIDE, SIDES = 256, {"openimages": 300, "ssd": 300, "wider_face": 300}
 #: Parts that learn from masks, of which a folder of boxes has none: taken away, the detector of boxes stays.
 MASK_PARTS = (
     "mask_head",
@@ -77,7 +79,8 @@ def configured(name: str, folder: Path) -> Path:
     cfg = get_config(f"mmdet::{name}")
     model = _with_one_class(without_pretraining(cfg.model.to_dict()))
     data = Config.fromfile(ROOT / "configs/_base_/siim_detector.py")
-    resize = {"type": "Resize", "scale": (SIDE, SIDE), "keep_ratio": False}
+    side = SIDES.get(name.split("/", maxsplit=1)[0], SIDE)
+    resize = {"type": "Resize", "scale": (side, side), "keep_ratio": False}
     load = {"type": "LoadImageFromFile", "to_float32": name.startswith(("cornernet", "centernet", "centripetalnet"))}
     boxes, pack = {"type": "LoadAnnotations", "with_bbox": True}, {"type": "PackDetInputs"}
     train_steps = [load, boxes, resize, {"type": "RandomFlip", "prob": 0.5}, pack]
