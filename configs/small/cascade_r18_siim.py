@@ -3,8 +3,19 @@
 _base_ = ["mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py", "../_base_/siim_detector.py"]
 
 backbone = dict(depth=18, frozen_stages=-1, norm_eval=False, init_cfg=None)
-stages = [{**head, "num_classes": 1, "fc_out_channels": 256} for head in _base_.model.roi_head.bbox_head]
-model = dict(backbone=backbone, neck=dict(in_channels=[64, 128, 256, 512]), roi_head=dict(bbox_head=stages))
+stages = [
+    {**head, "num_classes": 1, "in_channels": 128, "fc_out_channels": 256} for head in _base_.model.roi_head.bbox_head
+]
+sampled = [{**rcnn, "sampler": {**rcnn.sampler, "num": 64}} for rcnn in _base_.model.train_cfg.rcnn]
+proposals = dict(nms_pre=500, max_per_img=200)
+model = dict(
+    backbone=backbone,
+    neck=dict(in_channels=[64, 128, 256, 512], out_channels=128),
+    rpn_head=dict(in_channels=128, feat_channels=128),
+    roi_head=dict(bbox_roi_extractor=dict(out_channels=128), bbox_head=stages),
+    train_cfg=dict(rpn_proposal=proposals, rcnn=sampled),
+    test_cfg=dict(rpn=proposals),
+)
 
 size = dict(scale=(256, 256))
 train, test = [[{**t, **size} if "scale" in t else t for t in p] for p in (_base_.train_pipeline, _base_.test_pipeline)]
@@ -14,7 +25,7 @@ test_dataloader = dict(dataset=dict(**_base_.siim_test, pipeline=test))
 val_evaluator, test_evaluator = _base_.siim_val_evaluator, _base_.siim_test_evaluator
 default_hooks, custom_hooks = _base_.siim_hooks, _base_.siim_checks
 
-train_cfg = dict(max_epochs=24)
+train_cfg = dict(max_epochs=12)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, end=100),
     dict(type="SteppedCosineLR", eta_min_ratio=0.05, by_epoch=True),

@@ -57,7 +57,7 @@ class _PreparedFolder:
         )
 
     def full_init(self) -> None:
-        """Read the annotations; see MMEngine. With ``lazy_init``, as MMDetection's inferencers have it, no file is needed.
+        """Read the annotations; see MMEngine. MMDetection's inferencers do not, and so need no file.
 
         Raises:
             DataError: there is no such file; the message says how to make one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -31,6 +32,40 @@ def check_ops(model: nn.Module) -> None:
     if isinstance(import_module("mmcv._ext"), Ops):
         for name, reason in ops_not_served(model, SERVED):
             raise ConfigError(f"model.{name}: {reason}, and this mmcv was not compiled: {HOW_TO_COMPILE}")
+
+
+def frozen_at_random(model: nn.Module, cfg: Mapping[str, Any]) -> str | None:
+    """A sentence on parts of a backbone that cannot learn, though nothing fills them; None where all is well.
+
+    Args:
+        model: built, in training mode.
+        cfg: the whole config.
+    """
+    if (
+        cfg.get("load_from")
+        or cfg.get("resume")
+        or cfg.get("pretrained") not in (None, "none")
+        or _begins_from_file(cfg.get("model"))
+    ):
+        return None
+    backbone = getattr(model, "backbone", None)
+    frozen = [name for name, one in backbone.named_parameters() if not one.requires_grad] if backbone else []
+    norms = getattr(backbone, "norm_eval", False)
+    if not frozen and not norms:
+        return None
+    parts = [f"{len(frozen)} of its parameters are frozen (from {frozen[0]})"] if frozen else []
+    parts += ["its batch norms keep their first statistics (norm_eval=True)"] if norms else []
+    return (
+        f"model.backbone begins from random weights, and {' and '.join(parts)}: name weights, or set frozen_stages=-1, "
+        "norm_eval=False and norm_cfg.requires_grad=True"
+    )
+
+
+def _begins_from_file(config: Any) -> bool:
+    if isinstance(config, Mapping):
+        begins = any(isinstance(config.get(key), str) for key in ("checkpoint", "pretrained"))
+        return begins or any(map(_begins_from_file, config.values()))
+    return isinstance(config, list | tuple) and any(map(_begins_from_file, config))
 
 
 def check_box_losses(model: nn.Module) -> None:

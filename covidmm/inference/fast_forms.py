@@ -36,8 +36,8 @@ from covidmm.utils.fileio import write_bytes
 TOLERANCE = 1e-3
 #: Chosen here: and no raw output by more of the largest one.
 RELATIVE = 1e-6
-#: Chosen here: sides of the two images of the comparison, in pixels. Strides of up to 128 divide them.
-SIDE = 256
+#: Chosen here: sides of the two images of the comparison, in pixels, and those for models that fail on such small ones.
+SIDES = (128, 320)
 #: Chosen here: with fewer boxes on both, raw outputs are compared as well.
 ENOUGH = 10
 
@@ -144,7 +144,7 @@ class Forms:
 def compared_forms(model: nn.Module) -> Forms:
     """The forms in which a model answers as it does without them."""
     with _pairs_in_use(model) as pairs:
-        usual, precision = _answers_in_best_precision(model)
+        usual, *how = _asked(model)
     if isinstance(usual, Exception):
         return Forms(left=[f"runs as it was built, it cannot be compared: {_short(usual)}"])
     if not usual:
@@ -157,39 +157,44 @@ def compared_forms(model: nn.Module) -> Forms:
         tried = replace(taken, **change)
         changed = copy.deepcopy(model)
         tried.apply(changed)
-        found = _answers(changed, precision)
+        found = _answers(changed, *how)
         reason = f"it fails ({_short(found)})" if isinstance(found, Exception) else _difference(usual, found)
         taken = tried if reason is None else replace(taken, left=[*taken.left, f"{what}, {reason}"])
     return taken
 
 
-def _answers_in_best_precision(model: nn.Module) -> tuple[list[Tensor] | Exception, torch.dtype]:
-    """In double precision no rounding changes which boxes a model keeps; a model that needs single is asked in that."""
-    found = _answers(model, torch.float64)
-    if not isinstance(found, Exception):
-        return found, torch.float64
-    return _answers(model, torch.float32), torch.float32
+def _asked(model: nn.Module) -> tuple[list[Tensor] | Exception, torch.dtype, int]:
+    """A model's answers, and in which precision and image size it gives them.
+
+    In double precision no rounding changes which boxes a model keeps; a model that needs single is asked in that.
+    """
+    for dtype in (torch.float64, torch.float32):
+        for side in SIDES:
+            found = _answers(model, dtype, side)
+            if not isinstance(found, Exception):
+                return found, dtype, side
+    return found, dtype, side
 
 
-def _answers(model: nn.Module, dtype: torch.dtype) -> list[Tensor] | Exception:
+def _answers(model: nn.Module, dtype: torch.dtype, side: int) -> list[Tensor] | Exception:
     """Boxes with scores (N, 5) of two images, then the network's raw outputs; or the error that it ends with."""
     try:
         wide = copy.deepcopy(model).to(dtype) if dtype != torch.float32 else model
         with torch.inference_mode(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # some detectors start from random boxes
-            results = wide.test_step(_probe())
+            results = wide.test_step(_probe(side))
             found = [result.pred_instances for result in results]
             boxes = [torch.cat([get_box_tensor(one.bboxes), one.scores[:, None]], 1).double() for one in found]
             boxes = [one for one in boxes if len(one)]
-            return boxes if sum(map(len, boxes)) >= ENOUGH else [*boxes, *_raw_outputs(wide)]
+            return boxes if sum(map(len, boxes)) >= ENOUGH else [*boxes, *_raw_outputs(wide, side)]
     except Exception as error:  # a model may fail in any way; it is then said how
         return error
 
 
-def _raw_outputs(model: nn.Module) -> list[Tensor]:
+def _raw_outputs(model: nn.Module, side: int) -> list[Tensor]:
     """The network's outputs before thresholds; none of a detector without such a mode."""
     torch.manual_seed(0)
-    data = model.data_preprocessor(_probe())
+    data = model.data_preprocessor(_probe(side))
     try:
         return [one.double() for one in _tensors(model(**data, mode="tensor"))]
     except Exception:  # many detectors do not implement it, and their boxes are compared all the same
@@ -247,18 +252,18 @@ def _pairs_in_use(model: nn.Module) -> Iterator[list[tuple[str, str]]]:
         pairs += [pair for pair, right in fed.items() if right]
 
 
-def _probe() -> dict[str, Any]:
+def _probe(side: int) -> dict[str, Any]:
     """Two grey images with soft blobs, as a pipeline packs them."""
     random = np.random.default_rng(0)
-    rows, columns = np.mgrid[:SIDE, :SIDE]
+    rows, columns = np.mgrid[:side, :side]
     inputs, samples = [], []
     for index in range(2):
-        image = np.zeros((SIDE, SIDE))
-        for y, x, radius in random.uniform((0, 0, 8), (SIDE, SIDE, 60), (12, 3)):
+        image = np.zeros((side, side))
+        for y, x, radius in random.uniform((0, 0, 8), (side, side, 60), (12, 3)):
             image += np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * radius**2))
         grey = torch.from_numpy((255 * image / image.max()).astype(np.uint8))
-        inputs.append(grey.expand(3, SIDE, SIDE).contiguous())
-        size = (SIDE, SIDE)
+        inputs.append(grey.expand(3, side, side).contiguous())
+        size = (side, side)
         shapes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), size)
         others = {"scale_factor": (1.0, 1.0), "border": np.zeros(4, np.float32), "flip": False, "img_path": ""}
         samples.append(DetDataSample(metainfo={**shapes, **others, "img_id": index}))

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 
 import covidmm.registration  # noqa: F401
 from covidmm.engine.config import read_config
-from covidmm.engine.model_checks import check_box_losses, check_channels
+from covidmm.engine.model_checks import check_box_losses, check_channels, frozen_at_random
 from covidmm.engine.preflight import PreflightHook
 from covidmm.errors import ConfigError
 
@@ -91,3 +91,26 @@ def test_the_preflight_checks_the_model_before_its_weights_are_read(build):
         hook.before_run(SimpleNamespace(model=build(FRCNN, {"neck.in_channels": [256, 512, 1024, 2048]})))
     with pytest.raises(ConfigError, match="reg_decoded_bbox=True"):
         hook.before_run(SimpleNamespace(model=build(FRCNN, {"rpn_head.loss_bbox": GIOU})))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"backbone.frozen_stages": 1}, "parameters are frozen (from conv1.weight)"),
+        ({"backbone.norm_eval": True}, "its batch norms keep their first statistics"),
+        ({"backbone.norm_cfg.requires_grad": False}, "parameters are frozen (from bn1.weight)"),
+    ],
+)
+def test_what_cannot_learn_must_come_from_a_file(build, changes, said):
+    model = build(FRCNN, changes)
+    cfg = {"model": {"backbone": {"type": "ResNet", "init_cfg": None}}, "pretrained": "none"}
+    assert said in frozen_at_random(model, cfg)
+    assert frozen_at_random(model, {**cfg, "load_from": "weights.pth"}) is None
+    assert frozen_at_random(model, {**cfg, "pretrained": "nih"}) is None
+    from_file = {"backbone": {"init_cfg": {"type": "Pretrained", "checkpoint": "torchvision://resnet18"}}}
+    assert frozen_at_random(model, {"model": from_file}) is None
+
+
+@pytest.mark.parametrize("config", [FRCNN, RETINA, YOLO, STUDY])
+def test_what_learns_needs_no_file(build, config):
+    assert frozen_at_random(build(config), {"model": {}}) is None
