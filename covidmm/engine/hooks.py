@@ -180,10 +180,14 @@ class ValidationLossHook(Hook):
     """Adds the model's losses on the validation set to its metrics: ``val_loss``, ``val_loss_bbox``, ...
 
     MMDetection computes none. The validation pipeline must load annotations *before* it resizes, so that
-    boxes are in the pixels that the model sees.
+    boxes are in the pixels that the model sees. Some detectors (DETR's family, VFNet, RepPoints) compute losses in
+    training mode alone: they have none here, and the log says so once.
     """
 
     priority = "HIGH"
+
+    def __init__(self) -> None:
+        self._none = False
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Reset the sums."""
@@ -193,6 +197,8 @@ class ValidationLossHook(Hook):
     @torch.no_grad()
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Add the losses of one batch."""
+        if self._none:
+            return
         model = getattr(runner.model, "module", runner.model)
         # the prediction changed nothing in data_batch: preprocessing again is exact
         data = model.data_preprocessor(data_batch, training=False)
@@ -200,7 +206,14 @@ class ValidationLossHook(Hook):
         with torch.random.fork_rng(devices=[]), _numpy_state_kept(), _autocast(runner):
             torch.manual_seed(batch_idx)
             np.random.seed(batch_idx)
-            losses = model(**data, mode="loss")
+            try:
+                losses = model(**data, mode="loss")
+            except (TypeError, AttributeError, AssertionError, KeyError) as error:  # what a part that is missing raises
+                self._none = True
+                cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+                name = type(model).__name__
+                runner.logger.warning(f"no validation loss: {name} has none while it predicts ({cause})")
+                return
         _, parsed = model.parse_losses(losses)
         for name, value in parsed.items():
             self._sums[name] += float(value)
@@ -208,6 +221,8 @@ class ValidationLossHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Publish the means over the batches of all processes."""
+        if self._none:
+            return
         sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in self._sums.items()}
         sums["batches"] = torch.tensor(self._batches, dtype=torch.float64)
         all_reduce_dict(sums)

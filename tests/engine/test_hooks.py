@@ -84,6 +84,24 @@ def test_the_validation_loss_is_the_mean_over_batches_and_disturbs_nothing():
     assert runner.model.scale.grad is None
 
 
+def test_a_detector_that_has_no_loss_while_it_predicts_is_said_once_and_trains_on():
+    class Training(Detector):
+        def forward(self, inputs, mode="tensor"):
+            raise AssertionError
+
+    said = []
+    logger = SimpleNamespace(warning=said.append)
+    runner = SimpleNamespace(model=Training().eval(), optim_wrapper=SimpleNamespace(), logger=logger)
+    hook = ValidationLossHook()
+    for _ in range(2):
+        hook.before_val_epoch(runner)
+        hook.after_val_iter(runner, 0, {"inputs": torch.ones(2)})
+        metrics = {}
+        hook.after_val_epoch(runner, metrics)
+        assert metrics == {}
+    assert said == ["no validation loss: Training has none while it predicts (AssertionError)"]
+
+
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
 def test_a_loss_that_is_no_number_stops_and_names_the_batch(wrong):
     runner = SimpleNamespace(epoch=2)
