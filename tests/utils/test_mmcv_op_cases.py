@@ -4,10 +4,10 @@ import importlib
 import json
 from pathlib import Path
 
-import mmcv_golden
 import numpy as np
 import pytest
 import torch
+from benchmarks import mmcv_golden
 
 import covidmm  # noqa: F401 - serves mmcv._ext
 from covidmm.utils.mmcv_ops.served import SERVED, Ops

@@ -1,6 +1,6 @@
 """Write what a compiled MMCV computes on the CPU, for the tests of covidmm's ops.
 
-python tools/mmcv_golden.py tests/utils/mmcv_golden.npz
+python tools/benchmarks/mmcv_golden.py tests/utils/mmcv_golden.npz
 
 Needs an mmcv that was compiled: in an environment with PyTorch, a C++ compiler and setuptools,
 ``MMCV_WITH_OPS=1 FORCE_CUDA=0 pip install --no-cache-dir --no-build-isolation --no-deps --no-binary :all: onedl-mmcv``.
