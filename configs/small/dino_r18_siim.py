@@ -6,7 +6,9 @@ norm = dict(requires_grad=True)
 backbone = dict(depth=18, frozen_stages=-1, norm_eval=False, norm_cfg=norm, init_cfg=None)
 layers = dict(encoder=dict(num_layers=2), decoder=dict(num_layers=2))
 neck = dict(in_channels=[128, 256, 512])
-model = dict(backbone=backbone, neck=neck, num_queries=100, bbox_head=dict(num_classes=1), **layers)
+# no more boxes than queries, of which a radiograph needs few
+few = dict(num_queries=100, test_cfg=dict(max_per_img=100))
+model = dict(backbone=backbone, neck=neck, bbox_head=dict(num_classes=1), **few, **layers)
 
 resize = dict(type="Resize", scale=(256, 256), keep_ratio=False)
 load, flip, pack = _base_.train_pipeline[:2], _base_.train_pipeline[2], _base_.train_pipeline[-1]
