@@ -1,4 +1,4 @@
-"""Checks of a built model that need no data: ops of MMCV, channels that do not meet, box losses on undecoded boxes."""
+"""Checks of a built model that need no data: ops of MMCV, channels that do not meet, losses of undecoded boxes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import Any
 
 import torch
+from mmdet.models.detectors.base_detr import DetectionTransformer
 from mmdet.models.losses import BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss, IoULoss, SIoULoss
+from mmdet.models.roi_heads import SparseRoIHead
 from torch import nn
 
 from covidmm.errors import ConfigError
@@ -81,6 +83,34 @@ def check_box_losses(model: nn.Module) -> None:
         raise ConfigError(
             f"model.{name}.loss_bbox is {type(loss).__name__}, which compares boxes, but {type(head).__name__} gives "
             f"it deltas: set model.{name}.reg_decoded_bbox=True, or another loss"
+        )
+
+
+def check_queries(model: nn.Module) -> None:
+    """Refuse a detector of fewer scores than boxes to return: MMDetection's ``topk`` fails at the first image.
+
+    With the 80 classes of COCO a hundred queries have scores enough, with one class they may not. This is for the kin
+    of DETR and Sparse R-CNN; others suppress boxes and return what is left.
+
+    Raises:
+        ConfigError: ``max_per_img`` is over queries times classes.
+    """
+    if isinstance(model, DetectionTransformer):
+        head, queries, key, test_cfg = model.bbox_head, model.num_queries, "num_queries", model.test_cfg
+        name = "model.test_cfg.max_per_img"
+    elif isinstance(getattr(model, "roi_head", None), SparseRoIHead):
+        head, queries, key = model.roi_head.bbox_head[-1], model.rpn_head.num_proposals, "rpn_head.num_proposals"
+        name, test_cfg = "model.test_cfg.rcnn.max_per_img", model.roi_head.test_cfg
+    else:
+        return
+    # without sigmoid DETR's heads take the best class of a query, Sparse R-CNN's take them all
+    several = head.loss_cls.use_sigmoid or not isinstance(model, DetectionTransformer)
+    scores = queries * head.num_classes if several else queries
+    wanted = (test_cfg or {}).get("max_per_img", 0)
+    if wanted > scores:
+        classes = f", which times num_classes={head.num_classes} is {scores} scores" if several else ""
+        raise ConfigError(
+            f"{name} is {wanted}, model.{key} is {queries}{classes}: set {name}={scores}, or more queries"
         )
 
 
