@@ -1,6 +1,10 @@
 """Cascade R-CNN with ResNet-18 at 256 px from random weights, on SIIM. Sizes, batch and schedule are chosen here."""
 
-_base_ = ["mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py", "../_base_/siim_detector.py"]
+_base_ = [
+    "mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py",
+    "../_base_/siim_detector.py",
+    "../_base_/from_scratch.py",
+]
 
 backbone = dict(depth=18, frozen_stages=-1, norm_eval=False, init_cfg=None)
 stages = [
@@ -25,9 +29,5 @@ test_dataloader = dict(dataset=dict(**_base_.siim_test, pipeline=test))
 val_evaluator, test_evaluator = _base_.siim_val_evaluator, _base_.siim_test_evaluator
 default_hooks, custom_hooks = _base_.siim_hooks, _base_.siim_checks
 
-train_cfg = dict(max_epochs=12)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, end=100),
-    dict(type="SteppedCosineLR", eta_min_ratio=0.05, by_epoch=True),
-]
+train_cfg, param_scheduler = dict(max_epochs=12), _base_.scratch_schedule
 optim_wrapper = dict(clip_grad=dict(max_norm=10.0))

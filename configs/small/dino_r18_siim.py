@@ -1,6 +1,6 @@
 """DINO with ResNet-18 at 256 px from random weights, on SIIM. Sizes, batch and schedule are chosen here."""
 
-_base_ = ["mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py", "../_base_/siim_detector.py"]
+_base_ = ["mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py", "../_base_/siim_detector.py", "../_base_/from_scratch.py"]
 
 norm = dict(requires_grad=True)
 backbone = dict(depth=18, frozen_stages=-1, norm_eval=False, norm_cfg=norm, init_cfg=None)
@@ -19,10 +19,6 @@ test_dataloader = dict(dataset=dict(**_base_.siim_test, pipeline=test))
 val_evaluator, test_evaluator = _base_.siim_val_evaluator, _base_.siim_test_evaluator
 default_hooks, custom_hooks = _base_.siim_hooks, _base_.siim_checks
 
-train_cfg = dict(max_epochs=24)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, end=100),
-    dict(type="SteppedCosineLR", eta_min_ratio=0.05, by_epoch=True),
-]
+train_cfg, param_scheduler = dict(max_epochs=24), _base_.scratch_schedule
 # nothing is pretrained, so the backbone learns as fast as the rest
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))))

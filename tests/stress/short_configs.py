@@ -13,17 +13,18 @@ from typing import Any
 from mmengine.config import Config
 
 import covidmm.registration  # noqa: F401
+from covidmm.engine.config import load_config
 from covidmm.jobs.train_test import train
 from covidmm.utils.command_line import run_tool
 from tests.helpers.short_configs import FAMILIES, short_config
 
 #: Keys of transforms and batch augmentations that hold sides in pixels, and what they are divided by; chosen here.
 SIDES = ("scale", "scales", "img_scale", "crop_size", "size", "random_size_range", "border")
-SHRINK = 4
+SHRINK = 2
 
 
 def smaller(value: Any, key: str = "") -> Any:
-    """A config whose images have a quarter of their sides, so that two cores are enough."""
+    """A config whose images have half their sides, so that two cores are enough."""
     if isinstance(value, dict):
         return {name: smaller(one, name) for name, one in value.items()}
     if isinstance(value, list | tuple):
@@ -36,7 +37,7 @@ def prepared(name: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     short = folder / "experiment.py"
     short.write_text(short_config(name))
-    cfg = Config.fromfile(short)
+    cfg = load_config(short)
     for split, images in (("train", 4), ("val", 2), ("test", 2)):
         loader = cfg[f"{split}_dataloader"]
         loader.update(num_workers=0, persistent_workers=False)
