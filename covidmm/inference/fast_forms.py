@@ -12,6 +12,7 @@ import copy
 import hashlib
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from covidmm.utils.fileio import write_bytes
+from covidmm.utils.provenance import sha256
 
 #: Chosen here: a form is taken if no box moves by more pixels.
 TOLERANCE = 1e-3
@@ -49,7 +51,8 @@ def take_fast_forms(model: nn.Module, name: str, made_from: Mapping[str, Any]) -
     """Bring a detector into its fastest forms that answer with the same boxes; in place.
 
     The forms are compared in double precision on two images the first time that this model is seen; what was found is
-    kept in ``$COVIDMM_CACHE`` (``~/.cache/covidmm``) under the hash of ``made_from`` and the versions of the libraries.
+    kept in ``$COVIDMM_CACHE`` (``~/.cache/covidmm``) under the hash of ``made_from``, of the source of the model's
+    classes, and of the versions of the libraries.
 
     Args:
         model: a detector in evaluation mode, in single precision on the CPU.
@@ -59,10 +62,11 @@ def take_fast_forms(model: nn.Module, name: str, made_from: Mapping[str, Any]) -
     Returns:
         What was done.
     """
-    taken = _known(made_from)
+    file = _cache_file(model, made_from)
+    taken = _known(file)
     if taken is None:
         taken = compared_forms(model)
-        _remember(made_from, taken)
+        _remember(file, taken)
     taken.apply(model)
     for reason in taken.left:
         print_log(f"member '{name}' {reason}", "current")
@@ -274,25 +278,28 @@ def _short(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120] if str(error).strip() else ''}"
 
 
-def _cache_file(made_from: Mapping[str, Any]) -> Path:
-    versions = [torch.__version__, mmcv.__version__, mmdet.__version__, Path(__file__).read_text()]
-    key = hashlib.sha256(json.dumps([dict(made_from), versions], sort_keys=True).encode()).hexdigest()
+def _cache_file(model: nn.Module, made_from: Mapping[str, Any]) -> Path:
+    # a part of the user's own may change while its config and weights stay
+    modules = {type(one).__module__ for one in model.modules()}
+    files = {getattr(sys.modules.get(name), "__file__", None) or name for name in modules}
+    code = [sha256(file) if Path(file).is_file() else file for file in sorted({*files, __file__})]
+    versions = [torch.__version__, mmcv.__version__, mmdet.__version__]
+    key = hashlib.sha256(json.dumps([dict(made_from), code, versions], sort_keys=True).encode()).hexdigest()
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("COVIDMM_CACHE") or Path(home) / "covidmm") / f"fast_forms_{key[:32]}.json"
 
 
-def _known(made_from: Mapping[str, Any]) -> Forms | None:
+def _known(file: Path) -> Forms | None:
     """What an earlier comparison found; None if there was none."""
     try:
-        found = json.loads(_cache_file(made_from).read_text())
+        found = json.loads(file.read_text())
         return Forms([(str(conv), str(norm)) for conv, norm in found["pairs"]], found["channels_last"], found["left"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def _remember(made_from: Mapping[str, Any], taken: Forms) -> None:
+def _remember(file: Path, taken: Forms) -> None:
     """Keep what was found; a folder that cannot be written costs the next start the comparison."""
-    file = _cache_file(made_from)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(file, json.dumps(asdict(taken)).encode())

@@ -56,9 +56,6 @@ def refusal(name: str) -> str | None:
 
 
 def unexpected(name: str, found: str | None) -> str | None:
-    """A line on a config that is not refused as listed, or not taken; None if all is as it should be."""
+    """A line on a config that is refused for another reason than those listed; None for all others."""
     reasons = [reason for pattern, reason in REFUSED.items() if re.match(pattern, name)]
-    if found is None:
-        # a pattern may cover configs that are sound
-        return None
-    return None if any(reason in found for reason in reasons) else f"{name}: {found}"
+    return None if found is None or any(reason in found for reason in reasons) else f"{name}: {found}"

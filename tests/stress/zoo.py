@@ -3,8 +3,7 @@
 One config of each gets one class, random weights and a plain pipeline on a few phantoms. Then: loss and a finite
 gradient; predictions; two training iterations by tools/train.py's function; a member's boxes against the model's own;
 whether its faster forms could be compared; an ONNX graph, which is not run. What is found is kept under work_dirs/zoo,
-so that another run does only what is missing, red or changed. The table on docs/detectors.md is written anew if no
-family is chosen.
+so that another run does only what is missing, red or changed. A run of all families writes the table beside it.
 """
 
 from __future__ import annotations
@@ -49,8 +48,6 @@ from covidmm.utils.fileio import write_bytes
 from tests.stress.zoo_families import FAMILIES, OTHERS
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs/detectors.md"
-BEGIN, END = "<!-- zoo: begin -->", "<!-- zoo: end -->"
 STEPS = ("builds", "loss", "predicts", "trains", "member", "forms", "exports")
 #: A family is green if all but the last work.
 NEEDED = STEPS[:-1]
@@ -287,7 +284,7 @@ def result_of(family: str, out: Path, again: bool) -> dict[str, Any]:
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
-    """The part of the page between the markers."""
+    """Markdown: a row for each family, then the causes and what was not examined."""
     head = ["family", "config", *STEPS]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     causes = []
@@ -329,7 +326,7 @@ def _phantoms(out: Path) -> Path:
 
 
 def main() -> int:
-    """Examine, print, and write the page."""
+    """Examine, print, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "families", nargs="*", metavar="FAMILY", help="a folder of MMDetection's configs (default: all)"
@@ -350,8 +347,7 @@ def main() -> int:
     green = sum(is_green(one) for one in results)
     print(f"{green} of {len(results)} families")
     if not args.families:
-        before, _, rest = PAGE.read_text().partition(BEGIN)
-        write_bytes(PAGE, f"{before}{BEGIN}\n\n{table(results)}\n\n{END}{rest.partition(END)[2]}".encode())
+        write_bytes(args.out / "table.md", table(results).encode())
     return 0 if green == len(results) else 1
 
 
