@@ -54,17 +54,17 @@ def _hands_on(init: Callable) -> bool:
     return False
 
 
-def words(kind: Any) -> frozenset[str]:
+def words_of(kind: Any) -> frozenset[str]:
     """Every attribute name and short string in the modules of a class and its bases."""
     return frozenset().union(*map(_names_in, _modules(kind)))
 
 
-def keys_taken(kind: Any) -> frozenset[str]:
+def keys_taken_by(kind: Any) -> frozenset[str]:
     """Keys that a class or its bases take out of dicts by their name: ``x.pop("k")``, ``x.get("k")``, ``x["k"]``."""
     return frozenset().union(*map(_taken_in, _modules(kind)))
 
 
-def strings(kind: Any) -> frozenset[str]:
+def strings_of(kind: Any) -> frozenset[str]:
     """Strings that a class or its bases compare with or look up: names that they give a meaning of their own."""
     return frozenset().union(*map(_strings_in, _modules(kind)))
 

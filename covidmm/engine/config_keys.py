@@ -25,8 +25,7 @@ from mmengine.runner import (
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
-from covidmm.engine.class_sources import arguments, keys_taken, strings
-from covidmm.engine.class_sources import words as class_words
+from covidmm.engine.class_sources import arguments, keys_taken_by, strings_of, words_of
 from covidmm.engine.config_files import refuse_unknown, replaced_type
 from covidmm.engine.config_values import judged, value_at
 from covidmm.errors import ConfigError, did_you_mean
@@ -160,12 +159,12 @@ class Checker:
         Returns:
             The classes that it names.
         """
-        if not self._lookup(value["type"]) and any(value["type"] in strings(one) for one in owner):
+        if not self._lookup(value["type"]) and any(value["type"] in strings_of(one) for one in owner):
             return owner  # such as "conv" to FPG, which chooses by the name itself
         kinds = self._resolve(value["type"], path, role)
         allowed: set[str] = {"type", "_scope_", "_delete_"} | _POPPED.get(role, set()) | _NAMED.get(role, set())
         for one in owner:  # takes keys out of the dict before it builds from the rest
-            allowed |= keys_taken(one)
+            allowed |= keys_taken_by(one)
         classes = [kind for _, kind in kinds]
         for registry, kind in kinds:
             accepted = arguments(kind)
@@ -198,7 +197,7 @@ class Checker:
         for node in _dicts(model):
             if node.get("type") is not None:
                 for kind in self._lookup(node["type"]):
-                    words |= class_words(kind[1])
+                    words |= words_of(kind[1])
 
         def visit(value: Any, path: str, role: str) -> None:
             if isinstance(value, list | tuple):

@@ -67,10 +67,13 @@ def without_pretraining(config: Any) -> Any:
         A copy. ``init_cfg`` loads no file any more; ``pretrained`` and a teacher's checkpoint are None.
     """
     if isinstance(config, Mapping):
-        kept = {key: without_pretraining(value) for key, value in config.items()}
-        return {**kept, **{key: None for key in ("pretrained", "teacher_ckpt") if isinstance(kept.get(key), str)}} | {
-            key: None for key, value in kept.items() if key == "init_cfg" and _loads_file(value)
-        }
+        copied = {key: without_pretraining(value) for key, value in config.items()}
+        for key in ("pretrained", "teacher_ckpt"):
+            if isinstance(copied.get(key), str):
+                copied[key] = None
+        if _loads_file(copied.get("init_cfg")):
+            copied["init_cfg"] = None
+        return copied
     if isinstance(config, list | tuple):
         return type(config)(without_pretraining(value) for value in config)
     return config
