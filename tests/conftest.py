@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +59,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place[item.path])
 
 
+# what tests find out about their own models stays with them; the processes that they start inherit it
+os.environ["COVIDMM_CACHE"] = os.environ.get("COVIDMM_TEST_CACHE") or tempfile.mkdtemp(prefix="covidmm-cache-")
+if "COVIDMM_TEST_CACHE" not in os.environ:
+    os.environ["COVIDMM_TEST_CACHE"] = os.environ["COVIDMM_CACHE"]
+    atexit.register(shutil.rmtree, os.environ["COVIDMM_CACHE"], ignore_errors=True)
 # A shell that starts the tests in the background has every process under them ignore ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 STUDY_HEADER = [

@@ -38,7 +38,7 @@ class _PreparedFolder:
         **kwargs: of the data set of MMDetection or MMEngine.
 
     Raises:
-        DataError: there is no such file; the message says how to make one.
+        DataError: there is no such file, and ``lazy_init`` is not set.
     """
 
     #: ``'siim'``, ``'rsna'`` or ``'nih'``.
@@ -52,18 +52,25 @@ class _PreparedFolder:
         data_prefix: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
-        variable = f"{self.LAYOUT.upper()}_ROOT"
-        if not data_root:
-            raise DataError(f"data_root: is not set, name a prepared {self.LAYOUT} folder, for example by {variable}")
-        path = Path(data_root, ann_file)
-        if not path.is_file():
-            raise DataError(
-                f"{path}: no such file; make it with `tools/prepare.py {self.LAYOUT} RAW {data_root}`, "
-                f"or let {variable} point at a prepared folder"
-            )
         super().__init__(
             data_root=data_root, ann_file=ann_file, data_prefix=data_prefix or {"img": "images/"}, **kwargs
         )
+
+    def full_init(self) -> None:
+        """Read the annotations; see MMEngine. MMDetection's inferencers do not, and so need no file.
+
+        Raises:
+            DataError: there is no such file; the message says how to make one.
+        """
+        variable = f"{self.LAYOUT.upper()}_ROOT"
+        if not self.data_root:
+            raise DataError(f"data_root: is not set, name a prepared {self.LAYOUT} folder, for example by {variable}")
+        if not Path(self.ann_file).is_file():
+            raise DataError(
+                f"{self.ann_file}: no such file; make it with `tools/prepare.py {self.LAYOUT} RAW {self.data_root}`, "
+                f"or let {variable} point at a prepared folder"
+            )
+        super().full_init()
 
     def prepare_data(self, idx: int) -> Any:
         """A sample after the pipeline; see MMEngine.

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import nn
 
+from covidmm.engine.model_checks import check_ops
 from covidmm.errors import CheckpointError, CovidmmError
 
 
@@ -33,6 +35,16 @@ class CheckedRunner(Runner):
         if isinstance(visualizer, dict):
             visualizer = {**visualizer, "name": f"{visualizer.get('name', 'visualizer')}_{self._experiment_name}"}
         return super().build_visualizer(visualizer)
+
+    def build_model(self, model: Any) -> nn.Module:
+        """Build the model; see MMEngine.
+
+        Raises:
+            ConfigError: a part of it needs a compiled MMCV.
+        """
+        built = super().build_model(model)
+        check_ops(built)
+        return built
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
         """Load weights; see MMEngine.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
@@ -20,12 +20,14 @@ from torch import nn
 
 from covidmm.datasets.prepared_folder import data_digest
 from covidmm.engine.build_errors import build_errors_named
+from covidmm.engine.model_checks import check_ops
 from covidmm.engine.plain_values import plain, plain_history
 from covidmm.engine.predicting import PREDICTING, predicting_sha256
 from covidmm.engine.resuming import follow_config
 from covidmm.engine.training_images import training_images
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.models.checkpoints import TRAINING_IMAGES, checkpoint_file, coverage, read_checkpoint, require_coverage
+from covidmm.models.pretrained import without_pretraining
 from covidmm.models.state_dicts import state_of
 from covidmm.utils.fileio import write_bytes
 from covidmm.utils.provenance import resolved_sha256, sha256, versions
@@ -264,7 +266,8 @@ def load_trained(cfg: Config, checkpoint: Path) -> tuple[nn.Module, dict[str, An
     """
     init_default_scope(cfg.get("default_scope", "mmdet"))
     with build_errors_named():
-        model = MODELS.build(cfg.model)
+        model = MODELS.build(ConfigDict(without_pretraining(cfg.model.to_dict())))
+    check_ops(model)
     content = read_checkpoint(checkpoint)
     try:
         state = state_of(content)
@@ -272,7 +275,8 @@ def load_trained(cfg: Config, checkpoint: Path) -> tuple[nn.Module, dict[str, An
         raise CheckpointError(f"{checkpoint}: {error}") from error
     require_coverage(coverage(model.state_dict(), state), str(checkpoint), whole=True)
     model.load_state_dict(state, strict=False)
-    return model.eval(), content.get("meta", {})
+    model.eval()  # returns nothing for detectors with a teacher
+    return model, content.get("meta", {})
 
 
 def checkpoint_hashes(config: Any) -> list[str]:

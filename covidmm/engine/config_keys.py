@@ -7,12 +7,9 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from mmengine.config import Config
@@ -28,6 +25,7 @@ from mmengine.runner import (
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
+from covidmm.engine.class_sources import arguments, keys_taken_by, strings_of, words_of
 from covidmm.engine.config_files import refuse_unknown, replaced_type
 from covidmm.engine.config_values import judged, value_at
 from covidmm.errors import ConfigError, did_you_mean
@@ -85,6 +83,9 @@ _NAMED = {
 #: Where MMDetection takes an operation of MMCV by its name: suppression, under three keys, and the pooling of regions.
 _OPERATIONS = ("nms", "nms_cfg", "dqs_cfg", "roi_layer")
 
+#: Dicts that another library's registry reads, by the class that hands them on and its key.
+_HANDED_ON = {("Albu", "transforms"), ("Albu", "bbox_params")}
+
 #: In mmdet's shipped ``train_cfg``s: read outside the model's classes, or left by earlier versions.
 _ELSEWHERE = {"debug", "allowed_border", "mask_size", "k", "bias"}
 
@@ -134,31 +135,44 @@ class Checker:
         found = [judged(kind, key, value) for kind in kinds]
         return next((one for one in found if one is not None), None)
 
-    def _check(self, value: Any, path: str, role: str) -> None:
+    def _check(self, value: Any, path: str, role: str, owner: Sequence[Any] = ()) -> None:
+        """Check a part of the config; ``owner`` is the classes of the typed dict that it lies in."""
         if isinstance(value, list | tuple):
             for index, item in enumerate(value):
-                self._check(item, f"{path}.{index}", role)
+                self._check(item, f"{path}.{index}", role, owner)
         elif isinstance(value, Mapping):
             if value.get("type") is not None:
-                self._check_typed(value, path, role)
+                owner = self._check_typed(value, path, role, owner)
             else:
                 self._check_plain(value, path, role)
             for key, item in value.items():
                 if path == "model" and key in ("train_cfg", "test_cfg"):
                     continue  # checked in _check_model
-                self._check(item, f"{path}.{key}", str(key))
+                if (value.get("type"), key) not in _HANDED_ON:
+                    self._check(item, f"{path}.{key}", str(key), owner)
             if path == "model":
                 self._check_model(value)
 
-    def _check_typed(self, value: Mapping, path: str, role: str) -> None:
+    def _check_typed(self, value: Mapping, path: str, role: str, owner: Sequence[Any]) -> Sequence[Any]:
+        """Check the keys of a dict with a ``type``.
+
+        Returns:
+            The classes that it names.
+        """
+        if not self._lookup(value["type"]) and any(value["type"] in strings_of(one) for one in owner):
+            return owner  # such as "conv" to FPG, which chooses by the name itself
         kinds = self._resolve(value["type"], path, role)
         allowed: set[str] = {"type", "_scope_", "_delete_"} | _POPPED.get(role, set()) | _NAMED.get(role, set())
+        for one in owner:  # takes keys out of the dict before it builds from the rest
+            allowed |= keys_taken_by(one)
+        classes = [kind for _, kind in kinds]
         for registry, kind in kinds:
             accepted = arguments(kind)
             if accepted is None:
-                return
+                return classes
             allowed |= accepted | _POPPED.get(registry, set())
-        self._refuse_others(value, allowed, path, f" of {getattr(kinds[0][1], '__name__', kinds[0][1])}")
+        self._refuse_others(value, allowed, path, f" of {getattr(classes[0], '__name__', classes[0])}")
+        return classes
 
     def _check_plain(self, value: Mapping, path: str, role: str) -> None:
         if role not in _NAMED and role not in _ARGUMENTS_OF:
@@ -183,7 +197,7 @@ class Checker:
         for node in _dicts(model):
             if node.get("type") is not None:
                 for kind in self._lookup(node["type"]):
-                    words |= _words(kind[1])
+                    words |= words_of(kind[1])
 
         def visit(value: Any, path: str, role: str) -> None:
             if isinstance(value, list | tuple):
@@ -246,77 +260,6 @@ def _holds(registry: Registry, name: str) -> bool:
             return True
         above = above.parent
     return False
-
-
-def arguments(kind: Any) -> set[str] | None:
-    """The keyword arguments that a class or function takes, or None where it takes any.
-
-    ``**kwargs`` of a constructor is followed up the bases as long as it is handed to ``super().__init__``.
-    """
-    if not inspect.isclass(kind):
-        parameters = inspect.signature(kind).parameters.values()
-        return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else {p.name for p in parameters}
-    names: set[str] = set()
-    # with several bases, which one gets the rest is the class's own affair
-    mixed = any(len(base.__bases__) > 1 for base in kind.__mro__)
-    for base in kind.__mro__:
-        init = base.__dict__.get("__init__")
-        if init is None or base is object:
-            continue
-        try:
-            parameters = inspect.signature(init).parameters.values()
-        except ValueError:
-            return None
-        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        if open_ended and not _hands_on(init):
-            return None
-        if not open_ended and not mixed:
-            break
-    return names - {"self"}
-
-
-@cache
-def _hands_on(init: Callable) -> bool:
-    """Whether a constructor gives its ``**kwargs`` to ``super().__init__``."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(init)))
-    except (OSError, SyntaxError):
-        return False
-    for call in ast.walk(tree):
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "__init__":
-            handed = [keyword.value for keyword in call.keywords if keyword.arg is None]
-            if any(isinstance(n, ast.Name) and n.id == "kwargs" for v in handed for n in ast.walk(v)):
-                return True
-    return False
-
-
-@cache
-def _words(kind: Any) -> frozenset[str]:
-    """Every attribute name and short string in the modules of a class and its bases."""
-    words: set[str] = set()
-    for base in getattr(kind, "__mro__", (kind,)):
-        module = getattr(base, "__module__", "builtins")
-        if module.split(".")[0] not in ("builtins", "torch", "abc"):
-            words |= _module_words(module)
-    return frozenset(words)
-
-
-@cache
-def _module_words(module: str) -> frozenset[str]:
-    try:
-        tree = ast.parse(inspect.getsource(importlib.import_module(module)))
-    except (OSError, ImportError, SyntaxError):
-        return frozenset()
-    words = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
-            words.add(node.attr)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
-            words.add(node.value)
-        elif isinstance(node, ast.arg):
-            words.add(node.arg)
-    return frozenset(words)
 
 
 def _registries(scope: str) -> list[Registry]:

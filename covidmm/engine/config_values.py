@@ -140,9 +140,11 @@ def _built(value: Any) -> bool:
 _LEVELS = tuple(logging.getLevelNamesMapping())
 _STARTS = tuple(multiprocessing.get_all_start_methods())
 
-#: Pattern of a dotted key, what its value must fulfil, and that in words. None passes but in the first three.
+#: Pattern of a dotted key, what its value must fulfil, and that in words. None passes but in the first four.
 _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    (r"train_cfg\.(max_epochs|max_iters|val_interval)", _whole(1), "a positive integer"),
+    (r"train_cfg\.(max_epochs|max_iters)", _whole(1), "a positive integer"),
+    # MMEngine takes remainders by it, so that 500.0 does
+    (r"train_cfg\.val_interval", lambda value: _number(1)(value) and value == int(value), "a positive integer"),
     (r"(train|val|test)_dataloader\.batch_size", _whole(1), "a positive integer"),
     (r"(train|val|test)_dataloader\.dataset", _built, "a dict with a type"),
     (r"train_cfg\.val_begin", _whole(0), "an integer of 0 or more"),
@@ -171,7 +173,7 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (r"model\.(.+\.)?(iou_threshold|pos_iou_thr|neg_iou_thr|min_pos_iou)", _share, "a number between 0 and 1"),
     (r"model\.(.+\.)?num_classes", _whole(1), "a positive integer"),
 )
-_NEVER_NONE = {rule[0] for rule in _RULES[:3]}
+_NEVER_NONE = {rule[0] for rule in _RULES[:4]}
 
 
 def check_values(cfg: Config) -> None:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from mmcv.transforms import LoadAnnotations, Pad
+from mmdet.models.layers import DropBlock
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dist import all_reduce_dict, all_reduce_params
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import get_torchvision_models
+from torch import nn
 
 from covidmm.errors import ConfigError, TrainingError, did_you_mean
 
@@ -180,11 +185,15 @@ def seed_worker(worker_id: int) -> None:
 class ValidationLossHook(Hook):
     """Adds the model's losses on the validation set to its metrics: ``val_loss``, ``val_loss_bbox``, ...
 
-    MMDetection computes none. The validation pipeline must load annotations *before* it resizes, so that
-    boxes are in the pixels that the model sees.
+    MMDetection computes none. Its test pipelines load annotations after they resize, for metrics in pixels of the
+    originals; here such boxes are scaled to what the model sees. Where a pipeline moves pixels in another way before it
+    loads annotations, or a detector has no loss while it predicts, there is none, and the log says so once.
     """
 
     priority = "HIGH"
+
+    def __init__(self) -> None:
+        self._none = False
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Reset the sums."""
@@ -194,14 +203,29 @@ class ValidationLossHook(Hook):
     @torch.no_grad()
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Add the losses of one batch."""
+        if self._none:
+            return
         model = getattr(runner.model, "module", runner.model)
         # the prediction changed nothing in data_batch: preprocessing again is exact
         data = model.data_preprocessor(data_batch, training=False)
+        if "data_samples" in data and (early := _before_annotations(runner.val_dataloader.dataset)):
+            if other := [name for name, scales in early.items() if not scales]:
+                self._none = True
+                runner.logger.warning(f"no validation loss: {other[0]} comes before LoadAnnotations, and moves pixels")
+                return
+            data["data_samples"] = [_scaled(sample) for sample in data["data_samples"]]
         # losses sample RoIs; the random numbers of the training must stay the same
-        with torch.random.fork_rng(devices=[]), _numpy_state_kept(), _autocast(runner):
+        with torch.random.fork_rng(devices=[]), _numpy_state_kept(), _autocast(runner), _losing(model):
             torch.manual_seed(batch_idx)
             np.random.seed(batch_idx)
-            losses = model(**data, mode="loss")
+            try:
+                losses = model(**data, mode="loss")
+            except (TypeError, AttributeError, AssertionError, KeyError) as error:  # what a part that is missing raises
+                self._none = True
+                cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+                name = type(model).__name__
+                runner.logger.warning(f"no validation loss: {name} has none while it predicts ({cause})")
+                return
         _, parsed = model.parse_losses(losses)
         for name, value in parsed.items():
             self._sums[name] += float(value)
@@ -209,6 +233,8 @@ class ValidationLossHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Publish the means over the batches of all processes."""
+        if self._none:
+            return
         sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in self._sums.items()}
         sums["batches"] = torch.tensor(self._batches, dtype=torch.float64)
         all_reduce_dict(sums)
@@ -249,6 +275,48 @@ class _numpy_state_kept:  # noqa: N801 - reads as a function
     def __exit__(self, *_: object) -> None:
         np.random.set_state(self._states[0])
         random.setstate(self._states[1])
+
+
+def _before_annotations(dataset: Any) -> dict[str, bool]:
+    """The steps of a pipeline between the image and its annotations, by name, and whether each scales or pads alone."""
+    while hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    steps = list(getattr(getattr(dataset, "pipeline", None), "transforms", ()))
+    loading = next((place for place, step in enumerate(steps) if isinstance(step, LoadAnnotations)), 0)
+    kinds = [type(step) for step in steps[1:loading]]
+    return {kind.__name__: "Resize" in kind.__name__ or issubclass(kind, Pad) for kind in kinds}
+
+
+def _scaled(sample: DetDataSample) -> DetDataSample:
+    """A copy whose boxes, in pixels of the original, are in those of the resized image."""
+    scaled, (across, down) = sample.clone(), sample.scale_factor
+    for instances in (scaled.get("gt_instances"), scaled.get("ignored_instances")):
+        if instances is not None and "bboxes" in instances:
+            boxes = instances.bboxes
+            instances.bboxes = boxes * boxes.new_tensor([across, down, across, down])
+    return scaled
+
+
+@contextmanager
+def _losing(model: nn.Module) -> Iterator[None]:
+    """MMDetection's detectors and heads hand to their losses what they hand them in a training.
+
+    In evaluation mode DINO has no denoising queries, VFNet and RepPoints no first boxes, and FCOS decodes its deltas
+    before the loss. Batch norms and dropouts, which are PyTorch's and MMCV's, stay as they validate.
+    """
+    switched = [module for module in model.modules() if not module.training and _is_of_mmdetection(type(module))]
+    for module in switched:
+        module.training = True  # `train()` would reach the norms
+    try:
+        yield
+    finally:
+        for module in switched:
+            module.training = False
+
+
+def _is_of_mmdetection(kind: type) -> bool:
+    """Whether a class is one of MMDetection's or inherits one; what drops values at random is not."""
+    return not issubclass(kind, DropBlock) and any(base.__module__.startswith("mmdet.") for base in kind.__mro__)
 
 
 def _autocast(runner: Runner) -> torch.autocast:

@@ -1,22 +1,73 @@
-"""Checks of a built model that needs no data: channels that do not meet, and box losses on undecoded boxes."""
+"""Checks of a built model that need no data: ops of MMCV, channels that do not meet, losses of undecoded boxes."""
 
 from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import torch
+from mmdet.models.detectors.base_detr import DetectionTransformer
 from mmdet.models.losses import BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss, IoULoss, SIoULoss
+from mmdet.models.roi_heads import SparseRoIHead
 from torch import nn
 
 from covidmm.errors import ConfigError
+from covidmm.utils.mmcv_ops.refusals import HOW_TO_COMPILE, ops_not_served
+from covidmm.utils.mmcv_ops.served import SERVED, Ops
 
 _OVERLAP_LOSSES = (BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss, IoULoss, SIoULoss)
 #: Side in pixels of the image that goes through a model to see which channels it hands on; chosen here.
 _SIDE = 64
 #: PyTorch's words where a convolution gets other channels than it was made for.
 _MISMATCH = re.compile(r"expected input.* to have (\d+) channels, but got (\d+) channels")
+
+
+def check_ops(model: nn.Module) -> None:
+    """Refuse a model with a part that needs a compiled MMCV, where there is none.
+
+    Raises:
+        ConfigError: the part's name in the model, its op, and how to get a compiled MMCV.
+    """
+    if isinstance(import_module("mmcv._ext"), Ops):
+        for name, reason in ops_not_served(model, SERVED):
+            raise ConfigError(f"model.{name}: {reason}, and this mmcv was not compiled: {HOW_TO_COMPILE}")
+
+
+def frozen_at_random(model: nn.Module, cfg: Mapping[str, Any]) -> str | None:
+    """A sentence on parts of a backbone that cannot learn, though nothing fills them; None where all is well.
+
+    Args:
+        model: built, in training mode.
+        cfg: the whole config.
+    """
+    if (
+        cfg.get("load_from")
+        or cfg.get("resume")
+        or cfg.get("pretrained") not in (None, "none")
+        or _begins_from_file(cfg.get("model"))
+    ):
+        return None
+    backbone = getattr(model, "backbone", None)
+    frozen = [name for name, one in backbone.named_parameters() if not one.requires_grad] if backbone else []
+    norms = getattr(backbone, "norm_eval", False)
+    if not frozen and not norms:
+        return None
+    parts = [f"{len(frozen)} of its parameters are frozen (from {frozen[0]})"] if frozen else []
+    parts += ["its batch norms keep their first statistics (norm_eval=True)"] if norms else []
+    return (
+        f"model.backbone begins from random weights, and {' and '.join(parts)}: name weights, or set frozen_stages=-1, "
+        "norm_eval=False and norm_cfg.requires_grad=True"
+    )
+
+
+def _begins_from_file(config: Any) -> bool:
+    if isinstance(config, Mapping):
+        begins = any(isinstance(config.get(key), str) for key in ("checkpoint", "pretrained"))
+        return begins or any(map(_begins_from_file, config.values()))
+    return isinstance(config, list | tuple) and any(map(_begins_from_file, config))
 
 
 def check_box_losses(model: nn.Module) -> None:
@@ -32,6 +83,34 @@ def check_box_losses(model: nn.Module) -> None:
         raise ConfigError(
             f"model.{name}.loss_bbox is {type(loss).__name__}, which compares boxes, but {type(head).__name__} gives "
             f"it deltas: set model.{name}.reg_decoded_bbox=True, or another loss"
+        )
+
+
+def check_queries(model: nn.Module) -> None:
+    """Refuse a detector of fewer scores than boxes to return: MMDetection's ``topk`` fails at the first image.
+
+    With the 80 classes of COCO a hundred queries have scores enough, with one class they may not. This is for the kin
+    of DETR and Sparse R-CNN; others suppress boxes and return what is left.
+
+    Raises:
+        ConfigError: ``max_per_img`` is over queries times classes.
+    """
+    if isinstance(model, DetectionTransformer):
+        head, queries, key, test_cfg = model.bbox_head, model.num_queries, "num_queries", model.test_cfg
+        name = "model.test_cfg.max_per_img"
+    elif isinstance(getattr(model, "roi_head", None), SparseRoIHead):
+        head, queries, key = model.roi_head.bbox_head[-1], model.rpn_head.num_proposals, "rpn_head.num_proposals"
+        name, test_cfg = "model.test_cfg.rcnn.max_per_img", model.roi_head.test_cfg
+    else:
+        return
+    # without sigmoid DETR's heads take the best class of a query, Sparse R-CNN's take them all
+    several = head.loss_cls.use_sigmoid or not isinstance(model, DetectionTransformer)
+    scores = queries * head.num_classes if several else queries
+    wanted = (test_cfg or {}).get("max_per_img", 0)
+    if wanted > scores:
+        classes = f", which times num_classes={head.num_classes} is {scores} scores" if several else ""
+        raise ConfigError(
+            f"{name} is {wanted}, model.{key} is {queries}{classes}: set {name}={scores}, or more queries"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,6 +51,14 @@ class MixedPrecisionOptimWrapper(AmpOptimWrapper):
         """The forward pass in lower precision, where there is one."""
         with OptimWrapper.optim_context(self, model) if self.cast_dtype is None else super().optim_context(model):
             yield
+
+
+def for_this_machine(optim_wrapper: MutableMapping[str, Any]) -> None:
+    """Put covidmm's mixed precision in the place of MMEngine's, which refuses to run without a GPU; in place."""
+    if optim_wrapper.get("type") == "AmpOptimWrapper" and not torch.cuda.is_available():
+        optim_wrapper["type"] = MixedPrecisionOptimWrapper.__name__
+        optim_wrapper.pop("dtype", None)
+        print_log("optim_wrapper: AmpOptimWrapper needs a GPU, MixedPrecisionOptimWrapper takes its place", "current")
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

@@ -19,7 +19,7 @@ from torch import nn
 from covidmm.datasets.annotations import read_annotations
 from covidmm.datasets.picture_files import picture_fault
 from covidmm.engine.hooks import PretrainedHook, pretrained_checkpoint
-from covidmm.engine.model_checks import check_box_losses, check_channels
+from covidmm.engine.model_checks import check_box_losses, check_channels, check_queries, frozen_at_random
 from covidmm.engine.pipeline_checks import boxes_after_pipeline, packed
 from covidmm.engine.schedules import misfits
 from covidmm.errors import ConfigError, DataError
@@ -53,6 +53,7 @@ class PreflightHook(Hook):
         """
         model = getattr(runner.model, "module", runner.model)
         check_box_losses(model)
+        check_queries(model)
         check_channels(model)
 
     def before_train(self, runner: Runner) -> None:
@@ -77,6 +78,8 @@ class PreflightHook(Hook):
         model = getattr(runner.model, "module", runner.model)
         classes = tuple(train.metainfo["classes"])
         check_classes(model, classes)
+        if frozen := frozen_at_random(model, runner.cfg):
+            runner.logger.warning("preflight: %s", frozen)
         with _untouched_randomness():
             for split, dataset in datasets.items():
                 packed(split, dataset, 0)

@@ -23,6 +23,7 @@ from covidmm.engine.checkpointing import (
 )
 from covidmm.engine.config import load_config
 from covidmm.engine.launch import launched, share_out
+from covidmm.engine.optimization import for_this_machine
 from covidmm.engine.predicting import PREDICTING, predicting_sha256
 from covidmm.engine.preflight import leaves
 from covidmm.engine.training_images import names_in, require_unseen
@@ -79,6 +80,7 @@ def train(
     folder = Path(cfg.work_dir)
     if amp:
         cfg.optim_wrapper.type = "MixedPrecisionOptimWrapper"
+    for_this_machine(cfg.optim_wrapper)
     if resume:
         cfg.resume = True
         cfg.load_from = str(latest_checkpoint(folder)) if resume is True else str(resume)

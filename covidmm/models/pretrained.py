@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
@@ -53,6 +55,33 @@ class CheckedPretrainedInit:
         module.load_state_dict({k: v for k, v in state.items() if k not in dropped}, strict=False)
         if hasattr(module, "_params_init_info"):
             update_init_info(module, init_info=f"Pretrained: load from {self.checkpoint}")
+
+
+def without_pretraining(config: Any) -> Any:
+    """A model's config without the files that its parts begin from, at any depth: a checkpoint replaces them all.
+
+    Args:
+        config: a dict, or a part of one.
+
+    Returns:
+        A copy. ``init_cfg`` loads no file any more; ``pretrained`` and a teacher's checkpoint are None.
+    """
+    if isinstance(config, Mapping):
+        copied = {key: without_pretraining(value) for key, value in config.items()}
+        for key in ("pretrained", "teacher_ckpt"):
+            if isinstance(copied.get(key), str):
+                copied[key] = None
+        if _loads_file(copied.get("init_cfg")):
+            copied["init_cfg"] = None
+        return copied
+    if isinstance(config, list | tuple):
+        return type(config)(without_pretraining(value) for value in config)
+    return config
+
+
+def _loads_file(init_cfg: Any) -> bool:
+    parts = init_cfg if isinstance(init_cfg, list) else [init_cfg]
+    return any(isinstance(part, Mapping) and part.get("checkpoint") for part in parts)
 
 
 def _require_depth(module: nn.Module, found: Coverage, source: str) -> None:

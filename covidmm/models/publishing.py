@@ -18,8 +18,8 @@ from covidmm.models.state_dicts import state_of
 from covidmm.utils.fileio import json_bytes, write_bytes
 
 #: Of a training's ``meta``, in a published model: the threshold and the temperature that validation chose, the names of
-#: its classes, which MMDetection's inferencer shows, and what it was trained on.
-_KEPT = ("val_metrics", "dataset_meta", "provenance", TRAINING_IMAGES)
+#: its classes and its config, by which MMDetection's inferencer builds and shows it, and what it was trained on.
+_KEPT = ("val_metrics", "dataset_meta", "cfg", "provenance", TRAINING_IMAGES)
 
 
 def publish(checkpoint: Path, name: str, part: str = "backbone", replace: bool = False) -> list[str]:

@@ -73,7 +73,9 @@ def document(images: Sequence[Image], categories: Sequence[str], info: Mapping[s
             "info": info,
             "images": [_entry(image) for image in images],
             "annotations": [annotation for image in images for annotation in _annotations(image)],
-            "categories": [{"id": number, "name": name} for number, name in enumerate(categories, start=1)],
+            "categories": [
+                {"id": number, "name": name, "supercategory": ""} for number, name in enumerate(categories, start=1)
+            ],
         }
     )
 

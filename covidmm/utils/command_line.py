@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from covidmm.errors import CovidmmError
 from covidmm.utils.distributed import is_first, leave, rank, under_torchrun
+from covidmm.utils.mmcv_ops.refusals import OpNotServedError
 from covidmm.utils.signals import Terminated, stoppable
 
 # Errors of the operating system that a user can fix: a full, broken, read-only or foreign disk, too many open files, a
@@ -51,7 +52,7 @@ def _exit_code(main: Callable[[], int | None], advice: str) -> int:
     try:
         with stoppable(), _threads_report_refusals():
             return main() or 0
-    except CovidmmError as error:
+    except (CovidmmError, OpNotServedError) as error:
         _print_error(_one_line(error))
         return 1
     except OSError as error:
@@ -96,7 +97,7 @@ def _refusal(error: OSError) -> str:
     return f"{error.filename2 or error.filename or 'output'}: {error.strerror}"
 
 
-def _one_line(error: CovidmmError) -> str:
+def _one_line(error: Exception) -> str:
     """The message, without the traceback that torch puts before it when a data-loader worker raised it."""
     text = str(error).strip()
     return text.splitlines()[-1].partition(": ")[2] if "Original Traceback" in text else text

@@ -1,10 +1,14 @@
 import logging
 import random
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from mmdet.datasets.transforms import LoadAnnotations, Pad, RandomFlip, Resize
+from mmdet.models.detectors import BaseDetector
+from mmdet.models.layers import DropBlock
 from mmdet.structures import DetDataSample
 from mmengine.logging import MessageHub
 from mmengine.model import BaseDataPreprocessor, BaseModel
@@ -82,6 +86,96 @@ def test_the_validation_loss_is_the_mean_over_batches_and_disturbs_nothing():
     assert hub.get_scalar("val/val_loss").current() == pytest.approx(9.0)
     assert (float(np.random.rand()), float(torch.rand(1))) == expected
     assert runner.model.scale.grad is None
+
+
+def test_a_detector_that_has_no_loss_while_it_predicts_is_said_once_and_trains_on():
+    class Training(Detector):
+        def forward(self, inputs, mode="tensor"):
+            raise AssertionError
+
+    said = []
+    logger = SimpleNamespace(warning=said.append)
+    runner = SimpleNamespace(model=Training().eval(), optim_wrapper=SimpleNamespace(), logger=logger)
+    hook = ValidationLossHook()
+    for _ in range(2):
+        hook.before_val_epoch(runner)
+        hook.after_val_iter(runner, 0, {"inputs": torch.ones(2)})
+        metrics = {}
+        hook.after_val_epoch(runner, metrics)
+        assert metrics == {}
+    assert said == ["no validation loss: Training has none while it predicts (AssertionError)"]
+
+
+class TwoWays(BaseDetector):
+    """Hands its loss something else in evaluation mode, as DINO, VFNet and FCOS do."""
+
+    def __init__(self):
+        super().__init__(BaseDataPreprocessor())
+        self.norm, self.drop, self.block = torch.nn.BatchNorm1d(1), torch.nn.Dropout(), DropBlock(0.5, 1)
+
+    def loss(self, inputs, data_samples):
+        assert not any(part.training for part in (self.norm, self.drop, self.block))
+        return {"loss": self.drop(self.norm(inputs)).mean() * (1 if self.training else 8)}
+
+    def extract_feat(self, batch_inputs): ...
+    def predict(self, batch_inputs, batch_data_samples): ...
+    def _forward(self, batch_inputs, batch_data_samples): ...
+
+
+def test_the_validation_loss_is_that_of_a_training_with_norms_and_dropout_as_they_validate():
+    model = TwoWays().eval()
+    runner = SimpleNamespace(model=model, optim_wrapper=SimpleNamespace(), message_hub=MessageHub.get_instance("ways"))
+    hook, metrics = ValidationLossHook(), {}
+    hook.before_val_epoch(runner)
+    hook.after_val_iter(runner, 0, {"inputs": torch.full((4, 1), 3.0)})
+    hook.after_val_epoch(runner, metrics)
+    assert metrics["val_loss"] == pytest.approx(3.0, abs=1e-3)
+    assert not model.training
+    assert torch.equal(model.norm.running_mean, torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["LoadAnnotations", "Resize"], 8.0),
+        (["Resize", "LoadAnnotations"], 2.0),
+        (["Resize", "Pad", "LoadAnnotations"], 2.0),
+        (["RandomFlip", "LoadAnnotations"], None),
+    ],
+)
+def test_the_validation_loss_is_of_boxes_in_pixels_of_the_network(names, expected):
+    class Largest(TwoWays):
+        def loss(self, inputs, data_samples):
+            return {
+                "loss": data_samples[0].gt_instances.bboxes.max() + 0 * data_samples[0].ignored_instances.bboxes.sum()
+            }
+
+    made = {
+        "LoadAnnotations": LoadAnnotations,
+        "Resize": partial(Resize, (2, 2)),
+        "RandomFlip": partial(RandomFlip, prob=0.5),
+    }
+    steps = [None, *(made.get(name, partial(Pad, size=(4, 4)))() for name in names)]
+    loader = SimpleNamespace(dataset=SimpleNamespace(pipeline=SimpleNamespace(transforms=steps)))
+    one = DetDataSample(metainfo={"scale_factor": (0.5, 0.25)})
+    one.gt_instances = one.ignored_instances = InstanceData(bboxes=torch.tensor([[0.0, 0.0, 4.0, 8.0]]))
+    said = []
+    runner = SimpleNamespace(
+        model=Largest().eval(),
+        optim_wrapper=SimpleNamespace(),
+        val_dataloader=loader,
+        logger=SimpleNamespace(warning=said.append),
+        message_hub=MessageHub.get_instance("pixels"),
+    )
+    hook, metrics = ValidationLossHook(), {}
+    hook.before_val_epoch(runner)
+    hook.after_val_iter(runner, 0, {"inputs": torch.ones(4, 1), "data_samples": [one]})
+    hook.after_val_epoch(runner, metrics)
+    assert metrics.get("val_loss") == expected
+    assert said == (
+        [] if expected else ["no validation loss: RandomFlip comes before LoadAnnotations, and moves pixels"]
+    )
+    assert one.gt_instances.bboxes.max() == 8
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])

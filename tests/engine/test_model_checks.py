@@ -1,16 +1,18 @@
 """Checks of a built model that needs no data."""
 
+from copy import deepcopy
 from types import SimpleNamespace
 
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
+from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 
 import covidmm.registration  # noqa: F401
 from covidmm.engine.config import read_config
-from covidmm.engine.model_checks import check_box_losses, check_channels
+from covidmm.engine.model_checks import check_box_losses, check_channels, check_queries, frozen_at_random
 from covidmm.engine.preflight import PreflightHook
 from covidmm.errors import ConfigError
 
@@ -91,3 +93,51 @@ def test_the_preflight_checks_the_model_before_its_weights_are_read(build):
         hook.before_run(SimpleNamespace(model=build(FRCNN, {"neck.in_channels": [256, 512, 1024, 2048]})))
     with pytest.raises(ConfigError, match="reg_decoded_bbox=True"):
         hook.before_run(SimpleNamespace(model=build(FRCNN, {"rpn_head.loss_bbox": GIOU})))
+
+
+@pytest.mark.parametrize(
+    ("name", "queries", "limit"),
+    [
+        ("dino/dino-4scale_r50_8xb2-12e_coco", "num_queries", "test_cfg.max_per_img"),
+        ("detr/detr_r50_8xb2-150e_coco", "num_queries", "test_cfg.max_per_img"),
+        ("sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco", "rpn_head.num_proposals", "test_cfg.rcnn.max_per_img"),
+    ],
+)
+def test_a_detector_of_fewer_queries_than_boxes_to_return_is_refused(name, queries, limit):
+    """With 80 classes twenty queries have scores enough, with one they do not."""
+    init_default_scope("mmdet")
+    cfg = get_config(f"mmdet::{name}.py")
+    cfg.merge_from_dict({f"model.{queries}": 20, f"model.{limit}": 30})
+    heads = cfg.model.get("roi_head", cfg.model).bbox_head
+    for head in heads if isinstance(heads, list) else [heads]:
+        head.num_classes = 1
+    with torch.device("meta"):
+        model = MODELS.build(deepcopy(cfg.model))  # DINO writes into it
+        cfg.merge_from_dict({f"model.{limit}": 20})
+        enough = MODELS.build(cfg.model)
+    with pytest.raises(ConfigError, match=rf"model\.{limit} is 30, model\.{queries} is 20.*set model\.{limit}=20"):
+        check_queries(model)
+    check_queries(enough)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"backbone.frozen_stages": 1}, "parameters are frozen (from conv1.weight)"),
+        ({"backbone.norm_eval": True}, "its batch norms keep their first statistics"),
+        ({"backbone.norm_cfg.requires_grad": False}, "parameters are frozen (from bn1.weight)"),
+    ],
+)
+def test_what_cannot_learn_must_come_from_a_file(build, changes, said):
+    model = build(FRCNN, changes)
+    cfg = {"model": {"backbone": {"type": "ResNet", "init_cfg": None}}, "pretrained": "none"}
+    assert said in frozen_at_random(model, cfg)
+    assert frozen_at_random(model, {**cfg, "load_from": "weights.pth"}) is None
+    assert frozen_at_random(model, {**cfg, "pretrained": "nih"}) is None
+    from_file = {"backbone": {"init_cfg": {"type": "Pretrained", "checkpoint": "torchvision://resnet18"}}}
+    assert frozen_at_random(model, {"model": from_file}) is None
+
+
+@pytest.mark.parametrize("config", [FRCNN, RETINA, YOLO, STUDY])
+def test_what_learns_needs_no_file(build, config):
+    assert frozen_at_random(build(config), {"model": {}}) is None

@@ -8,7 +8,13 @@ from mmengine.optim import LinearLR
 from mmengine.registry import OPTIM_WRAPPERS, PARAM_SCHEDULERS
 from torch import nn
 
-from covidmm.engine.optimization import MixedPrecisionOptimWrapper, NamedGroupsConstructor, SteppedCosineLR, WarmupLR
+from covidmm.engine.optimization import (
+    MixedPrecisionOptimWrapper,
+    NamedGroupsConstructor,
+    SteppedCosineLR,
+    WarmupLR,
+    for_this_machine,
+)
 
 
 def build_wrapper(**kwargs):
@@ -45,6 +51,18 @@ def test_the_forward_pass_runs_in_half_precision_where_it_is_faster_and_weights_
     assert output.dtype == (torch.float16 if torch.cuda.is_available() else on_a_cpu)
     assert model.weight.dtype == torch.float32
     assert not torch.equal(before, model.weight)
+
+
+@pytest.mark.parametrize(("gpu", "kind"), [(True, "AmpOptimWrapper"), (False, "MixedPrecisionOptimWrapper")])
+def test_mmengines_mixed_precision_is_replaced_where_it_cannot_run(gpu, kind, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    config = {"type": "AmpOptimWrapper", "dtype": "float16", "loss_scale": "dynamic", "optimizer": {"type": "SGD"}}
+    for_this_machine(config)
+    assert config.pop("type") == kind
+    assert ("dtype" in config) == gpu
+    usual = {"type": "OptimWrapper", "optimizer": {"type": "SGD"}}
+    for_this_machine(usual)
+    assert usual["type"] == "OptimWrapper"
 
 
 def test_the_update_is_that_of_float32_within_half_precision(monkeypatch):

@@ -80,7 +80,7 @@ def test_the_document_is_read_by_pycocotools(tmp_path):
     (tmp_path / "train.json").write_bytes(document([image], ("opacity",), {"split": "train"}))
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(tmp_path / "train.json"))
-    assert coco.loadCats(coco.getCatIds()) == [{"id": 1, "name": "opacity"}]
+    assert coco.loadCats(coco.getCatIds()) == [{"id": 1, "name": "opacity", "supercategory": ""}]
     assert coco.loadImgs([7]) == [
         {
             "id": 7,

@@ -3,7 +3,7 @@
 ``import mmdet`` needs the compiled module ``mmcv._ext``, which takes a compiler (and nvcc for CUDA) and several minutes
 to build. :func:`install` has :class:`~covidmm.utils.mmcv_ops.served.Ops` stand in for it where there is none: its ops
 run on torchvision's and PyTorch's kernels, on the CPU and on CUDA alike. An op that is not served raises
-:class:`NotImplementedError` with its name when it is called, not when mmcv is imported.
+:class:`~covidmm.utils.mmcv_ops.refusals.OpNotServedError` with its name when it is called, not when mmcv is imported.
 
 Nothing here depends on the rest of covidmm.
 """
