@@ -62,7 +62,8 @@ class ResumableCheckpointHook(CheckpointHook):
 
     Args:
         interval: epochs between two checkpoints, or iterations; the last one always has one.
-        max_keep_ckpts: how many of them stay, at least 2, so that one is whole at any moment.
+        max_keep_ckpts: how many of them stay, -1 for all. One alone, as in many configs of MMDetection, becomes two, so
+            that one is whole at any moment, which the log says.
         save_best: the metric that picks the best checkpoint, kept beside them.
         rule: ``greater`` or ``less``.
         by_epoch: whether ``interval`` counts epochs, as the training does by default. In a training that counts
@@ -77,17 +78,18 @@ class ResumableCheckpointHook(CheckpointHook):
         rule: str | None = None,
         by_epoch: bool | None = None,
     ) -> None:
-        if max_keep_ckpts < 2:
-            raise ConfigError(f"max_keep_ckpts must be at least 2, not {max_keep_ckpts}")
+        if max_keep_ckpts < 1 and max_keep_ckpts != -1:
+            raise ConfigError(f"max_keep_ckpts must be a positive integer, or -1 for all, not {max_keep_ckpts}")
         super().__init__(
             interval,
             by_epoch=True,  # whatever the interval counts, the files follow the loop
-            max_keep_ckpts=max_keep_ckpts,
+            max_keep_ckpts=2 if max_keep_ckpts == 1 else max_keep_ckpts,
             save_best=save_best,
             rule=rule,
             backend_args={"backend": "atomic"},
         )
         self._interval_by_epoch = by_epoch
+        self._one_asked = max_keep_ckpts == 1
         #: Provenance of the epochs that a resumed training did not train itself with this config and data.
         self._earlier_epochs: list[dict[str, Any]] = []
         # keys of the images that trained the weights which the training began with, and of those with its own
@@ -108,6 +110,8 @@ class ResumableCheckpointHook(CheckpointHook):
                 "ones can be resumed"
             )
         super().before_train(runner)
+        if self._one_asked:
+            runner.logger.info("checkpoints: two are kept, not max_keep_ckpts=1, so that one is whole at any moment")
         if not self.by_epoch and self._interval_by_epoch is not False:
             runner.logger.info(
                 "checkpoints: one after each validation and at the end; for one every 'interval' iterations set "

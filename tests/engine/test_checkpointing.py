@@ -65,7 +65,17 @@ class Killed(Exception):
     pass
 
 
-def run(work_dir, epochs, *, resume=False, stop_in_validation_of=None, best="detection/mAP_50", loop=None, **keep):
+def run(
+    work_dir,
+    epochs,
+    *,
+    resume=False,
+    stop_in_validation_of=None,
+    best="detection/mAP_50",
+    loop=None,
+    level="ERROR",
+    **keep,
+):
     torch.manual_seed(0)
     loader = {
         "batch_size": 2,
@@ -100,7 +110,7 @@ def run(work_dir, epochs, *, resume=False, stop_in_validation_of=None, best="det
         load_from=str(latest_checkpoint(work_dir)) if resume else None,
         resume=resume,
         randomness={"seed": 0},
-        log_level="ERROR",
+        log_level=level,
         experiment_name=f"{work_dir.name}_{resume}",
     )
     if stop_in_validation_of is not None:
@@ -286,3 +296,15 @@ def test_a_run_killed_in_a_validation_whose_interval_has_just_changed_repeats_it
     loop = {"by_epoch": True, "max_epochs": 4, "val_interval": 4, "dynamic_intervals": [(3, 1)]}
     run(tmp_path, 4, loop=loop, stop_in_validation_of=8)
     assert latest_checkpoint(tmp_path).name == "epoch_1.pth"
+
+
+def test_one_checkpoint_to_keep_becomes_two(tmp_path):
+    run(tmp_path, 3, level="INFO", max_keep_ckpts=1)
+    assert [p.name for p in checkpoints_in(tmp_path)] == ["epoch_2.pth", "epoch_3.pth"]
+    (log,) = tmp_path.glob("*/*.log")
+    assert "two are kept, not max_keep_ckpts=1" in log.read_text()
+
+
+def test_all_checkpoints_can_be_kept(tmp_path):
+    run(tmp_path, 3, max_keep_ckpts=-1)
+    assert len(checkpoints_in(tmp_path)) == 3
