@@ -17,6 +17,7 @@ import covidmm.evaluation.label_metric
 import covidmm.models.batch_augments
 import covidmm.models.checkpoints
 import covidmm.models.classifier
+import covidmm.models.mmdet_repairs
 import covidmm.models.pretrained
 import covidmm.models.yolov5.assigner
 import covidmm.models.yolov5.backbone

@@ -68,6 +68,7 @@ class Detector:
         if self.backend.type == "torch":
             model = load_trained(cfg, trained_file(member.checkpoint))[0]
             self.forms = take_fast_forms(model, name, fingerprint(member))
+            self._singly = self.forms.singly
             device = device or _default_device()
             self.backend = replace(self.backend, precision=_chosen_precision(self.backend.precision, device))
             if self.backend.precision == "float16" and torch.device(device).type != "cuda":
@@ -76,6 +77,7 @@ class Detector:
                 _reduce_precision(model, device, self.backend.precision)
         else:
             model, device = _exported(cfg, member, name, self.backend, content), "cpu"
+            self._singly = False
         pipeline = cfg.test_dataloader.dataset.pipeline
         if self.augmented:
             model = MODELS.build({**cfg.tta_model, "module": model})
@@ -100,11 +102,10 @@ class Detector:
         """
         if not radiographs:
             return []
-        samples = pseudo_collate(
-            [self.pipeline(_sample(index, one, self.grey)) for index, one in enumerate(radiographs)]
-        )
+        samples = [self.pipeline(_sample(index, one, self.grey)) for index, one in enumerate(radiographs)]
+        batches = [[one] for one in samples] if self._singly else [samples]
         with torch.inference_mode():
-            results = self.model.test_step(samples)
+            results = [one for batch in batches for one in self.model.test_step(pseudo_collate(batch))]
         try:
             return [_in_original(result, one) for result, one in zip(results, radiographs, strict=True)]
         except ValueError as error:

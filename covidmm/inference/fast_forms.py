@@ -2,6 +2,7 @@
 
 * A batch norm that no longer learns is a factor and a shift of the convolution before it, if that convolution serves no
   other: one that several levels share, each with a norm of its own (RTMDet, EfficientDet), must stay.
+* Images are predicted in batches; a few models take one image at a time (Guided Anchoring).
 * Convolutions in channels-last layout take 0.6 to 0.7 of the time on a CPU (ResNet-18, 256 px), and tensor cores want
   it; a model that views its features in the usual layout fails with it.
 """
@@ -17,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +131,13 @@ class Forms:
     Attributes:
         pairs: convolutions and the batch norms that are folded into them, by name.
         channels_last: whether its convolutions get that layout.
+        singly: whether it takes one image at a time.
         left: what is not done and why, to be said after the model's name.
     """
 
     pairs: list[tuple[str, str]] = field(default_factory=list)
     channels_last: bool = False
+    singly: bool = False
     left: list[str] = field(default_factory=list)
 
     def apply(self, model: nn.Module) -> None:
@@ -154,6 +157,8 @@ def compared_forms(model: nn.Module) -> Forms:
     if not usual:
         return Forms(left=["runs as it was built: it finds no box that could be compared"])
     taken = Forms()
+    if how[-1]:
+        taken = Forms(singly=True, left=["predicts one image at a time, it fails on several"])
     for change, what in (
         ({"pairs": pairs}, "keeps its batch norms: folded into convolutions"),
         ({"channels_last": True}, "keeps the usual memory layout: channels last"),
@@ -167,40 +172,39 @@ def compared_forms(model: nn.Module) -> Forms:
     return taken
 
 
-def _asked(model: nn.Module) -> tuple[list[Tensor] | Exception, torch.dtype, int]:
-    """A model's answers, and in which precision and image size it gives them.
+def _asked(model: nn.Module) -> tuple[list[Tensor] | Exception, torch.dtype, int, bool]:
+    """A model's answers, in which precision and image size it gives them, and whether to one image at a time.
 
     In double precision no rounding changes which boxes a model keeps; a model that needs single is asked in that.
     """
-    for dtype in (torch.float64, torch.float32):
-        for side in SIDES:
-            found = _answers(model, dtype, side)
-            if not isinstance(found, Exception):
-                return found, dtype, side
-    return found, dtype, side
+    for how in product((torch.float64, torch.float32), SIDES, (False, True)):
+        found = _answers(model, *how)
+        if not isinstance(found, Exception):
+            break
+    return found, *how
 
 
-def _answers(model: nn.Module, dtype: torch.dtype, side: int) -> list[Tensor] | Exception:
+def _answers(model: nn.Module, dtype: torch.dtype, side: int, singly: bool) -> list[Tensor] | Exception:
     """Boxes with scores (N, 5) of two images, then the network's raw outputs; or the error that it ends with."""
     try:
         wide = copy.deepcopy(model).to(dtype) if dtype != torch.float32 else model
         with torch.inference_mode(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # some detectors start from random boxes
-            results = wide.test_step(_probe(side))
+            results = [one for batch in _probes(side, singly) for one in wide.test_step(batch)]
             found = [result.pred_instances for result in results]
             boxes = [torch.cat([get_box_tensor(one.bboxes), one.scores[:, None]], 1).double() for one in found]
             boxes = [one for one in boxes if len(one)]
-            return boxes if sum(map(len, boxes)) >= ENOUGH else [*boxes, *_raw_outputs(wide, side)]
+            return boxes if sum(map(len, boxes)) >= ENOUGH else [*boxes, *_raw_outputs(wide, side, singly)]
     except Exception as error:  # a model may fail in any way; it is then said how
         return error
 
 
-def _raw_outputs(model: nn.Module, side: int) -> list[Tensor]:
+def _raw_outputs(model: nn.Module, side: int, singly: bool) -> list[Tensor]:
     """The network's outputs before thresholds; none of a detector without such a mode."""
     torch.manual_seed(0)
-    data = model.data_preprocessor(_probe(side))
+    batches = [model.data_preprocessor(batch) for batch in _probes(side, singly)]
     try:
-        return [one.double() for one in _tensors(model(**data, mode="tensor"))]
+        return [one.double() for batch in batches for one in _tensors(model(**batch, mode="tensor"))]
     except Exception:  # many detectors do not implement it, and their boxes are compared all the same
         return []
 
@@ -256,8 +260,8 @@ def _pairs_in_use(model: nn.Module) -> Iterator[list[tuple[str, str]]]:
         pairs += [pair for pair, right in fed.items() if right]
 
 
-def _probe(side: int) -> dict[str, Any]:
-    """Two grey images with soft blobs, as a pipeline packs them."""
+def _probes(side: int, singly: bool) -> list[dict[str, Any]]:
+    """Two grey images with soft blobs, as a pipeline packs them: one batch, or one of each."""
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[:side, :side]
     inputs, samples = [], []
@@ -271,7 +275,9 @@ def _probe(side: int) -> dict[str, Any]:
         shapes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), size)
         others = {"scale_factor": (1.0, 1.0), "border": np.zeros(4, np.float32), "flip": False, "img_path": ""}
         samples.append(DetDataSample(metainfo={**shapes, **others, "img_id": index}))
-    return {"inputs": inputs, "data_samples": samples}
+    if singly:
+        return [{"inputs": [one], "data_samples": [sample]} for one, sample in zip(inputs, samples, strict=True)]
+    return [{"inputs": inputs, "data_samples": samples}]
 
 
 def _short(error: Exception) -> str:
@@ -293,7 +299,7 @@ def _known(file: Path) -> Forms | None:
     """What an earlier comparison found; None if there was none."""
     try:
         found = json.loads(file.read_text())
-        return Forms([(str(conv), str(norm)) for conv, norm in found["pairs"]], found["channels_last"], found["left"])
+        return Forms(**found | {"pairs": [(str(conv), str(norm)) for conv, norm in found["pairs"]]})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

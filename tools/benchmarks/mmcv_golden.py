@@ -109,6 +109,10 @@ CASES = {
     "modulated_deform_conv2d_groups": Case(
         "modulated_deform_conv2d", _deform((3, 2), 2, 2, (3, 6), True), ((2, 2), (0, 1), (2, 1), 2, 2), (0, 1, 2, 3, 4)
     ),
+    # offsets of a larger map, as DyHead has them
+    "modulated_deform_conv2d_of_larger_map": Case(
+        "modulated_deform_conv2d", _deform((3, 3), 1, 1, (10, 12), True), (1, 1, 1, 1, 1), (0, 1, 2, 3, 4)
+    ),
     "roi_pool": Case("roi_pool", lambda r: (_features(r, 2, 3, 14, 18), _rois(r)), ((3, 4), 0.25), (0,)),
     "deform_roi_pool": Case(
         "deform_roi_pool",

@@ -135,8 +135,10 @@ def modulated_deform_conv_forward(
         weight: (O, C / group, kernel_h, kernel_w).
         bias: (O,), or anything without ``with_bias``.
         ones: not used, nor are ``columns``: torchvision has its own buffers.
-        offset: (B, 2 * deformable_group * kernel_h * kernel_w, OH, OW), y before x.
-        mask: (B, deformable_group * kernel_h * kernel_w, OH, OW), what each sampled value is multiplied by.
+        offset: (B, 2 * deformable_group * kernel_h * kernel_w, OH, OW), y before x. One of a larger map, as DyHead
+            gives it, is read from its beginning as if it were of this size, which is what MMCV's kernel does.
+        mask: (B, deformable_group * kernel_h * kernel_w, OH, OW), what each sampled value is multiplied by; or of a
+            larger map.
         output: (B, O, OH, OW), filled in place.
         columns: see ``ones``.
         kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w: along each side.
@@ -145,7 +147,9 @@ def modulated_deform_conv_forward(
         with_bias: whether ``bias`` is added.
     """
     geometry = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
-    _require_offsets(offset, deformable_group * kernel_h * kernel_w)
+    points = deformable_group * kernel_h * kernel_w
+    _require_offsets(offset, points)
+    offset, mask = _beginning(offset, 2 * points, output), _beginning(mask, points, output)
     output.copy_(_convolved(input, weight, offset, mask, bias if with_bias else None, geometry))
 
 
@@ -179,9 +183,15 @@ def modulated_deform_conv_backward(
     """Gradients of :func:`modulated_deform_conv_forward` with respect to all five inputs, written in place."""
     geometry = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
     bias_or_none = bias if with_bias else None
+    points = deformable_group * kernel_h * kernel_w
+    offset, mask = _beginning(offset, 2 * points, grad_output), _beginning(mask, points, grad_output)
     found = _gradients(grad_output, input, weight, offset, mask, bias_or_none, geometry, group, deformable_group)
-    for target, gradient in zip((grad_input, grad_weight, grad_offset, grad_mask), found, strict=False):
-        target.copy_(gradient)
+    grad_input.copy_(found[0])
+    grad_weight.copy_(found[1])
+    for target, gradient in ((grad_offset, found[2]), (grad_mask, found[3])):
+        rows = target.new_zeros(len(target), target[0].numel())
+        rows[:, : gradient[0].numel()] = gradient.flatten(1)
+        target.copy_(rows.view_as(target))
     if with_bias:
         grad_bias.copy_(found[4])
 
@@ -248,6 +258,23 @@ def _require_offsets(offset: Tensor, points: int) -> None:
         raise RuntimeError(
             f"offset has {offset.shape[1]} channels, expected {2 * points}: two for each of {points} points"
         )
+
+
+def _beginning(values: Tensor, channels: int, output: Tensor) -> Tensor:
+    """The first values of each image in ``values`` as (B, channels, OH, OW) of ``output``.
+
+    Raises:
+        RuntimeError: there are too few; MMCV's kernel would read past their end.
+    """
+    size = output.shape[-2:]
+    if values.shape[-2:] == size:
+        return values
+    rows, needed = values.flatten(1), channels * size.numel()
+    if rows.shape[1] < needed:
+        raise RuntimeError(
+            f"offsets or mask of {tuple(values.shape[-2:])}, expected those of the output: {tuple(size)}"
+        )
+    return rows[:, :needed].reshape(len(values), channels, *size)
 
 
 def _convolved(
