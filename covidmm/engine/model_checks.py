@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import Any
 
 import torch
+from mmdet.models.detectors import GLIP, BaseDetector, GroundingDINO, MaskFormer
 from mmdet.models.detectors.base_detr import DetectionTransformer
+from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstanceSegmentor
 from mmdet.models.losses import BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss, IoULoss, SIoULoss
 from mmdet.models.roi_heads import SparseRoIHead
 from torch import nn
@@ -34,6 +36,18 @@ def check_ops(model: nn.Module) -> None:
     if isinstance(import_module("mmcv._ext"), Ops):
         for name, reason in ops_not_served(model, SERVED):
             raise ConfigError(f"model.{name}: {reason}, and this mmcv was not compiled: {HOW_TO_COMPILE}")
+
+
+def why_no_boxes(model: nn.Module) -> str | None:
+    """Why a model cannot find boxes on images alone, in words; None where it may."""
+    if not isinstance(model, BaseDetector):
+        return "is no detector of MMDetection"
+    if isinstance(model, GLIP | GroundingDINO):
+        return "needs a text with every image"
+    masks_alone = isinstance(model, SingleStageInstanceSegmentor) and getattr(model, "bbox_head", None) is None
+    if masks_alone or (isinstance(model, MaskFormer) and not model.test_cfg.get("instance_on")):
+        return "finds masks, no boxes"
+    return None
 
 
 def frozen_at_random(model: nn.Module, cfg: Mapping[str, Any]) -> str | None:

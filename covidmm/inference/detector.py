@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ from torchvision.ops import batched_nms
 
 from covidmm.engine.checkpointing import load_trained, trained_file
 from covidmm.engine.config import load_config
+from covidmm.engine.model_checks import why_no_boxes
 from covidmm.ensembles.ensemble_config import Backend, Member
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.findings import Detections
 from covidmm.inference.backends import ExportedDetector, exact_precisions, open_session, read_metadata
 from covidmm.inference.fast_forms import take_fast_forms
-from covidmm.radiograph import Radiograph
+from covidmm.radiograph import Radiograph, of_array
 from covidmm.utils.boxes import cut_to_image, rescaled
 from covidmm.utils.precision import fastest_precision
 from covidmm.utils.provenance import sha256
@@ -67,6 +68,8 @@ class Detector:
         self.backend = backend or member.backend
         if self.backend.type == "torch":
             model = load_trained(cfg, trained_file(member.checkpoint))[0]
+            if reason := why_no_boxes(model):
+                raise ConfigError(f"member '{name}': its {type(model).__name__} {reason}")
             self.forms = take_fast_forms(model, name, fingerprint(member))
             self._singly = self.forms.singly
             device = device or _default_device()
@@ -87,6 +90,20 @@ class Detector:
         model.eval()
         self.model = model
         self.grey, self.pipeline = _for_decoded(pipeline)
+        if self.backend.type == "torch" and self.forms.failed:
+            self._try()
+
+    def _try(self) -> None:
+        """Predict a blank image, before the work.
+
+        Raises:
+            ConfigError: that fails.
+        """
+        try:
+            self([of_array(np.zeros((256, 256), np.uint8))])
+        except Exception as error:  # a model may fail in any way
+            cause = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise ConfigError(f"member '{self.name}': cannot predict a plain image: {cause}") from error
 
     def __call__(self, radiographs: Sequence[Radiograph]) -> list[Detections]:
         """Find opacities.
@@ -213,12 +230,22 @@ def _require_classes(cfg: Config, name: str) -> None:
     if found != CLASSES:
         shown = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
         raise ConfigError(f"member '{name}': finds {len(found)} classes ({shown}), the ensemble fuses 'opacity' alone")
-    heads = [cfg.model.get("bbox_head"), cfg.model.get("roi_head", {}).get("bbox_head")]
-    for head in heads:
-        if isinstance(head, Mapping) and head.get("num_classes", len(CLASSES)) != len(CLASSES):
-            raise ConfigError(
-                f"member '{name}': its head has {head['num_classes']} classes, its data set 'opacity' alone"
-            )
+    for count in _class_counts(cfg.model):
+        if count != len(CLASSES):
+            raise ConfigError(f"member '{name}': a head of it has {count} classes, its data set 'opacity' alone")
+
+
+def _class_counts(part: Any) -> Iterator[int]:
+    """``num_classes`` of every head of boxes in a model's config, cascades and wrapped detectors included."""
+    if isinstance(part, list | tuple):
+        for one in part:
+            yield from _class_counts(one)
+    elif isinstance(part, Mapping):
+        for key, value in part.items():
+            heads = value if isinstance(value, list | tuple) else [value]
+            if key.endswith(("bbox_head", "query_head")):
+                yield from (one["num_classes"] for one in heads if isinstance(one, Mapping) and "num_classes" in one)
+            yield from _class_counts(value)
 
 
 def _for_decoded(pipeline: Sequence[ConfigDict]) -> tuple[bool, Compose]:

@@ -133,12 +133,14 @@ class Forms:
         channels_last: whether its convolutions get that layout.
         singly: whether it takes one image at a time.
         left: what is not done and why, to be said after the model's name.
+        failed: whether the model answered no image of the comparison.
     """
 
     pairs: list[tuple[str, str]] = field(default_factory=list)
     channels_last: bool = False
     singly: bool = False
     left: list[str] = field(default_factory=list)
+    failed: bool = False
 
     def apply(self, model: nn.Module) -> None:
         """Bring a model into these forms, in place."""
@@ -153,7 +155,7 @@ def compared_forms(model: nn.Module) -> Forms:
     with _pairs_in_use(model) as pairs:
         usual, *how = _asked(model)
     if isinstance(usual, Exception):
-        return Forms(left=[f"runs as it was built, it cannot be compared: {_short(usual)}"])
+        return Forms(left=[f"runs as it was built, it cannot be compared: {_short(usual)}"], failed=True)
     if not usual:
         return Forms(left=["runs as it was built: it finds no box that could be compared"])
     taken = Forms()

@@ -2,11 +2,16 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import mmdet
 import numpy as np
 import pytest
 import torch
+from mmdet.models import RetinaNet
+from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmengine.config import Config
 from mmengine.structures import InstanceData
 
 from covidmm.datasets.image_folders import read_image_folder
@@ -15,6 +20,8 @@ from covidmm.errors import CheckpointError, ConfigError
 from covidmm.findings import Detections
 from covidmm.inference.detector import Detector, fingerprint, select
 from covidmm.jobs.train_test import evaluate
+
+MMDET_CONFIGS = Path(mmdet.__file__).parent / ".mim/configs"
 
 
 @pytest.fixture(scope="module", params=["frcnn", "yolo", "yolo augmented"])
@@ -109,3 +116,87 @@ def test_selection_sorts_cuts_and_suppresses():
     assert select(found, replace(member, nms_iou_threshold=0.5)).scores.tolist() == pytest.approx([0.9, 0.2])
     nothing = Detections(np.zeros((0, 4)), np.zeros(0))
     assert len(select(nothing, replace(member, nms_iou_threshold=0.5))) == 0
+
+
+def write_config(path, member, **model):
+    """A member's config with another model."""
+    path.write_text(f"_base_ = '{Path(member.config).resolve()}'\nmodel = dict(_delete_=True, **{model!r})\n")
+    return replace(member, config=str(path))
+
+
+def saved(tmp_path, model):
+    """A checkpoint of a model's random weights."""
+    torch.save({"state_dict": MODELS.build(Config({"model": model}).model).state_dict()}, tmp_path / "random.pth")
+    return str(tmp_path / "random.pth")
+
+
+@pytest.mark.parametrize("stage", [0, 2])
+def test_a_cascade_with_a_stage_of_other_classes_is_refused_before_its_weights_are_read(
+    random_ensemble, tmp_path, stage
+):
+    heads = [{"type": "Shared2FCBBoxHead", "num_classes": 80 if index == stage else 1} for index in range(3)]
+    member = write_config(
+        tmp_path / "cascade.py",
+        random_ensemble.members["frcnn"],
+        type="CascadeRCNN",
+        backbone={"type": "ResNet", "depth": 18},
+        roi_head={"type": "CascadeRoIHead", "bbox_head": heads},
+    )
+    with pytest.raises(ConfigError, match="member 'mine': a head of it has 80 classes"):
+        Detector(member, "mine", device="cpu")
+
+
+def test_a_detector_of_masks_alone_is_refused(random_ensemble, tmp_path):
+    model = Config.fromfile(MMDET_CONFIGS / "solo/decoupled-solo-light_r50_fpn_3x_coco.py").model.to_dict()
+    model["backbone"] |= {"depth": 18, "init_cfg": None}
+    model["neck"]["in_channels"] = [64, 128, 256, 512]
+    member = write_config(tmp_path / "solo.py", random_ensemble.members["frcnn"], **model)
+    with pytest.raises(ConfigError, match="member 'mine': its SOLO finds masks, no boxes"):
+        Detector(replace(member, checkpoint=saved(tmp_path, model)), "mine", device="cpu")
+
+
+class Failing(RetinaNet):
+    def predict(self, inputs, samples, **kwargs):
+        raise KeyError("text")
+
+
+class OneByOne(RetinaNet):
+    def predict(self, inputs, samples, **kwargs):
+        assert len(inputs) == 1
+        return super().predict(inputs, samples, **kwargs)
+
+
+def retinanet(kind):
+    model = Config.fromfile(MMDET_CONFIGS / "retinanet/retinanet_r18_fpn_1x_coco.py").model.to_dict()
+    model["backbone"]["init_cfg"] = None
+    model["bbox_head"]["num_classes"] = 1
+    model["test_cfg"]["score_thr"] = 0.0
+    return model | {"type": kind}
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    for kind in (Failing, OneByOne):
+        monkeypatch.setitem(MODELS._module_dict, kind.__name__, kind)
+
+
+def test_a_detector_that_fails_on_a_plain_image_is_refused_before_the_work(random_ensemble, tmp_path, registered):
+    model = retinanet("Failing")
+    member = write_config(tmp_path / "failing.py", random_ensemble.members["frcnn"], **model)
+    with pytest.raises(ConfigError, match="member 'mine': cannot predict a plain image: KeyError: 'text'"):
+        Detector(replace(member, checkpoint=saved(tmp_path, model)), "mine", device="cpu")
+
+
+def test_a_detector_that_takes_one_image_is_given_one_at_a_time(random_ensemble, tmp_path, registered):
+    one, several = retinanet("OneByOne"), retinanet("RetinaNet")
+    checkpoint = saved(tmp_path, several)
+    images = [case.read() for case in read_image_folder(random_ensemble.prepared).images[:3]]
+    found = {}
+    for name, model in (("one", one), ("several", several)):
+        member = write_config(tmp_path / f"{name}.py", random_ensemble.members["frcnn"], **model)
+        detector = Detector(replace(member, checkpoint=checkpoint), name, device="cpu")
+        found[name] = detector(images)
+        assert detector.forms.singly == (name == "one")
+    for alone, together in zip(found["one"], found["several"], strict=True):
+        assert len(alone.boxes) > 10
+        assert alone.boxes == pytest.approx(together.boxes, abs=0.02)
