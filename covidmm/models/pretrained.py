@@ -64,13 +64,16 @@ def without_pretraining(config: Any) -> Any:
         config: a dict, or a part of one.
 
     Returns:
-        A copy. ``init_cfg`` loads no file any more; ``pretrained`` and a teacher's checkpoint are None.
+        A copy. ``init_cfg`` loads no file any more; ``pretrained`` is None, or False where it was True (timm's
+        backbones); a teacher's checkpoint is None.
     """
     if isinstance(config, Mapping):
         copied = {key: without_pretraining(value) for key, value in config.items()}
         for key in ("pretrained", "teacher_ckpt"):
             if isinstance(copied.get(key), str):
                 copied[key] = None
+        if copied.get("pretrained") is True:
+            copied["pretrained"] = False
         if _loads_file(copied.get("init_cfg")):
             copied["init_cfg"] = None
         return copied

@@ -13,6 +13,7 @@ def test_a_trained_model_needs_no_file_that_it_began_from():
         "backbone": {"init_cfg": {"type": "Pretrained", "checkpoint": "x.pth"}, "pretrained": None, "depth": 18},
         "neck": {"init_cfg": [{"type": "Xavier", "layer": "Conv2d"}]},
         "heads": [{"init_cfg": [{"type": "Normal"}, {"type": "Pretrained", "checkpoint": "y.pth"}]}],
+        "timm": {"type": "TIMMBackbone", "pretrained": True},
     }
     before = copy.deepcopy(config)
     assert without_pretraining(config) == {
@@ -22,5 +23,6 @@ def test_a_trained_model_needs_no_file_that_it_began_from():
         "backbone": {"init_cfg": None, "pretrained": None, "depth": 18},
         "neck": {"init_cfg": [{"type": "Xavier", "layer": "Conv2d"}]},
         "heads": [{"init_cfg": None}],
+        "timm": {"type": "TIMMBackbone", "pretrained": False},
     }
     assert config == before

@@ -21,6 +21,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +113,9 @@ def configured(name: str, folder: Path) -> Path:
 
     content = {
         "default_scope": "mmdet",
-        "custom_imports": data.custom_imports,
+        "custom_imports": {
+            "imports": [*cfg.get("custom_imports", {}).get("imports", []), *data.custom_imports.imports]
+        },
         "randomness": {"seed": 0},
         "model": model,
         "train_dataloader": loader_of("train", train_steps, 4),
@@ -340,9 +344,10 @@ def is_green(result: Mapping[str, Any]) -> bool:
 
 
 def _machine() -> str:
+    extra = [f", {name} {version(name)}" for name in ("onedl-mmpretrain", "timm") if find_spec("mmpretrain")]
     return (
         f"{platform.machine()}, CPU, torch {torch.__version__}, mmcv {mmcv.__version__} without compiled ops, "
-        f"mmdet {mmdet.__version__}"
+        f"mmdet {mmdet.__version__}{''.join(extra)}"
     )
 
 

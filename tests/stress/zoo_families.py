@@ -1,5 +1,7 @@
 """Which config stands for a family of MMDetection, and which families are not examined."""
 
+from importlib.util import find_spec
+
 #: Folder of MMDetection's configs -> the config.
 FAMILIES: dict[str, str] = {
     "atss": "atss_r50_fpn_1x_coco.py",
@@ -78,7 +80,6 @@ FAMILIES: dict[str, str] = {
 _MASKS = "learns from masks of instances"
 _TRACKING = "follows objects through videos"
 _TEXT = "needs a text model and its files"
-_MMPRETRAIN = "its backbone is one of mmpretrain, an extra package"
 
 #: Folder -> why it is no family of box detectors, or cannot be examined here.
 OTHERS: dict[str, str] = {
@@ -88,7 +89,6 @@ OTHERS: dict[str, str] = {
     "clrnet": "finds lanes",
     "common": "what other families inherit",
     "condinst": _MASKS,
-    "convnext": _MMPRETRAIN,
     "crowddet": "its assigner fails on an image with one box",
     "deepfashion": "Mask R-CNN on other data",
     "dsdl": "other descriptions of data sets",
@@ -116,7 +116,6 @@ OTHERS: dict[str, str] = {
     "solo": _MASKS,
     "solov2": _MASKS,
     "strong_baselines": "Mask R-CNN whose batch norms need several processes",
-    "timm_example": _MMPRETRAIN,
     "v3det": "FCOS, DINO and others on other data",
     "yolact": _MASKS,
     "bytetrack": _TRACKING,
@@ -128,3 +127,12 @@ OTHERS: dict[str, str] = {
     "sort": _TRACKING,
     "strongsort": _TRACKING,
 }
+
+_WITH_MMPRETRAIN = {
+    "convnext": "mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py",
+    "timm_example": "retinanet_timm-efficientnet-b1_fpn_1x_coco.py",
+}
+if find_spec("mmpretrain"):
+    FAMILIES |= _WITH_MMPRETRAIN
+else:
+    OTHERS |= dict.fromkeys(_WITH_MMPRETRAIN, "its backbone is one of mmpretrain, an extra package that is not here")
