@@ -214,3 +214,23 @@ def test_an_inherited_file_is_checked_as_one(tmp_path, request):
     path = write(tmp_path, f"_base_ = {str(base)!r}\nmodel = dict(backbone=dict(dept=50))")
     with pytest.raises(ConfigError, match=r"'model\.backbone\.dept' of ResNeXt: did you mean 'depth'\?"):
         load_config(path)
+
+
+def test_a_config_of_python_imports_is_read_and_checked_like_others(tmp_path):
+    load_config(CONFIG).dump(tmp_path / "inherited.py")
+    lines = [
+        "from mmdet.models import FasterRCNN",
+        "from mmengine.config import read_base",
+        "with read_base():",
+        "    from .inherited import *",
+        "train_cfg.update(max_epochs=3)",
+        "model.update(type=FasterRCNN)",
+    ]
+    file = tmp_path / "mine.py"
+    file.write_text("\n".join(lines))
+    cfg = load_config(file)
+    assert cfg.train_cfg.max_epochs == 3
+    assert cfg.model.type == "mmdet.models.FasterRCNN"
+    file.write_text("\n".join([*lines, "model.neck.update(chanels=3)"]))
+    with pytest.raises(ConfigError, match=r"unknown key 'model\.neck\.chanels'"):
+        load_config(file)
