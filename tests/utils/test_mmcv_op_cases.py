@@ -137,3 +137,29 @@ def test_every_op_that_is_served_is_called_by_a_case():
             mmcv_golden.run(name, mmcv_golden.make_inputs(name), torch.float64)
     # MMCV's own wrapper refuses carafe_naive's gradient on the CPU; attention takes MMCV's Python there
     assert set(SERVED) - called == {"carafe_naive_backward", "ms_deform_attn_forward", "ms_deform_attn_backward"}
+
+
+class _Called(torch.nn.Module):
+    def __init__(self, name):
+        super().__init__()
+        self.case = mmcv_golden.CASES[name]
+
+    def forward(self, *tensors):
+        return getattr(mmcv.ops, self.case.op)(*tensors, *self.case.options)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nms", "bbox_overlaps", "roi_align", "deform_conv2d", "modulated_deform_conv2d", "carafe", "sigmoid_focal_loss"],
+)
+def test_an_op_can_be_exported(name):
+    arrays = [torch.from_numpy(one) for one in mmcv_golden.make_inputs(name)]
+    tensors = tuple(one.float() if one.is_floating_point() else one for one in arrays)
+    module = _Called(name)
+    exported = torch.export.export(module, tensors).module()(*tensors)
+    for found, wanted in zip(_tuple(exported), _tuple(module(*tensors)), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def _tuple(value):
+    return value if isinstance(value, tuple) else (value,)
