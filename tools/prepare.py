@@ -42,6 +42,14 @@ def parser() -> argparse.ArgumentParser:
     noise.add_argument("--quiet", action="store_true", help="no progress and no summary, only errors")
 
     raw_layouts = {name: layouts.add_parser(name, parents=[common], help=layout_title(name)) for name in LAYOUTS}
+    for name, one in raw_layouts.items():
+        if name not in ("nih", "rsna", "siim"):  # whose labels name the patients
+            one.add_argument(
+                "--patient-from",
+                metavar="PATTERN",
+                help="regular expression for the patient in an image's path below RAW, such as '^(\\w+)_' "
+                "(default: the labels or the DICOM header)",
+            )
     raw_layouts["rsna"].add_argument("--negatives", action="store_true", help="keep images without a lung opacity too")
     phantom = layouts.add_parser("phantom", help="write synthetic studies in the raw SIIM layout")
     phantom.add_argument("out", type=Path, metavar="OUT", help="the raw folder to make")

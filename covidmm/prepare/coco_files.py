@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from covidmm.prepare.pixels import Record
-from covidmm.prepare.samples import Box, Issue, Sample, clip_box
+from covidmm.prepare.samples import Box, Issue, LabelledBox, Sample, clip_box
 from covidmm.radiograph import PREPARED_FIELDS
 from covidmm.utils.csv_tables import csv_lines
 from covidmm.utils.fileio import json_bytes, whole_file
@@ -23,7 +23,9 @@ class Image(NamedTuple):
     fold: int
 
 
-def check_boxes(sample: Sample, record: Record, skipped: list[Issue], notes: list[Issue]) -> tuple[Box, ...] | None:
+def check_boxes(
+    sample: Sample, record: Record, skipped: list[Issue], notes: list[Issue]
+) -> tuple[LabelledBox, ...] | None:
     """Cut boxes to their image and drop those that are wholly outside or too thin to be seen.
 
     Args:
@@ -37,8 +39,14 @@ def check_boxes(sample: Sample, record: Record, skipped: list[Issue], notes: lis
     """
     for note in record.notes:
         notes.append(Issue(sample.file_name, "pixels", note))
-    kept: list[Box] = []
-    for index, box in enumerate(sample.boxes):
+    size = record.header.height, record.header.width
+    if sample.size not in (None, size):
+        labelled, real = ("{1} x {0}".format(*one) for one in (sample.size, size))
+        skipped.append(Issue(sample.label_file, f"size of {sample.image_id}", f"says {labelled}, the image is {real}"))
+        return None
+    kept: list[LabelledBox] = []
+    for index, drawn in enumerate(sample.boxes):
+        box = drawn.box
         where = f"boxes[{index}] of {sample.image_id}"
         clipped = clip_box(box, record.header.width, record.header.height)
         size = f"{record.header.width} x {record.header.height} image"
@@ -50,7 +58,7 @@ def check_boxes(sample: Sample, record: Record, skipped: list[Issue], notes: lis
             cause = f"thinner than a pixel of the PNG: {scaled[0]} x {scaled[1]}"
             skipped.append(Issue(sample.label_file, where, cause))
         else:
-            kept.append(clipped)
+            kept.append(drawn._replace(box=clipped))
             if max(abs(a - b) for a, b in zip(box, clipped, strict=True)) > 0.5:
                 note = f"cut to the {size}: {_show(box)} became {_show(clipped)}"
                 notes.append(Issue(sample.label_file, where, note))
@@ -110,16 +118,17 @@ def _entry(image: Image) -> dict[str, Any]:
 
 
 def _annotations(image: Image) -> Iterator[dict[str, Any]]:
-    for index, box in enumerate(image.sample.boxes):
-        x, y, width, height = _written(box, image.record)
+    for index, drawn in enumerate(image.sample.boxes):
+        x, y, width, height = _written(drawn.box, image.record)
         yield {
             # Unique over all splits as well: no image has a thousand boxes.
             "id": image.number * 1000 + index,
             "image_id": image.number,
-            "category_id": 1,
+            "category_id": drawn.label + 1,
             "bbox": [x, y, width, height],
             "area": round(width * height, 2),
-            "iscrowd": 0,
+            "iscrowd": int(drawn.crowd),
+            **drawn.extra,
         }
 
 

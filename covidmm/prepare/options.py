@@ -35,6 +35,8 @@ class Options:
     """Paint over letters burned into the images; see :mod:`covidmm.prepare.markers`."""
     negatives: bool = False
     """RSNA: keep the images without a lung opacity."""
+    patient_from: str | None = None
+    """Regular expression for the patient in an image's path below RAW, for layouts whose labels name none."""
     workers: int = field(default_factory=_cores)
     """Processes that convert images."""
     scheduler: str | None = None

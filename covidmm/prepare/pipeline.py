@@ -211,15 +211,25 @@ def _write_annotations(
                 _withdraw(out)  # the splits of two runs, half of each, would share images
                 break
     counts = {split: _counts(part, labels.classes) for split, part in parts.items()}
-    write_if_changed(out / MANIFEST, _manifest(layout, counts, near_duplicates, digest.hexdigest(), options))
+    write_if_changed(
+        out / MANIFEST, _manifest(layout, labels.categories, counts, near_duplicates, digest.hexdigest(), options)
+    )
     return counts
 
 
-def _manifest(layout: str, counts: dict[str, Any], near_duplicates: int, data_sha256: str, options: Options) -> bytes:
+def _manifest(
+    layout: str,
+    classes: Sequence[str],
+    counts: dict[str, Any],
+    near_duplicates: int,
+    data_sha256: str,
+    options: Options,
+) -> bytes:
     """``prepared.json``.
 
     Args:
         layout: of the raw folder.
+        classes: names of the boxes' classes, by class index.
         counts: per split.
         near_duplicates: number of pairs.
         data_sha256: one digest of the data set: its pixels (not their PNG encoding) and its annotation files.
@@ -236,7 +246,9 @@ def _manifest(layout: str, counts: dict[str, Any], near_duplicates: int, data_sh
             "test_fraction": options.test_fraction,
             "negatives": options.negatives,
             "mask_markers": options.mask_markers,
+            "patient_from": options.patient_from,
         },
+        "classes": list(classes),
         "counts": counts,
         "near_duplicates": near_duplicates,
         "data_sha256": data_sha256,

@@ -51,31 +51,50 @@ def plan(
     groups = splits.group(_shared(samples, records, notes), pairs)
     firsts = {image_id: groups.first(image_id) for image_id in samples}
     official = options.split == "auto" and all(sample.official for sample in samples.values())
-    tests = _official_tests(samples, firsts) if official else {}
-    kept = [
-        image_id for image_id, sample in samples.items() if firsts[image_id] not in tests or sample.official == "test"
-    ]
-    for image_id in sorted(samples.keys() - set(kept)):
-        cause = f"left out of training: shows the same picture or patient as test image {tests[firsts[image_id]]}"
+    held = _held_out(samples, firsts) if official else {}
+    kept = [image_id for image_id in samples if image_id not in held]
+    for image_id, (split, other) in sorted(held.items()):
+        cause = f"left out of training: shows the same picture or patient as {split} image {other}"
         notes.append(Issue(samples[image_id].file_name, "split", cause))
     if options.split in ("val", "test"):
         fold = splits.TEST if options.split == "test" else options.val_fold
         return Plan(dict.fromkeys(kept, fold), len(pairs))
+    given = {image_id: samples[image_id].official for image_id in kept} if official else {}
     folds = splits.assign(
-        ((None if firsts[image_id] in tests else firsts[image_id], samples[image_id].classes) for image_id in kept),
+        (
+            (None if given.get(image_id) in ("test", "val") else firsts[image_id], samples[image_id].classes)
+            for image_id in kept
+        ),
         seed=options.seed,
         test_fraction=0.0 if official or options.split != "auto" else options.test_fraction,
     )
-    return Plan({image_id: folds.get(firsts[image_id], splits.TEST) for image_id in kept}, len(pairs))
+    found = {}
+    for image_id in kept:
+        fold = {"test": splits.TEST, "val": options.val_fold}.get(given.get(image_id), folds.get(firsts[image_id]))
+        if given.get(image_id) == "train" and fold == options.val_fold:
+            fold = (fold + 1) % splits.FOLDS  # the publisher's own images validate
+        found[image_id] = fold
+    return Plan(found, len(pairs))
 
 
-def _official_tests(samples: Mapping[str, Sample], firsts: Mapping[str, str]) -> dict[str, str]:
-    """The first image of every group with images of the official test list -> the first of these."""
-    tests: dict[str, str] = {}
+def _held_out(samples: Mapping[str, Sample], firsts: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Images that would leak: they share a group with one of the official test list, or of validation where they train.
+
+    Returns:
+        Image id -> the split of the other image, and its id.
+    """
+    ranks = {"test": 2, "val": 1}
+    best: dict[str, str] = {}
     for image_id, sample in samples.items():
-        if sample.official == "test":
-            tests.setdefault(firsts[image_id], image_id)
-    return tests
+        first = firsts[image_id]
+        if ranks.get(sample.official, 0) > ranks.get(samples[best[first]].official if first in best else None, 0):
+            best[first] = image_id
+    held = {}
+    for image_id, sample in samples.items():
+        other = best.get(firsts[image_id])
+        if other and samples[other].official != sample.official:
+            held[image_id] = samples[other].official, other
+    return held
 
 
 def _shared(

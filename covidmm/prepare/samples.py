@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels of the original image."""
+
+
+class LabelledBox(NamedTuple):
+    """A box that an annotator drew."""
+
+    box: Box
+    label: int = 0
+    """Place of its class in the folder's ``categories``."""
+    crowd: bool = False
+    """A region with objects that nobody drew one by one, or that is to be ignored."""
+    extra: Mapping[str, Any] = MappingProxyType({})
+    """Further entries of the COCO annotation, such as how many readers agree."""
 
 
 class Issue(NamedTuple):
@@ -32,12 +45,14 @@ class Sample:
     classes: tuple[str, ...]
     """Names over which the splits are balanced: the study class, the findings, ..."""
     study_class: str | None = None
-    boxes: tuple[Box, ...] = ()
+    boxes: tuple[LabelledBox, ...] = ()
     label_file: str = ""
     """Name of the file that the boxes come from, for messages."""
+    size: tuple[int, int] | None = None
+    """Height and width in pixels that the labels give; an image of another size is not used."""
     patient: str | None = None
     official: str | None = None
-    """``'test'`` or ``'train_val'`` where the publisher's own lists say so."""
+    """``'test'``, ``'train_val'``, ``'train'`` or ``'val'`` where the publisher's own lists say so."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further entries of the COCO image; they replace fields of the image file's header."""
 

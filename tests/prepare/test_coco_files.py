@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 
 from covidmm.prepare.coco_files import Image, check_boxes, document, write_table
 from covidmm.prepare.pixels import Record
-from covidmm.prepare.samples import Issue, Sample
+from covidmm.prepare.samples import Issue, LabelledBox, Sample
 from covidmm.radiograph import PREPARED_FIELDS, Header
 
 HEADER = Header(
@@ -35,7 +35,8 @@ SAMPLE = Sample("a", Path("a.dcm"), "s/a.png", "s", ("typical",), "typical", lab
 def check(*boxes):
     """What is kept, skipped and noted."""
     skipped, notes = [], []
-    return check_boxes(replace(SAMPLE, boxes=boxes), RECORD, skipped, notes), skipped, notes
+    kept = check_boxes(replace(SAMPLE, boxes=tuple(map(LabelledBox, boxes))), RECORD, skipped, notes)
+    return kept and tuple(drawn.box for drawn in kept), skipped, notes
 
 
 def test_a_box_inside_is_kept():
@@ -76,7 +77,7 @@ def test_notes_of_the_reader_are_passed_on():
 
 def test_the_document_is_read_by_pycocotools(tmp_path):
     boxes = ((400.0, 200.0, 800.0, 100.0), (0.0, 0.0, 2048.0, 1024.0))
-    image = Image(7, replace(SAMPLE, boxes=boxes), RECORD, fold=3)
+    image = Image(7, replace(SAMPLE, boxes=tuple(map(LabelledBox, boxes))), RECORD, fold=3)
     (tmp_path / "train.json").write_bytes(document([image], ("opacity",), {"split": "train"}))
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(tmp_path / "train.json"))
@@ -128,3 +129,15 @@ def test_issues_as_csv(tmp_path):
     assert rows == [["file", "field", "cause"], ["a", "f", "x"], ["b", "f", 'says "no", twice']]
     write_table(path, [], "cause")
     assert path.read_text() == "file,field,cause\n"
+
+
+def test_class_crowd_and_other_entries_of_a_box_are_written():
+    boxes = (
+        LabelledBox((400.0, 200.0, 800.0, 100.0), label=1, extra={"readers": 2}),
+        LabelledBox((0.0, 0.0, 40.0, 40.0), crowd=True),
+    )
+    image = Image(7, replace(SAMPLE, boxes=boxes), RECORD, fold=3)
+    content = json.loads(document([image], ("opacity", "effusion"), {}))
+    assert [one["name"] for one in content["categories"]] == ["opacity", "effusion"]
+    found = [(one["category_id"], one["iscrowd"], one.get("readers")) for one in content["annotations"]]
+    assert found == [(2, 0, 2), (1, 1, None)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from covidmm.prepare.label_files import Table, count_others, find_files, join_files, number, read_rows
 from covidmm.prepare.options import Options
-from covidmm.prepare.samples import Box, Issue, LabelledFolder, Sample
+from covidmm.prepare.samples import Box, Issue, LabelledBox, LabelledFolder, Sample
 
 LABEL_CSV = "stage_2_train_labels.csv"
 CLASS_CSV = "stage_2_detailed_class_info.csv"
@@ -94,7 +94,7 @@ def read_folder(raw: Path, options: Options) -> LabelledFolder:
             file_name=f"{patient}.png",
             study_id=patient,
             classes=(class_name or ("Lung Opacity" if boxes else UNKNOWN),),
-            boxes=boxes,
+            boxes=tuple(map(LabelledBox, boxes)),
             label_file=LABEL_CSV,
             patient=patient,
             extra={"rsna_class": class_name},

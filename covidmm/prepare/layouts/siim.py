@@ -13,7 +13,7 @@ from typing import NamedTuple
 from covidmm.findings import STUDY_CLASSES
 from covidmm.prepare.label_files import Table, count_others, find_files, join_files, number, read_rows
 from covidmm.prepare.options import Options
-from covidmm.prepare.samples import Box, Issue, LabelledFolder, Sample
+from covidmm.prepare.samples import Box, Issue, LabelledBox, LabelledFolder, Sample
 
 IMAGE_CSV = "train_image_level.csv"
 STUDY_CSV = "train_study_level.csv"
@@ -117,7 +117,7 @@ def read_folder(raw: Path, options: Options) -> LabelledFolder:
             study_id=row.study_id,
             study_class=study_class,
             classes=(study_class,),
-            boxes=row.boxes,
+            boxes=tuple(map(LabelledBox, row.boxes)),
             label_file=IMAGE_CSV,
         )
 

@@ -1,0 +1,120 @@
+"""Finds the images that label files name, and gives them ids and patients."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from covidmm.errors import ConfigError
+from covidmm.prepare.label_files import count_others
+from covidmm.radiograph.found_files import FoundFile, find_radiographs, name_of
+
+
+class ImageFiles:
+    """The images below a folder, found by the names that labels give them."""
+
+    def __init__(self, raw: Path) -> None:
+        self._raw = raw
+
+    def find(self, name: str, near: Path) -> Path:
+        """The file of a name: a path below ``near``, its sister ``images``, or RAW; else a file of that name, or stem.
+
+        Raises:
+            ValueError: ``file_name: cause`` where there is none, or several.
+        """
+        relative = PurePosixPath(name.strip().replace("\\", "/"))
+        if relative.is_absolute() or ".." in relative.parts:
+            raise ValueError(f"file_name: {name!r} leads out of the folder")
+        for folder in dict.fromkeys((near, near / "images", near.parent / "images", self._raw, self._raw / "images")):
+            path = folder / relative
+            if folder.is_relative_to(self._raw) and path.is_file():
+                return path
+        found = self._by_name.get(relative.name) or self._by_stem.get(relative.name) or self._by_stem.get(relative.stem)
+        if not found:
+            raise ValueError(f"file_name: no such file below {self._raw.name}/")
+        if len(found) > 1:
+            shown = ", ".join(path.relative_to(self._raw).as_posix() for path in found[:2])
+            raise ValueError(f"file_name: {len(found)} files are called so: {shown}")
+        return found[0]
+
+    def left_out(self, used: Iterable[Path]) -> dict[str, int]:
+        """What a summary says of images that no label names, and of other files."""
+        images = set(self.every) - set(used)
+        others = [one.path for one in self._found if one.cause and one.path.suffix.lower() not in _LABELS]
+        named = {f"that no label names, such as {min(images)}": len(images)} if images else {}
+        return {**named, **count_others(others)}
+
+    @cached_property
+    def every(self) -> list[Path]:
+        """All images, sorted."""
+        return [one.path for one in self._found if one.cause is None]
+
+    @cached_property
+    def _found(self) -> list[FoundFile]:
+        return list(find_radiographs(self._raw))
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        found = defaultdict(list)
+        for path in self.every:
+            found[path.name].append(path)
+        return found
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[Path]]:
+        found = defaultdict(list)
+        for path in self.every:
+            found[name_of(path)].append(path)
+        return found
+
+
+_LABELS = (".json", ".csv", ".txt", ".xml", ".yaml", ".yml", ".md", ".gz", ".parquet")
+
+
+def unique_ids(raw: Path, files: Iterable[Path]) -> dict[Path, str]:
+    """An image id for each file: its stem where that is unique, else its path, with underscores for slashes.
+
+    Args:
+        raw: the folder of the data set.
+        files: below it.
+    """
+    ordered = sorted(files)
+    stems = Counter(map(name_of, ordered))
+    if all(count == 1 for count in stems.values()):
+        return {path: name_of(path) for path in ordered}
+    ids: dict[str, Path] = {}
+    for path in ordered:
+        name = "_".join(path.relative_to(raw).with_suffix("").parts)
+        if name in ids:  # a.png and a.jpg, or a/b.png and a_b.png
+            name = "_".join(path.relative_to(raw).parts)
+        while name in ids:
+            name += "_"
+        ids[name] = path
+    return {path: name for name, path in ids.items()}
+
+
+def patients_by(pattern: str | None, raw: Path) -> Callable[[Path], str | None]:
+    """The function that gives an image file's patient by a pattern in its path below RAW; None without a pattern.
+
+    Args:
+        pattern: a regular expression, whose first group (or whole match) is the patient.
+        raw: the folder of the data set.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if pattern is None:
+        return lambda path: None
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"--patient-from {pattern!r}: is no regular expression: {error}") from error
+
+    def patient(path: Path) -> str | None:
+        match = expression.search(path.relative_to(raw).as_posix())
+        return match and match.group(1 if expression.groups else 0)
+
+    return patient
