@@ -3,24 +3,27 @@
 * ``SIIMDataset``: opacities of SIIM-FISABIO-RSNA COVID-19 (2021), radiographs of 6,054 studies.
 * ``RSNADataset``: opacities of the RSNA Pneumonia Detection Challenge (2018), 26,684 radiographs.
 * ``SIIMStudyDataset``: the radiographs of the first with the class of their study.
+* ``FindingsDataset``: boxes of any classes, of any layout of ``tools/prepare.py``.
 * ``NIHDataset``: findings of NIH ChestX-ray14 (Wang et al., 2017), 112,120 radiographs without boxes.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from mmdet.datasets import CocoDataset
+from mmdet.datasets import BaseDetDataset, CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.datasets.annotations import require_classes
+from covidmm.datasets.class_mapping import class_indices, mapped_names
 from covidmm.datasets.picture_files import picture_fault
 from covidmm.datasets.prepared_folder import read_split
 from covidmm.errors import DataError
@@ -41,8 +44,10 @@ class _PreparedFolder:
         DataError: there is no such file, and ``lazy_init`` is not set.
     """
 
-    #: ``'siim'``, ``'rsna'`` or ``'nih'``.
+    #: The layout's name, or that of the argument.
     LAYOUT: ClassVar[str]
+    #: The environment variable from which the configs take ``data_root``.
+    VARIABLE: ClassVar[str]
 
     def __init__(
         self,
@@ -62,13 +67,12 @@ class _PreparedFolder:
         Raises:
             DataError: there is no such file; the message says how to make one.
         """
-        variable = f"{self.LAYOUT.upper()}_ROOT"
         if not self.data_root:
-            raise DataError(f"data_root: is not set, name a prepared {self.LAYOUT} folder, for example by {variable}")
+            raise DataError(f"data_root: is not set, name a prepared folder, for example by {self.VARIABLE}")
         if not Path(self.ann_file).is_file():
             raise DataError(
                 f"{self.ann_file}: no such file; make it with `tools/prepare.py {self.LAYOUT} RAW {self.data_root}`, "
-                f"or let {variable} point at a prepared folder"
+                f"or let {self.VARIABLE} point at a prepared folder"
             )
         super().full_init()
 
@@ -176,14 +180,87 @@ class LabelDataset(_PreparedFolder, BaseDataset, ABC):
 class SIIMDataset(OpacityDataset):
     """Reads what ``tools/prepare.py siim`` wrote."""
 
-    LAYOUT = "siim"
+    LAYOUT, VARIABLE = "siim", "SIIM_ROOT"
 
 
 @DATASETS.register_module()
 class RSNADataset(OpacityDataset):
     """Reads what ``tools/prepare.py rsna`` wrote."""
 
-    LAYOUT = "rsna"
+    LAYOUT, VARIABLE = "rsna", "RSNA_ROOT"
+
+
+@DATASETS.register_module()
+class FindingsDataset(_PreparedFolder, BaseDetDataset):
+    """Radiographs with boxes of any classes, as ``tools/prepare.py`` writes them from any layout.
+
+    Images without boxes are kept, unless ``filter_cfg=dict(filter_empty_gt=True)`` says otherwise.
+
+    Args:
+        class_map: name in the folder -> name of the model's class; None leaves its boxes out. Others keep their names.
+        absent: classes that the folder is known not to have, where several data sets train together.
+        **kwargs: as for mmdet's ``BaseDetDataset``; ``metainfo=dict(classes=...)`` names the classes, which are those
+            of the folder by default.
+
+    Raises:
+        DataError: the folder or the annotation file is missing or damaged, or its categories do not fit the classes.
+    """
+
+    LAYOUT, VARIABLE = "LAYOUT", "FINDINGS_ROOT"
+
+    def __init__(
+        self, *, class_map: Mapping[str, str | None] | None = None, absent: Sequence[str] = (), **kwargs: Any
+    ) -> None:
+        self.class_map = dict(class_map or {})
+        self.absent = tuple(absent)
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation file."""
+        split = read_split(Path(self.ann_file))
+        if "classes" not in self._metainfo:
+            self._metainfo["classes"] = mapped_names(split.categories, self.class_map)
+        # the evaluators find it here
+        self._metainfo["class_map"] = self.class_map
+        classes = self._metainfo["classes"]
+        indices = class_indices(self.ann_file, split.categories, classes, self.class_map, self.absent)
+        data_list = [self._sample(image, indices) for image in split.images]
+        boxes = Counter(one["bbox_label"] for sample in data_list for one in sample["instances"])
+        others = sum(len(image.boxes) + len(image.crowds) for image in split.images) - boxes.total()
+        counts = ", ".join(f"{name} {boxes[index]}" for index, name in enumerate(classes))
+        left_out = f"; {others} boxes of other classes are left out" if others else ""
+        print_log(f"FindingsDataset {self.ann_file}: {len(data_list)} images, {counts}{left_out}", logger="current")
+        return data_list
+
+    def filter_data(self) -> list[dict]:
+        """Leave out images without boxes, or too small ones, where ``filter_cfg`` says so."""
+        config = {} if self.test_mode else self.filter_cfg or {}
+        smallest = config.get("min_size", 0)
+        return [
+            one
+            for one in self.data_list
+            if (one["instances"] or not config.get("filter_empty_gt")) and min(one["width"], one["height"]) >= smallest
+        ]
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """The class indices of an image's boxes, for ``ClassBalancedDataset``."""
+        return [one["bbox_label"] for one in self.get_data_info(idx)["instances"]]
+
+    def _sample(self, image: AnnotatedImage, indices: Sequence[int | None]) -> dict[str, Any]:
+        rows = [
+            *zip(image.boxes.tolist(), image.labels, [0] * len(image.boxes), strict=True),
+            *zip(image.crowds.tolist(), image.crowd_labels, [1] * len(image.crowds), strict=True),
+        ]
+        return {
+            "img_path": str(Path(self.data_prefix["img"], image.coco["file_name"])),
+            "img_id": image.coco["id"],
+            **{key: image.coco[key] for key in ("height", "width", *OpacityDataset.EXTRA_KEYS)},
+            "instances": [
+                {"bbox": box, "bbox_label": indices[label], "ignore_flag": crowd}
+                for box, label, crowd in rows
+                if indices[label] is not None
+            ],
+        }
 
 
 @DATASETS.register_module()
@@ -191,7 +268,7 @@ class SIIMStudyDataset(LabelDataset):
     """``gt_label`` has a single 1, in the order of :data:`covidmm.findings.STUDY_CLASSES`."""
 
     METAINFO = {"classes": STUDY_CLASSES}
-    LAYOUT = "siim"
+    LAYOUT, VARIABLE = "siim", "SIIM_ROOT"
 
     def labels_of(self, image: AnnotatedImage) -> Sequence[str]:
         """The study class of an image; DataError where it has none."""
@@ -205,7 +282,7 @@ class NIHDataset(LabelDataset):
     """``gt_label`` is in the order of :data:`covidmm.prepare.layouts.nih.FINDINGS`, 'No Finding' last."""
 
     METAINFO = {"classes": FINDINGS}
-    LAYOUT = "nih"
+    LAYOUT, VARIABLE = "nih", "NIH_ROOT"
 
     def labels_of(self, image: AnnotatedImage) -> Sequence[str]:
         """The findings of an image; DataError for an unknown one, or where it has none."""

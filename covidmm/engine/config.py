@@ -18,6 +18,7 @@ from covidmm.engine.config_files import files_of, refuse_unread, used_at
 from covidmm.engine.config_imports import add_registration, import_custom
 from covidmm.engine.config_keys import Checker
 from covidmm.engine.config_values import Judge, Override, as_tuples, check_values, settled, short, value_at
+from covidmm.engine.data_classes import follow_data
 from covidmm.engine.hooks import pretrained_checkpoint
 from covidmm.errors import ConfigError
 
@@ -49,6 +50,7 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     refuse_unread(files, Checker.top_level_keys())
     checker = Checker(cfg, variables, files)
     settle(cfg, overrides, checker.judge)
+    follow_data(cfg)
     check_values(cfg)
     checker.check()
     as_tuples(cfg, checker.judge)

@@ -35,7 +35,7 @@ _TOP_LEVEL = {
     "custom_imports", "auto_scale_lr", "tta_model", "tta_pipeline", "runner_type", "env_cfg", "compile",
     "model_wrapper_cfg", "find_unused_parameters", "sync_bn", "efficient_conv_bn_eval",
     "activation_checkpointing", "cudnn_benchmark", "detector", "pretrained",
-    "pretrained_weights", "test_time_augmentation",
+    "pretrained_weights", "test_time_augmentation", "classes", "class_map",
 }  # fmt: skip
 
 #: What a builder takes out of a dict before it calls the class, by the registry's name or the dict's own key.

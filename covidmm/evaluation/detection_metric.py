@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from covidmm.datasets.annotations import read_annotations
+from covidmm.datasets.class_mapping import class_indices
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.coco_dicts import require_finite
 from covidmm.evaluation.detection import score_detections
@@ -23,7 +25,8 @@ class DetectionMetric(BaseMetric):
     """mAP as COCOeval has it, and precision, recall and F1 at one confidence threshold, as ``detection/...``.
 
     Ground truth comes from the annotation file, not from the pipeline, so no transform can change it. Of its
-    categories, the classes of the data set count and no others, as in MMDetection's ``CocoMetric``.
+    categories, the classes of the data set count and no others, as in MMDetection's ``CocoMetric``; those that its
+    ``class_map`` joins are one.
 
     Args:
         ann_file: COCO detection file.
@@ -76,7 +79,7 @@ class DetectionMetric(BaseMetric):
         whole = read_annotations(self.ann_file)
         # keyed by image, for an image that a sampler repeats is scored once
         by_image = {result["image_id"]: result for result in results}
-        truth = _cut(whole, set(by_image), (self.dataset_meta or {}).get("classes"))
+        truth = _cut(self.ann_file, whole, set(by_image), self.dataset_meta or {})
         scored = [by_image[image["id"]] for image in truth["images"]]
         if len(scored) < max(len(by_image), len(whole["images"])):
             text = "%s: scored the %d images that are both in this file (%d) and evaluated (%d)"
@@ -128,10 +131,33 @@ class DetectionMetric(BaseMetric):
         ]
 
 
-def _cut(truth: dict[str, Any], evaluated: set[int], classes: Sequence[str] | None) -> dict[str, Any]:
-    """The annotation file's content for some of its images and the classes of the data set, None for all."""
-    images = [image for image in truth["images"] if image["id"] in evaluated]
-    categories = [one for one in truth["categories"] if classes is None or one["name"] in classes]
-    known = {one["id"] for one in categories}
-    boxes = [one for one in truth["annotations"] if one["image_id"] in evaluated and one["category_id"] in known]
-    return {**truth, "images": images, "annotations": boxes, "categories": categories}
+def _cut(path: Path, truth: dict[str, Any], evaluated: set[int], meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The annotation file's content for some of its images; its categories are the classes of the data set.
+
+    Those are all by default. A class has the id of its first category, or a new one if the file has none.
+    """
+    names = [one["name"] for one in truth["categories"]]
+    classes, class_map = meta.get("classes"), meta.get("class_map") or {}
+    if classes is None:
+        classes = names
+    indices = class_indices(str(path), names, classes, class_map, absent=classes)
+    if names and all(index is None for index in indices):
+        raise DataError(f"{path}: has the categories {', '.join(names)}, none of the classes {', '.join(classes)}")
+    first: dict[int, int] = {}
+    ids: dict[int, int] = {}
+    for index, category in zip(indices, truth["categories"], strict=True):
+        if index is not None:
+            ids[category["id"]] = first.setdefault(index, category["id"])
+    unused = itertools.count(max((one["id"] for one in truth["categories"]), default=0) + 1)
+    for index in range(len(classes)):
+        first.setdefault(index, next(unused))
+    return {
+        **truth,
+        "images": [image for image in truth["images"] if image["id"] in evaluated],
+        "annotations": [
+            {**one, "category_id": ids[one["category_id"]]}
+            for one in truth["annotations"]
+            if one["image_id"] in evaluated and one["category_id"] in ids
+        ],
+        "categories": [{"id": first[index], "name": name} for index, name in enumerate(classes)],
+    }

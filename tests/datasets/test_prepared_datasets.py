@@ -100,7 +100,7 @@ def test_other_splits_are_read_by_name(roots):
 @pytest.mark.parametrize(
     ("kind", "root", "message"),
     [
-        ("SIIMDataset", None, "data_root: is not set, name a prepared siim folder, for example by SIIM_ROOT"),
+        ("SIIMDataset", None, "data_root: is not set, name a prepared folder, for example by SIIM_ROOT"),
         ("SIIMDataset", "/nowhere", r"make it with `tools/prepare.py siim RAW /nowhere`, or let SIIM_ROOT point"),
         ("SIIMStudyDataset", "/nowhere", "siim RAW /nowhere`, or let SIIM_ROOT point"),
         ("RSNADataset", "/nowhere", "rsna RAW /nowhere`, or let RSNA_ROOT point"),

@@ -1,0 +1,9 @@
+"""The small Faster R-CNN on any prepared folder, whatever its classes: FINDINGS_ROOT names it."""
+
+_base_ = "frcnn_r18_siim.py"
+
+data_root = "{{$FINDINGS_ROOT:data/findings}}"
+findings = dict(type="FindingsDataset", data_root=data_root)
+train_dataloader, val_dataloader, test_dataloader = (dict(dataset=findings) for _ in range(3))
+val_evaluator = dict(ann_file=f"{data_root}/annotations/val.json")
+test_evaluator = dict(ann_file=f"{data_root}/annotations/test.json")

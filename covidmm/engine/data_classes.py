@@ -1,0 +1,113 @@
+"""A config's classes follow its data set: heads and data sets get them from the prepared folder."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+
+from covidmm.datasets.class_mapping import mapped_names
+from covidmm.datasets.prepared_datasets import FindingsDataset
+from covidmm.datasets.prepared_folder import read_split
+from covidmm.errors import ConfigError
+
+#: Loaders in the order in which their data sets are asked for the classes.
+_LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+_HEADS = ("bbox_head", "mask_head", "query_head")
+
+
+def follow_data(cfg: Config) -> None:
+    """Give the heads of a config as many classes as its data set has, and every data set the same classes; in place.
+
+    That is for data sets of the type :class:`FindingsDataset`. ``classes`` at the top of the config names some of the
+    folder's classes, or all in another order; ``class_map`` joins or renames them, and a data set may have its own.
+    Where the folder is missing, as on a machine that only predicts, the config stays as it is.
+
+    Raises:
+        ConfigError: ``classes`` or ``class_map`` stands in a config that has no such data set, or is none.
+        DataError: the annotation file is damaged, or its categories do not fit.
+    """
+    datasets = [one for loader in _LOADERS for one in _datasets((cfg.get(loader) or {}).get("dataset"))]
+    named, class_map = cfg.get("classes"), cfg.get("class_map")
+    if not datasets:
+        for key in ("classes", "class_map"):
+            if key in cfg:
+                raise ConfigError(f"{key}: nothing reads it, the config has no data set of the type FindingsDataset")
+        return
+    _require_names(named, class_map)
+    for dataset in datasets:
+        if class_map is not None:
+            dataset.setdefault("class_map", class_map)
+    classes = tuple(named) if named else _classes_of(datasets)
+    if not classes:
+        return
+    for dataset in datasets:
+        dataset["metainfo"] = {**(dataset.get("metainfo") or {}), "classes": classes}
+    set_class_count(cfg.model, len(classes))
+
+
+def set_class_count(part: Any, count: int) -> None:
+    """Set ``num_classes`` of every head of a model's config, and of the losses in them that have it; in place."""
+    if isinstance(part, Mapping):
+        for key, value in part.items():
+            if key.endswith(_HEADS):
+                for head in value if isinstance(value, list | tuple) else [value]:
+                    _set(head, count)
+            set_class_count(value, count)
+    elif isinstance(part, list | tuple):
+        for one in part:
+            set_class_count(one, count)
+
+
+def _set(head: Any, count: int) -> None:
+    if not isinstance(head, Mapping) or "type" not in head:
+        return
+    kind = MODELS.get(head["type"]) if isinstance(head["type"], str) else head["type"]
+    arguments = [one for base in kind.__mro__ for one in inspect.signature(base.__init__).parameters]
+    if "num_classes" in arguments:
+        head["num_classes"] = count
+    for value in head.values():  # SeesawLoss
+        if isinstance(value, Mapping) and "num_classes" in value:
+            value["num_classes"] = count
+
+
+def _datasets(dataset: Any) -> Iterator[Any]:
+    """The configs of the findings inside wrappers such as RepeatDataset, ConcatDataset and MultiImageMixDataset."""
+    if isinstance(dataset, list | tuple):
+        for one in dataset:
+            yield from _datasets(one)
+    elif isinstance(dataset, Mapping):
+        kind = DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else dataset.get("type")
+        if inspect.isclass(kind) and issubclass(kind, FindingsDataset):
+            yield dataset
+        for key in ("dataset", "datasets"):
+            yield from _datasets(dataset.get(key))
+
+
+def _classes_of(datasets: list[Any]) -> tuple[str, ...]:
+    """The classes of the first loader's folders that are there, in their order."""
+    names: dict[str, None] = {}
+    for dataset in datasets:
+        own = (dataset.get("metainfo") or {}).get("classes")
+        path = Path(dataset.get("data_root") or "", dataset.get("ann_file") or "annotations/train.json")
+        if own:
+            names.update(dict.fromkeys([own] if isinstance(own, str) else own))
+        elif path.is_file():
+            split = read_split(path, empty=True)
+            names.update(dict.fromkeys(mapped_names(split.categories, dataset.get("class_map") or {})))
+    return tuple(names)
+
+
+def _require_names(named: Any, class_map: Any) -> None:
+    if named is not None and (
+        not isinstance(named, list | tuple) or not named or not all(isinstance(one, str) for one in named)
+    ):
+        raise ConfigError(f"classes: expected a tuple of names, got {named!r}")
+    if named and len(set(named)) < len(named):
+        raise ConfigError(f"classes: a name stands twice in {tuple(named)!r}")
+    if class_map is not None and not isinstance(class_map, Mapping):
+        raise ConfigError(f"class_map: expected a dict of names, got {class_map!r}")
