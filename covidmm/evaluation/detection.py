@@ -17,11 +17,13 @@ from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import intervals
 from covidmm.evaluation.coco_dicts import Found, Labelled, by_image, require_finite
-from covidmm.evaluation.ranking import Operating, Ranking, mean_curve
+from covidmm.evaluation.ranking import OperatingCurve, Ranking, mean_curve
 from covidmm.utils.boxes import iou, shares_inside
 
 #: A prediction counts where its IoU with an opacity is greater (the challenge's and the report's criterion).
 IOU_THRESHOLD = 0.5
+#: What is measured of each class.
+PER_CLASS = ("mAP_50", "mAP", "f1", "precision", "recall", "threshold", "best_f1", "best_f1_threshold", "boxes")
 #: The most boxes of an image that count in COCOeval's average precision.
 _MOST_BOXES = 100
 _NONE = np.zeros((0, 4))
@@ -217,55 +219,73 @@ def score_detections(
     results: Sequence[Mapping[str, Any]],
     threshold: float | None = None,
     with_intervals: bool = False,
+    thresholds: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Every detection metric of one data set.
 
-    Precision, recall and F1 are taken at ``threshold``, which belongs to a *validation* set. Where none is
-    given it is the one that maximises F1 here, as the report did on its test set: optimistic there, right on
-    validation. ``best_f1`` is always that maximum. Of several categories these are the means over those
-    that have a box, and each category's own values carry its name, as in ``mAP_50_opacity``.
+    Precision, recall and F1 are taken at a threshold of confidence for each class, which belongs to a *validation* set.
+    Where none is given it is the one that maximises F1 here, as the report did on its test set: optimistic there, right
+    on validation. ``best_f1`` is always that maximum. Of several classes, all are the means over those that have a box.
 
     Args:
         ground_truth: a COCO detection file's content.
         results: a COCO results list.
-        threshold: the confidence that a prediction needs.
+        threshold: the confidence that a prediction needs, of every class that ``thresholds`` does not name.
         with_intervals: add ``mAP_50_interval`` and those of F1, recall and precision, each low and high end, see
             :mod:`covidmm.evaluation.bootstrap`; the images of the ground truth need a ``study_id``.
+        thresholds: the confidence by class.
 
     Returns:
-        ``mAP_50, mAP, f1, precision, recall, threshold, best_f1, best_f1_threshold, images, boxes``.
+        ``mAP_50, mAP, f1, precision, recall, threshold, best_f1, best_f1_threshold, images, boxes``. Of several
+        classes, ``threshold`` and ``best_f1_threshold`` are those which maximise the mean F1 where all classes share
+        one, and ``per_class`` has by name each class's own of all but ``images``; one without a true box has its
+        ``boxes`` alone.
 
     Raises:
         DataError: no ground-truth box; a result or annotation for an image or a category that the ground
             truth lacks; a result with a box or score that is not finite.
     """
     images = sorted(ground_truth["images"], key=lambda image: image["id"])
+    names = {category["id"]: category["name"] for category in ground_truth["categories"]}
     classes = _by_category(ground_truth, results, [image["id"] for image in images])
-    rankings = {category: rank(*own[:2], crowds=own[2]) for category, own in classes.items()}
-    curves = {category: ranking.operating_curve() for category, ranking in rankings.items()}
-    precisions = average_precision(ground_truth, results)
-    curve = mean_curve(list(curves.values()))
-    best = curve.best_f1()
-    chosen = best if threshold is None else curve.at(threshold)
-    metrics: dict[str, Any] = {
-        **{name: float(np.mean([area[name] for area in precisions.values()])) for name in ("mAP_50", "mAP")},
-        **_point(chosen),
-        "threshold": chosen.threshold,
-        "best_f1": best.f1,
-        "best_f1_threshold": best.threshold,
-        "images": len(images),
-        "boxes": curve.truths,
+    curves = {category: rank(*own[:2], crowds=own[2]).operating_curve() for category, own in classes.items()}
+    areas = average_precision(ground_truth, results)
+    given = {category: (thresholds or {}).get(names[category], threshold) for category in classes}
+    per_class = {
+        category: {**areas[category], **_operating(curve, given[category]), "boxes": curve.truths}
+        for category, curve in curves.items()
     }
-    if len(ground_truth["categories"]) > 1:
-        names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-        for category, own in curves.items():
-            values = {**precisions[category], **_point(own.at(chosen.threshold))}
-            metrics.update({f"{key}_{names[category]}": value for key, value in values.items()})
+    common = _operating(mean_curve(list(curves.values())), threshold)
+    means = ("mAP_50", "mAP", "f1", "precision", "recall", "best_f1")
+    metrics: dict[str, Any] = {
+        **{name: float(np.mean([own[name] for own in per_class.values()])) for name in means},
+        "threshold": common["threshold"],
+        "best_f1_threshold": common["best_f1_threshold"],
+        "images": len(images),
+        "boxes": sum(curve.truths for curve in curves.values()),
+    }
+    if len(names) > 1:
+        metrics["per_class"] = {name: per_class.get(category, {"boxes": 0}) for category, name in names.items()}
     if with_intervals:
         studies = study_numbers([image["study_id"] for image in images])
-        ends = _intervals(list(classes.values()), studies, chosen.threshold)
+        chosen = [per_class[category]["threshold"] for category in classes]
+        ends = _intervals(list(classes.values()), studies, chosen)
         metrics.update({f"{key}_interval": list(pair) for key, pair in ends.items()})
     return metrics
+
+
+def _operating(curve: OperatingCurve, threshold: float | None) -> dict[str, float]:
+    """The point at a threshold, or at the best one, and the best F1."""
+    best = curve.best_f1()
+    point = best if threshold is None else curve.at(threshold)
+    return {
+        "f1": point.f1,
+        "precision": point.precision,
+        "recall": point.recall,
+        "threshold": point.threshold,
+        "best_f1": best.f1,
+        "best_f1_threshold": best.threshold,
+    }
 
 
 def _by_category(
@@ -295,7 +315,9 @@ def _by_category(
 
 
 def _intervals(
-    classes: Sequence[tuple[list[Found], list[NDArray], list[NDArray]]], studies: Sequence[int], threshold: float
+    classes: Sequence[tuple[list[Found], list[NDArray], list[NDArray]]],
+    studies: Sequence[int],
+    thresholds: Sequence[float],
 ) -> dict[str, tuple[float, float]]:
     """Intervals over studies of mAP@.50, precision, recall and F1, each the mean of the classes that a draw holds."""
     rankings = [
@@ -303,13 +325,10 @@ def _intervals(
     ]
 
     def statistic(weights: NDArray[np.float64]) -> dict[str, float]:
-        rows = [(*ranking.at(threshold, weights), coco.coco_ap(weights)) for ranking, coco in rankings]
+        pairs = zip(rankings, thresholds, strict=True)
+        rows = [(*ranking.at(own, weights), coco.coco_ap(weights)) for (ranking, coco), own in pairs]
         known = [row for row in rows if not np.isnan(row[-1])]
         precision, recall, f1, area = np.mean(known, axis=0).tolist() if known else [float("nan")] * 4
         return {"mAP_50": area, "f1": f1, "recall": recall, "precision": precision}
 
     return intervals(statistic, max(studies) + 1)
-
-
-def _point(point: Operating) -> dict[str, float]:
-    return {"f1": point.f1, "precision": point.precision, "recall": point.recall}

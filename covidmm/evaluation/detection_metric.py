@@ -15,7 +15,7 @@ from covidmm.datasets.annotations import read_annotations
 from covidmm.datasets.class_mapping import class_indices
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.coco_dicts import require_finite
-from covidmm.evaluation.detection import score_detections
+from covidmm.evaluation.detection import PER_CLASS, score_detections
 from covidmm.utils.boxes import cut_to_image, xywh
 from covidmm.utils.fileio import json_bytes, write_bytes
 
@@ -31,6 +31,7 @@ class DetectionMetric(BaseMetric):
     Args:
         ann_file: COCO detection file.
         threshold: the confidence threshold that validation chose; None maximises F1 on the set at hand.
+        thresholds: those of single classes, by name.
         outfile: where to keep the predictions, as a COCO results list in pixels of the prepared images.
         collect_device: as in every MMEngine metric.
         prefix: as in every MMEngine metric.
@@ -42,6 +43,7 @@ class DetectionMetric(BaseMetric):
         self,
         ann_file: str,
         threshold: float | None = None,
+        thresholds: Mapping[str, float] | None = None,
         outfile: str | None = None,
         collect_device: str = "cpu",
         prefix: str | None = None,
@@ -49,6 +51,7 @@ class DetectionMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.ann_file = Path(ann_file)
         self.threshold = threshold
+        self.thresholds = thresholds
         self.outfile = Path(outfile) if outfile else None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
@@ -69,6 +72,9 @@ class DetectionMetric(BaseMetric):
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Score the predictions of all images that were evaluated and that the annotation file has.
+
+        Returns:
+            What :func:`score_detections` gives; that of single classes as ``mAP_50_NAME``, see :func:`by_class`.
 
         Raises:
             DataError: the annotation file is missing, does not fit the images, or has no box in them; a
@@ -95,7 +101,7 @@ class DetectionMetric(BaseMetric):
             self.outfile.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(self.outfile, json_bytes(predictions))
         try:
-            found = score_detections(truth, predictions, self.threshold)
+            found = score_detections(truth, predictions, self.threshold, thresholds=self.thresholds)
         except DataError as error:
             raise DataError(f"{self.ann_file}: {error}") from error
         boxed = {one["category_id"] for one in truth["annotations"] if not one.get("iscrowd")}
@@ -106,7 +112,8 @@ class DetectionMetric(BaseMetric):
         if predictions and not any(one["score"] >= found["threshold"] for one in predictions):
             text = "None of %d predictions reaches the threshold %.3f: precision, recall and F1 are 0"
             logger.warning(text, len(predictions), found["threshold"])
-        return found
+        per_class = found.pop("per_class", {})
+        return found | {f"{key}_{name}": value for name, own in per_class.items() for key, value in own.items()}
 
     def _require_shapes(self, images: Sequence[dict[str, Any]], by_image: dict[int, dict[str, Any]]) -> None:
         """Boxes can only be compared in one and the same pixel grid."""
@@ -129,6 +136,16 @@ class DetectionMetric(BaseMetric):
             for result in scored
             for box, score, label in zip(result["boxes"], result["scores"], result["labels"], strict=True)
         ]
+
+
+def by_class(found: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """What a :class:`DetectionMetric` of several classes found, with what is of single ones under ``per_class``."""
+    if len(classes) < 2:
+        return found
+    own = {name: {key: f"{key}_{name}" for key in PER_CLASS if f"{key}_{name}" in found} for name in classes}
+    per_class = {name: {key: found[full] for key, full in keys.items()} for name, keys in own.items()}
+    flat = {full for keys in own.values() for full in keys.values()}
+    return {key: value for key, value in found.items() if key not in flat} | {"per_class": per_class}
 
 
 def _cut(path: Path, truth: dict[str, Any], evaluated: set[int], meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from covidmm.evaluation.detection_metric import by_class
 from covidmm.evaluation.metric_tables import format_labels, format_table
 from covidmm.evaluation.metrics_file import provenance, write_metrics
 from covidmm.jobs.job_inputs import annotation_files, own_metric
@@ -63,10 +64,12 @@ class Evaluation:
 def report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
     """Print and keep the scores of a detector; draw its pictures."""
     found["threshold_source"] = run.threshold_source
-    name = run.name
+    name, found = run.name, by_class(found, run.classes or ())
     run.write(name, Path(run.metric.ann_file), detectors={name: found})
     print(f"{found['images']} images, {found['boxes']} boxes; threshold from {found['threshold_source']}")
     print(format_table({name: found}))
+    if per_class := found.get("per_class"):
+        print(format_table(per_class))
     print(f"predictions: {run.predictions}")
     if show_dir:
         from covidmm.reports.pictures import draw_show_dir  # matplotlib takes a second, which a training saves

@@ -180,7 +180,10 @@ def evaluate(
 
 
 def _prepare_boxes(run: Evaluation, stored: dict[str, float]) -> None:
-    run.metric.update(outfile=str(run.predictions), threshold=_threshold_in(stored))
+    thresholds = {} if run.metric.get("thresholds") is None else dict(run.metric.thresholds)
+    run.metric.update(
+        outfile=str(run.predictions), threshold=_threshold_in(stored), thresholds=_thresholds_in(stored) | thresholds
+    )
     if run.metric.threshold is not None:
         run.threshold_source = "validation"
 
@@ -188,6 +191,13 @@ def _prepare_boxes(run: Evaluation, stored: dict[str, float]) -> None:
 def _threshold_in(found: Mapping[str, float]) -> float | None:
     """What a validation chose; one that found nothing chose nothing."""
     return found.get("detection/threshold") if found.get("detection/best_f1") else None
+
+
+def _thresholds_in(found: Mapping[str, float]) -> dict[str, float]:
+    """By class, what a validation of several classes chose."""
+    first = "detection/best_f1_threshold_"
+    names = [key.removeprefix(first) for key in found if key.startswith(first)]
+    return {name: found[f"detection/threshold_{name}"] for name in names if found[f"detection/best_f1_{name}"]}
 
 
 def _choose_threshold(run: Evaluation, allow_training_images: bool) -> None:
@@ -216,8 +226,9 @@ def _choose_threshold(run: Evaluation, allow_training_images: bool) -> None:
     own = deepcopy(cfg)
     own.experiment_name = "threshold"  # MMEngine takes runs of one name that begin in the same second for one
     own.test_dataloader.dataset = {**deepcopy(validation), "pipeline": cfg.test_dataloader.dataset.pipeline}
-    own.test_evaluator = {**metric, "threshold": None, "outfile": None}
-    run.metric.threshold = _threshold_in(_runner(own, trains=False).test())
+    own.test_evaluator = {**metric, "threshold": None, "thresholds": None, "outfile": None}
+    found = _runner(own, trains=False).test()
+    run.metric.update(threshold=_threshold_in(found), thresholds=_thresholds_in(found))
     run.threshold_source = f"validation, predicted with {how}"
     if run.metric.threshold is None:
         run.threshold_source = Evaluation.threshold_source

@@ -260,13 +260,32 @@ def test_several_classes_are_scored_apart_and_averaged():
     results += more_results
     metrics = score_detections(truth, results, threshold=0.4)
     first, second = (score_detections(*coco(*each), threshold=0.4) for each in (one, two))
-    for key in ("mAP_50", "mAP", "f1", "precision", "recall"):
-        assert metrics[f"{key}_opacity"] == pytest.approx(first[key])
-        assert metrics[f"{key}_nodule"] == pytest.approx(second[key])
+    for key in ("mAP_50", "mAP", "f1", "precision", "recall", "best_f1"):
+        assert metrics["per_class"]["opacity"][key] == pytest.approx(first[key])
+        assert metrics["per_class"]["nodule"][key] == pytest.approx(second[key])
         assert metrics[key] == pytest.approx((first[key] + second[key]) / 2)
-    assert not [key for key in metrics if key.endswith("_never")]
+    assert metrics["per_class"]["never"] == {"boxes": 0}
     assert metrics["boxes"] == first["boxes"] + second["boxes"]
-    assert "f1_opacity" not in score_detections(*coco(*one))
+    assert "per_class" not in score_detections(*coco(*one))
+
+
+def test_each_class_has_a_threshold_of_its_own():
+    one, two = random_set(1), random_set(2)
+    truth, results = coco(*one, categories=("opacity", "nodule"))
+    more, more_results = coco([(boxes, scores / 4) for boxes, scores in two[0]], two[1], category=2)
+    shift = len(truth["annotations"])
+    truth["annotations"] += [{**a, "id": a["id"] + shift} for a in more["annotations"]]
+    results += more_results
+    free = score_detections(truth, results)
+    own = {name: found["threshold"] for name, found in free["per_class"].items()}
+    assert own["nodule"] < 0.25 < own["opacity"]
+    assert free["f1"] == free["best_f1"]
+    fixed = score_detections(truth, results, 0.5, thresholds=own)
+    assert fixed["f1"] == free["f1"]
+    assert fixed["threshold"] == 0.5
+    one_alone = score_detections(truth, results, 0.9, thresholds={"nodule": own["nodule"]})["per_class"]
+    assert one_alone["nodule"] == free["per_class"]["nodule"]
+    assert one_alone["opacity"]["threshold"] == 0.9
 
 
 def test_the_mean_of_classes_that_find_nothing():

@@ -14,6 +14,7 @@ from mmengine.structures import InstanceData
 import covidmm.registration  # noqa: F401
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.detection import score_detections
+from covidmm.evaluation.detection_metric import by_class
 
 TRUTHS = {1: [[10.0, 10, 20, 30]], 2: [], 3: [[5.0, 5, 40, 40], [60.0, 20, 30, 50]], 4: [[0.0, 0, 30, 30]]}
 
@@ -239,3 +240,26 @@ def test_categories_that_are_no_class_of_the_data_set_do_not_count(tmp_path, doc
         scored.append(metric.evaluate(size=len(found)))
     assert scored[0]["detection/mAP"] == scored[1]["coco/bbox_mAP"] == pytest.approx(1)
     assert scored[0]["detection/boxes"] == 4
+
+
+def test_classes_that_the_data_set_joins_are_one(file, document):
+    document["categories"] = [{"id": 1, "name": "opacity"}, {"id": 4, "name": "effusion"}, {"id": 9, "name": "nodule"}]
+    for annotation, category in zip(document["annotations"], (1, 4, 9, 4), strict=True):
+        annotation["category_id"] = category
+    file.write_text(json.dumps(document))
+    metric = METRICS.build({"type": "DetectionMetric", "ann_file": str(file)})
+    metric.dataset_meta = {"classes": ("nodule", "lesion"), "class_map": {"opacity": "lesion", "effusion": "lesion"}}
+    found = [
+        sample(1, [TRUTHS[1][0]], labels=[1]),
+        sample(2, []),
+        sample(3, TRUTHS[3], labels=[1, 0]),
+        sample(4, TRUTHS[4], labels=[1]),
+    ]
+    metric.process({}, [one.to_dict() for one in found])
+    flat = metric.evaluate(size=4)
+    plain = {key.removeprefix("detection/"): value for key, value in flat.items()}
+    nested = by_class(plain, ("nodule", "lesion"))
+    assert nested["mAP_50"] == pytest.approx(1)
+    assert {name: own["boxes"] for name, own in nested["per_class"].items()} == {"nodule": 1, "lesion": 3}
+    assert nested["per_class"]["lesion"]["mAP_50"] == pytest.approx(1)
+    assert not [key for key in nested if key.endswith(("nodule", "lesion"))]
