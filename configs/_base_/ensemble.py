@@ -1,5 +1,8 @@
 """What every ensemble shares. Numbers are those of the report, section 6, unless marked otherwise."""
 
+# What is found; members with other classes name theirs by class_map. None takes all that the members find.
+classes = ("opacity",)
+
 # 'none' of an image: the winners blended prod(1 - conf) with the study's probability of negative; half and half is
 # chosen here
 none = dict(rule="blend", weight=0.5)

@@ -207,6 +207,8 @@ class FindingsDataset(_PreparedFolder, BaseDetDataset):
     """
 
     LAYOUT, VARIABLE = "LAYOUT", "FINDINGS_ROOT"
+    #: Heads get as many classes as the folder has; see :mod:`covidmm.engine.data_classes`.
+    FOLLOWED = True
 
     def __init__(
         self, *, class_map: Mapping[str, str | None] | None = None, absent: Sequence[str] = (), **kwargs: Any

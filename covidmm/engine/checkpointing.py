@@ -283,6 +283,17 @@ def load_trained(cfg: Config, checkpoint: Path) -> tuple[nn.Module, dict[str, An
     return model, content.get("meta", {})
 
 
+def stored_classes(path: Path) -> tuple[str, ...]:
+    """The class names of the data set that a checkpoint was trained on; none where it does not say.
+
+    Raises:
+        CheckpointError: it is missing, or unsafe to read.
+    """
+    meta = read_checkpoint(path).get("meta") or {}
+    found = (meta.get("dataset_meta") or {}).get("classes") or ()
+    return (found,) if isinstance(found, str) else tuple(map(str, found))
+
+
 def checkpoint_hashes(config: Any) -> list[str]:
     """The SHA-256 of every checkpoint that a plugin's config names, at any depth, in its order.
 

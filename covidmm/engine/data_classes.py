@@ -11,7 +11,6 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 
 from covidmm.datasets.class_mapping import mapped_names
-from covidmm.datasets.prepared_datasets import FindingsDataset
 from covidmm.datasets.prepared_folder import read_split
 from covidmm.errors import ConfigError
 
@@ -23,7 +22,7 @@ _HEADS = ("bbox_head", "mask_head", "query_head")
 def follow_data(cfg: Config) -> None:
     """Give the heads of a config as many classes as its data set has, and every data set the same classes; in place.
 
-    That is for data sets of the type :class:`FindingsDataset`. ``classes`` at the top of the config names some of the
+    That is for data sets of the type ``FindingsDataset``. ``classes`` at the top of the config names some of the
     folder's classes, or all in another order; ``class_map`` joins or renames them, and a data set may have its own.
     Where the folder is missing, as on a machine that only predicts, the config stays as it is.
 
@@ -48,6 +47,11 @@ def follow_data(cfg: Config) -> None:
     for dataset in datasets:
         dataset["metainfo"] = {**(dataset.get("metainfo") or {}), "classes": classes}
     set_class_count(cfg.model, len(classes))
+
+
+def follows_data(cfg: Config) -> bool:
+    """Whether the classes of a config are those of its prepared folder."""
+    return any(True for loader in _LOADERS for _ in _datasets((cfg.get(loader) or {}).get("dataset")))
 
 
 def set_class_count(part: Any, count: int) -> None:
@@ -82,7 +86,7 @@ def _datasets(dataset: Any) -> Iterator[Any]:
             yield from _datasets(one)
     elif isinstance(dataset, Mapping):
         kind = DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else dataset.get("type")
-        if inspect.isclass(kind) and issubclass(kind, FindingsDataset):
+        if getattr(kind, "FOLLOWED", False):
             yield dataset
         for key in ("dataset", "datasets"):
             yield from _datasets(dataset.get(key))

@@ -20,7 +20,10 @@ from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
 from covidmm.plugins.manager import UnknownArgumentError
 from covidmm.utils.provenance import resolved_sha256
 
-_TOP_LEVEL = ("members", "strategy", "study", "none", "rerank", "max_size", "batch_size", "accepts", "custom_imports")
+_TOP_LEVEL = (
+    *("members", "classes", "strategy", "study", "none", "rerank", "max_size", "batch_size", "accepts"),
+    "custom_imports",
+)
 #: What a backend can compute in.
 PRECISIONS = {
     "torch": ("float32", "bfloat16", "float16", "auto"),
@@ -66,6 +69,7 @@ class Member:
         nms_iou_threshold: IoU of a non-maximum suppression of its own before the fusion; None for none.
         test_time_augmentation: None does as its config says.
         backend: what runs its network; a dict in a config.
+        class_map: name of a class of the detector -> name of a class of the ensemble; None leaves its boxes out.
     """
 
     config: str
@@ -75,8 +79,11 @@ class Member:
     nms_iou_threshold: float | None = None
     test_time_augmentation: bool | None = None
     backend: Backend = Backend()
+    class_map: Mapping[str, str | None] | None = None
 
     def __post_init__(self) -> None:
+        if self.class_map is not None and not isinstance(self.class_map, Mapping):
+            raise ConfigError(f"class_map must be a dict of names, not {self.class_map!r}")
         if not self.weight > 0:
             raise ConfigError(f"weight must be positive, not {self.weight}")
         if not 0 <= self.score_threshold < 1:
@@ -99,6 +106,7 @@ class EnsembleConfig:
         max_size: longer side, in pixels, that images are shrunk to before anything sees them, as in ``prepare``.
         batch_size: images that go through a network at once.
         accepts: what the models are made for.
+        classes: names of what is found, by class index; None for all that the members find.
     """
 
     path: Path
@@ -110,6 +118,7 @@ class EnsembleConfig:
     max_size: int
     batch_size: int
     accepts: Accepts = field(default_factory=Accepts)
+    classes: tuple[str, ...] | None = None
 
     @property
     def sha256(self) -> str:
@@ -206,6 +215,7 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
         max_size=content["max_size"],
         batch_size=content["batch_size"],
         accepts=_accepts(path, content.get("accepts")),
+        classes=_classes(path, content.get("classes")),
     )
 
 
@@ -231,6 +241,16 @@ def _accepts(path: Path, value: Any) -> Accepts:
         return _made(Accepts, values, " in accepts")
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _classes(path: Path, value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(one, str) and one for one in value):
+        raise ConfigError(f"{path}: classes must be a tuple of names, or None, not {value!r}")
+    if len(set(value)) < len(value):
+        raise ConfigError(f"{path}: classes: a name stands twice in {tuple(value)!r}")
+    return tuple(value)
 
 
 def _is_emptied(path: Path) -> bool:

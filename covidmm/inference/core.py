@@ -24,11 +24,13 @@ from covidmm.ensembles.accepted_images import Accepts
 from covidmm.ensembles.ensemble_config import Member
 from covidmm.errors import CovidmmError, DataError, NotAcceptedError, PluginError, RadiographError
 from covidmm.findings import STUDY_CLASSES, Detections, Study
-from covidmm.inference.detector import CLASSES, Detector, select
+from covidmm.inference.detector import Detector, select
+from covidmm.inference.ensemble_classes import EnsembleClasses
 from covidmm.outputs.predictions import TOLERANCE, ImageEntry
 from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
 from covidmm.radiograph import Header, Radiograph
 
+_PARTS = ("boxes", "scores", "labels")
 #: Of a radiograph for a classifier that looks at boxes alone.
 NO_PIXELS = np.zeros((0, 0), np.uint8)
 
@@ -118,12 +120,14 @@ class Detecting(Work):
         max_size: longer side of the images that the networks see, at most, pixels.
         device: where the networks run; see :class:`Detector`.
         accepts: what they are made for.
+        classes: what their labels stand for; each member's own classes by default.
     """
 
     members: Mapping[str, Member]
     max_size: int
     device: str | None = None
     accepts: Accepts = field(default_factory=Accepts)
+    classes: EnsembleClasses = field(default_factory=EnsembleClasses)
     _detectors: dict[str, Detector] | None = field(default=None, init=False)
 
     @property
@@ -134,7 +138,11 @@ class Detecting(Work):
             CovidmmError: a detector that cannot be loaded.
         """
         if self._detectors is None:
-            self._detectors = {name: Detector(member, name, self.device) for name, member in self.members.items()}
+            indices = self.classes.indices or {}
+            self._detectors = {
+                name: Detector(member, name, self.device, indices=indices.get(name))
+                for name, member in self.members.items()
+            }
         return self._detectors
 
     def read(self, job: Batch, index: int) -> tuple[ImageEntry, Radiograph | None]:
@@ -168,7 +176,7 @@ class Detecting(Work):
         return Predicted([one.entry for one in decoded], found, taken)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Detecting, (self.members, self.max_size, self.device, self.accepts)
+        return Detecting, (self.members, self.max_size, self.device, self.accepts, self.classes)
 
 
 @dataclass
@@ -232,26 +240,41 @@ def plugins() -> PluginManager:
 
 
 def fuse(
-    strategy: EnsembleStrategy, members: Mapping[str, Member], image: ImageEntry, found: Mapping[str, Detections]
+    strategy: EnsembleStrategy,
+    members: Mapping[str, Member],
+    image: ImageEntry,
+    found: Mapping[str, Detections],
+    classes: EnsembleClasses,
 ) -> Detections:
     """Fuse one image: each member's boxes are selected, then fused, and the result is checked.
+
+    A member that does not find a class has no vote on it: classes of other voters are fused apart.
 
     Args:
         strategy: fuses.
         members: of the ensemble.
         image: names the image and its size.
         found: by member, what it found there.
+        classes: what the labels stand for.
 
     Raises:
-        PluginError: a strategy that fails, or whose result is no set of opacities inside the image.
+        PluginError: a strategy that fails, or whose result is no set of boxes inside the image, of these classes.
         DataError: boxes that the strategy refuses.
     """
     size = image.height, image.width
     with _blaming(f"image '{image.image_id}'", strategy):
-        chosen = [select(boxes, members[name]) for name, boxes in found.items()]
-        fused = strategy.fuse(chosen, [members[name].weight for name in found], size)
-        _require_boxes(fused, size)
-        return fused
+        chosen = {name: select(boxes, members[name]) for name, boxes in found.items()}
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for label in range(len(classes.names)):
+            groups.setdefault(classes.voters(label, tuple(found)), []).append(label)
+        parts = []
+        for voters, labels in groups.items():
+            if not voters and found:
+                continue
+            own = [chosen[name] if len(groups) == 1 else _of_classes(chosen[name], labels) for name in voters]
+            parts.append(strategy.fuse(own, [members[name].weight for name in voters], size))
+            _require_boxes(parts[-1], size, len(classes.names))
+        return parts[0] if len(parts) == 1 else _joined(parts)
 
 
 def classify(classifier: StudyClassifier, study: Study) -> NDArray[np.float64]:
@@ -269,18 +292,30 @@ def classify(classifier: StudyClassifier, study: Study) -> NDArray[np.float64]:
         return values
 
 
-def _require_boxes(fused: Any, size: tuple[int, int]) -> None:
+def _of_classes(found: Detections, labels: Sequence[int]) -> Detections:
+    kept = np.isin(found.labels, labels)
+    return Detections(found.boxes[kept], found.scores[kept], found.labels[kept])
+
+
+def _joined(parts: Sequence[Detections]) -> Detections:
+    """The boxes of several sets, the highest score first."""
+    boxes, scores, labels = (np.concatenate([getattr(one, name) for one in parts]) for name in _PARTS)
+    order = np.argsort(-scores, kind="stable")
+    return Detections(boxes[order], scores[order], labels[order])
+
+
+def _require_boxes(fused: Any, size: tuple[int, int], classes: int) -> None:
     """Refuse what is no set of boxes of an image of that height and width; scores are checked by ``Detections``."""
     if not isinstance(fused, Detections):
         raise PluginError(f"the ensemble strategy answered a {type(fused).__name__}, not Detections")
     limits = np.array([size[1], size[0]] * 2)
     outside = ((fused.boxes < -TOLERANCE) | (fused.boxes > limits + TOLERANCE)).any(1)
     inverted = (fused.boxes[:, 2:] < fused.boxes[:, :2]).any(1)
-    unknown = (fused.labels < 0) | (fused.labels >= len(CLASSES))
+    unknown = (fused.labels < 0) | (fused.labels >= classes)
     for wrong, what in (
         (outside, f"a box outside {size[1]} x {size[0]} pixels"),
         (inverted, "a box with x2 < x1 or y2 < y1"),
-        (unknown, f"a box of no class in 0..{len(CLASSES) - 1}"),
+        (unknown, f"a box of no class in 0..{classes - 1}"),
     ):
         if wrong.any():
             first = int(wrong.argmax())

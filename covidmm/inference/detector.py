@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
-from covidmm.engine.checkpointing import load_trained, trained_file
+from covidmm.engine.checkpointing import load_trained, stored_classes, trained_file
 from covidmm.engine.config import load_config
+from covidmm.engine.data_classes import follows_data, set_class_count
 from covidmm.engine.model_checks import why_no_boxes
 from covidmm.ensembles.ensemble_config import Backend, Member
 from covidmm.errors import CheckpointError, ConfigError
@@ -34,9 +35,6 @@ from covidmm.utils.boxes import cut_to_image, rescaled
 from covidmm.utils.precision import fastest_precision
 from covidmm.utils.provenance import sha256
 
-#: What every member of an ensemble must find.
-CLASSES = ("opacity",)
-
 
 class Detector:
     """One trained MMDetection detector.
@@ -47,10 +45,11 @@ class Detector:
         device: where it runs; CUDA where there is one by default, the CPU with an exported network.
         backend: what runs its network; the member's by default.
         content: the exported network's bytes, instead of the backend's file.
+        indices: the label that each of its classes gets; None leaves its boxes out. Its own class indices by default.
 
     Raises:
-        ConfigError: the config is missing or broken, or is of a detector of other classes, or its backend cannot
-            run here.
+        ConfigError: the config is missing or broken, its heads are of other classes than its data, or its backend
+            cannot run here.
         CheckpointError: the checkpoint or exported file is missing, unsafe to read, or of another model.
     """
 
@@ -61,9 +60,12 @@ class Detector:
         device: str | None = None,
         backend: Backend | None = None,
         content: bytes | None = None,
+        indices: Sequence[int | None] | None = None,
     ) -> None:
         cfg = load_config(member.config)
-        _require_classes(cfg, name)
+        self.classes = _fit_classes(cfg, member, name)
+        labels = range(len(self.classes)) if indices is None else indices
+        self._labels = np.array([-1 if label is None else label for label in labels], np.int64)
         self.augmented = _augmented(cfg, member)
         self.backend = backend or member.backend
         if self.backend.type == "torch":
@@ -106,7 +108,7 @@ class Detector:
             raise ConfigError(f"member '{self.name}': cannot predict a plain image: {cause}") from error
 
     def __call__(self, radiographs: Sequence[Radiograph]) -> list[Detections]:
-        """Find opacities.
+        """Find boxes.
 
         Args:
             radiographs: pixels of any size; the header has the size of the original.
@@ -124,9 +126,41 @@ class Detector:
         with torch.inference_mode():
             results = [one for batch in batches for one in self.model.test_step(pseudo_collate(batch))]
         try:
-            return [_in_original(result, one) for result, one in zip(results, radiographs, strict=True)]
+            found = (_in_original(result, one) for result, one in zip(results, radiographs, strict=True))
+            return [self._relabelled(one) for one in found]
         except ValueError as error:
             raise CheckpointError(f"member '{self.name}': {error}; has its training diverged?") from error
+
+    def _relabelled(self, found: Detections) -> Detections:
+        """The same with the labels that are asked for.
+
+        Raises:
+            ValueError: a label is none of its classes.
+        """
+        if len(found) and found.labels.max() >= len(self._labels):
+            raise ValueError(f"label {found.labels.max()} is none of its {len(self._labels)} classes")
+        labels = self._labels[found.labels]
+        return Detections(found.boxes[labels >= 0], found.scores[labels >= 0], labels[labels >= 0])
+
+
+def trained_classes(member: Member) -> tuple[str, ...]:
+    """The classes that a detector was trained to find.
+
+    They are those of its config; of one that follows its data set, those that its checkpoint was trained on.
+
+    Raises:
+        ConfigError: the config is missing or broken.
+        CheckpointError: the checkpoint is missing or unsafe to read.
+    """
+    return _trained_classes(load_config(member.config), member)
+
+
+def _trained_classes(cfg: Config, member: Member) -> tuple[str, ...]:
+    if follows_data(cfg):
+        stored = stored_classes(trained_file(member.checkpoint))
+        if stored:
+            return stored
+    return classes_of(cfg)
 
 
 def _default_device() -> str:
@@ -159,6 +193,7 @@ def fingerprint(member: Member) -> dict[str, Any]:
         CheckpointError: the checkpoint is missing.
     """
     cfg = load_config(member.config)
+    _fit_classes(cfg, member, Path(member.config).stem)
     augmented = _augmented(cfg, member)
     parts = [cfg.model.to_dict(), cfg.tta_pipeline if augmented else cfg.test_dataloader.dataset.pipeline]
     path = trained_file(member.checkpoint)
@@ -224,15 +259,25 @@ def classes_of(cfg: Config) -> tuple[str, ...]:
     return (found,) if isinstance(found, str) else tuple(found)
 
 
-def _require_classes(cfg: Config, name: str) -> None:
-    """Refuse a detector of other classes: its boxes must not be fused with opacities."""
-    found = classes_of(cfg)
-    if found != CLASSES:
-        shown = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
-        raise ConfigError(f"member '{name}': finds {len(found)} classes ({shown}), the ensemble fuses 'opacity' alone")
+def _fit_classes(cfg: Config, member: Member, name: str) -> tuple[str, ...]:
+    """The classes of a detector, after heads that follow the data set got their number.
+
+    Raises:
+        ConfigError: a head has another number.
+    """
+    found = _trained_classes(cfg, member)
+    if not found:
+        raise ConfigError(
+            f"member '{name}': neither its checkpoint nor its config says which classes it finds, and the prepared "
+            "folder that it follows is not here"
+        )
+    if follows_data(cfg):
+        set_class_count(cfg.model, len(found))
     for count in _class_counts(cfg.model):
-        if count != len(CLASSES):
-            raise ConfigError(f"member '{name}': a head of it has {count} classes, its data set 'opacity' alone")
+        if count != len(found):
+            names = f"'{found[0]}' alone" if len(found) == 1 else f"{len(found)}"
+            raise ConfigError(f"member '{name}': a head of it has {count} classes, its data set {names}")
+    return found
 
 
 def _class_counts(part: Any) -> Iterator[int]:

@@ -20,6 +20,7 @@ from covidmm.errors import ConfigError, CovidmmError, NotAcceptedError, Radiogra
 from covidmm.findings import Detections, ImageFindings, Study, StudyFindings
 from covidmm.inference.core import NO_PIXELS, Batch, Decoded, Detecting, classify, fuse, plugins
 from covidmm.inference.detector import Detector
+from covidmm.inference.ensemble_classes import EnsembleClasses
 from covidmm.inference.mapping import decoded_ahead
 from covidmm.outputs.predictions import ImageEntry
 from covidmm.radiograph import Radiograph, sandbox
@@ -66,7 +67,9 @@ class Predictor:
         self.config = config
         self.strategy = config.build_strategy(self._manager)
         self.classifier = config.build_classifier(self._manager)
-        self._detecting = Detecting(config.members, config.max_size, device, config.accepts)
+        self.classes = EnsembleClasses.of(config)
+        self.classes.require_fits(self.strategy)
+        self._detecting = Detecting(config.members, config.max_size, device, config.accepts, self.classes)
         self.detectors: Mapping[str, Detector] = self._detecting.detectors
 
     @classmethod
@@ -164,7 +167,7 @@ class Predictor:
                     members, fused = {}, Detections.none()
                 else:
                     members = {name: boxes[index] for name, boxes in found.items()}
-                    fused = fuse(self.strategy, self.config.members, entry, members)
+                    fused = fuse(self.strategy, self.config.members, entry, members, self.classes)
                     kept = kept if pixels else replace(kept, pixels=NO_PIXELS)
                 findings = ImageFindings(
                     entry.image_id, entry.height, entry.width, members, fused, entry.error, entry.notes

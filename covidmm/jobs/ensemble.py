@@ -12,6 +12,7 @@ from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import ConfigError
 from covidmm.inference.core import plugins
+from covidmm.inference.ensemble_classes import OPACITY
 from covidmm.inference.mapping import sharing
 from covidmm.jobs.ensemble_checks import (
     require_folder_fits,
@@ -83,7 +84,8 @@ def _ensemble(request: Request, mapping: Mapper) -> Outcome:
     job = _checked(request, mapping)
     manager, config = job.manager, job.run.config
     if job.validation is not None:
-        tune(config, predict_members(job.validation), read_truth(job.validation.cases), job.validation.folder.parent)
+        truth = read_truth(job.validation.cases, job.validation.classes.names)
+        tune(config, predict_members(job.validation), truth, job.validation.folder.parent)
     started = time.monotonic()
     outcome = run_folder(job.run, manager)
     out = Path(request.out) if request.out else outcome.run.folder / "submission.csv"
@@ -133,13 +135,14 @@ def _checked(request: Request, mapping: Mapper) -> _Job:
     folder = Path(request.predictions or Path("work_dirs") / Path(request.config).stem)
     run = FolderRun(config, cases, folder / (cases.split or "images"), mapping=mapping)
     keys = run.cache_keys()  # a checkpoint that is missing
+    run.classes.require_fits(strategy)
     validation, operating, looked_at = None, None, []
     if request.sweep:
         validation = FolderRun(config, read_image_folder(request.data, "val"), folder / "val", mapping=mapping)
-        require_scorable(validation.cases)
+        require_scorable(validation.cases, run.classes.names)
         looked_at.append(validation.cases)
     if request.score:
-        require_scorable(cases, studies=True)
+        require_scorable(cases, run.classes.names, studies=True)
         operating = plan_thresholds(run, request.thresholds_from)
         require_unfitted_fusion(strategy, keys, cases, request.allow_training_images)
         looked_at += [cases, *([operating.chosen_on] if operating.chosen_on is not None else [])]
@@ -148,16 +151,20 @@ def _checked(request: Request, mapping: Mapper) -> _Job:
 
 
 def submit(outcome: Outcome, path: Path, none: NoneRule, rerank: Rerank) -> None:
-    """Write the submission: a row for every study and every image of the folder, readable or not."""
-    probabilities = outcome.studies or {}
-    studies = {case.study_id: study_row(probabilities.get(case.study_id)) for case in outcome.run.cases.images}
-    images = {}
+    """Write the submission: a row for every study and every image of the folder, readable or not.
+
+    Studies have rows where they are classified, and in the challenge, whose images have opacities alone.
+    """
+    probabilities, names = outcome.studies or {}, outcome.run.classes.names
+    studies, images = {}, {}
+    if outcome.studies is not None or names == OPACITY:
+        studies = {case.study_id: study_row(probabilities.get(case.study_id)) for case in outcome.run.cases.images}
     for image, found in outcome.fused:
         if image.error:
             images[image.image_id] = image_row(None)
             continue
         negative = probabilities[image.study_id][0] if outcome.studies is not None else None
-        images[image.image_id] = ranked_row(found, negative, none, rerank)
+        images[image.image_id] = ranked_row(found, negative, none, rerank, names)
     write_submission(path, studies, images)
 
 
@@ -172,7 +179,7 @@ def _report(outcome: Outcome, submission: Path, seconds: float) -> None:
         print(f"  {step:<10} {taken / images:8.4f} s per image  {taken / total:6.1%}")
     for line in report_files(outcome):
         print(line)
-    if outcome.studies is None:
+    if outcome.studies is None and run.classes.names == OPACITY:
         print("no study classifier is configured: every study got the row 'negative 1 0 0 1 1'")
     print(f"submission: {submission}")
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from tqdm import tqdm
 
 from covidmm.datasets.image_folders import ImageFolder
 from covidmm.engine.checkpointing import checkpoint_hashes, trained_file
-from covidmm.ensembles.ensemble_config import EnsembleConfig
+from covidmm.ensembles.ensemble_config import EnsembleConfig, Member
 from covidmm.errors import DataError
 from covidmm.findings import Detections
 from covidmm.inference.core import Batch, Classifying, Detecting, StudyJob, fuse, timed
 from covidmm.inference.detector import fingerprint
+from covidmm.inference.ensemble_classes import EnsembleClasses
 from covidmm.inference.mapping import map_here
 from covidmm.outputs.predictions import ImageEntry, Predictions, PredictionsWriter, read_predictions
 from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
@@ -58,6 +60,15 @@ class FolderRun:
     fresh: list[str] = field(default_factory=list)
     mapping: Mapper = map_here
 
+    @cached_property
+    def classes(self) -> EnsembleClasses:
+        """What the ensemble finds.
+
+        Raises:
+            CovidmmError: a config or checkpoint that cannot be used, or members whose classes do not fit.
+        """
+        return EnsembleClasses.of(self.config)
+
     def timed(self, step: str) -> AbstractContextManager[None]:
         """Add the time of a block to a step's seconds."""
         return timed(self.seconds, step)
@@ -79,8 +90,8 @@ class FolderRun:
 
     def fusion_key(self, members: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """What decides the fused boxes, given what decides the members' predictions."""
-        parts = {name: {**asdict(self.config.members[name]), **own} for name, own in members.items()}
-        return {"strategy": dict(self.config.strategy), "members": parts}
+        parts = {name: {**_without_map(self.config.members[name]), **own} for name, own in members.items()}
+        return {"strategy": dict(self.config.strategy), "members": parts, **self.classes.key(None, "")}
 
     def cache_keys(self) -> dict[str, dict[str, Any]]:
         """What decides the predictions of each member and of the ensemble, before anything is predicted.
@@ -88,8 +99,13 @@ class FolderRun:
         Raises:
             CovidmmError: a config or checkpoint that cannot be used.
         """
-        members = {name: self.cache_key(fingerprint(member)) for name, member in self.config.members.items()}
+        members = {name: self.member_key(name) for name in self.config.members}
         return {**members, ENSEMBLE: self.fusion_key(members)}
+
+    def member_key(self, name: str) -> dict[str, Any]:
+        """What decides a member's predictions."""
+        member = self.config.members[name]
+        return self.cache_key({**fingerprint(member), **self.classes.key(member, name)})
 
 
 @dataclass
@@ -138,6 +154,7 @@ def run_folder(run: FolderRun, manager: PluginManager) -> Outcome:
         CovidmmError: a config, checkpoint, image folder or plugin that cannot be used; before anything is predicted.
     """
     strategy, classifier = run.config.build_strategy(manager), run.config.build_classifier(manager)
+    run.classes.require_fits(strategy)
     members = predict_members(run)
     fused = fuse_folder(run, strategy, members)
     if all(image.error for image in fused.images):
@@ -155,8 +172,8 @@ def predict_members(run: FolderRun) -> dict[str, Predictions]:
     """
     ready: dict[str, Predictions] = {}
     missing: dict[str, dict[str, Any]] = {}
-    for name, member in run.config.members.items():
-        cache_key = run.cache_key(fingerprint(member))
+    for name in run.config.members:
+        cache_key = run.member_key(name)
         found = read_predictions(run.folder, name)
         if found is not None and found.fingerprint == cache_key:
             ready[name] = found
@@ -186,7 +203,7 @@ def _predict(run: FolderRun, missing: Mapping[str, Mapping[str, Any]]) -> dict[s
         )
         config = run.config
         own_members = {name: config.members[name] for name in missing}
-        work = Detecting(own_members, config.max_size, accepts=config.accepts)
+        work = Detecting(own_members, config.max_size, accepts=config.accepts, classes=run.classes)
         label = f"predicting with {', '.join(missing)}"
         with tqdm(total=len(run.cases), initial=start, desc=label, unit="image", disable=None) as bar:
             try:
@@ -232,8 +249,13 @@ def _fused(
             yield image, Detections.none()
             continue
         with run.timed("fusion"):
-            result = fuse(strategy, run.config.members, image, found)
+            result = fuse(strategy, run.config.members, image, found, run.classes)
         yield image, result
+
+
+def _without_map(member: Member) -> dict[str, Any]:
+    """A member's config without an empty ``class_map``, which changes nothing."""
+    return {key: value for key, value in asdict(member).items() if key != "class_map" or value is not None}
 
 
 def joined(members: Mapping[str, Predictions]) -> Iterator[tuple[ImageEntry, dict[str, Detections]]]:

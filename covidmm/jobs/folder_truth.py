@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from covidmm.datasets.annotated_image import AnnotatedImage
-from covidmm.datasets.annotations import read_annotations, require_classes
+from covidmm.datasets.class_mapping import class_indices
 from covidmm.datasets.image_folders import ImageFolder
 from covidmm.datasets.prepared_folder import read_split
 from covidmm.errors import DataError
 from covidmm.evaluation.competition import labels_of
-from covidmm.inference.detector import CLASSES
 from covidmm.prepare.layouts.siim import IMAGE_CSV, STUDY_CSV, read_images, read_studies
 from covidmm.utils.boxes import corners
 
+#: Of the boxes in a raw SIIM folder.
+SIIM_CLASSES = ("opacity",)
 #: By image id, in the order of the annotations or, of a raw folder, of the study table: resamples are drawn by it.
 Truth = Mapping[str, AnnotatedImage]
 
 
-def read_truth(folder: ImageFolder) -> Truth:
+def read_truth(folder: ImageFolder, classes: Sequence[str]) -> Truth:
     """The labels of every image in a folder: from the annotations of a prepared one, the tables of a raw SIIM one.
+
+    Args:
+        folder: the images.
+        classes: names of the classes that count; the labels of the boxes are their places in it.
 
     Raises:
         DataError: the folder has no labels, or not those of all its images.
     """
     if folder.annotations is not None:
-        return {image.image_id: image for image in read_split(folder.annotations).images}
+        split = read_split(folder.annotations)
+        indices = class_indices(str(folder.annotations), split.categories, classes, {}, absent=classes)
+        return {image.image_id: _of_classes(image, indices) for image in split.images}
     tables = folder.source / IMAGE_CSV, folder.source / STUDY_CSV
     if folder.split != "train" or not all(path.is_file() for path in tables):
         raise DataError(f"{folder.source}: cannot be scored, it is not prepared and has no {IMAGE_CSV} of its images")
@@ -43,33 +54,56 @@ def read_truth(folder: ImageFolder) -> Truth:
             )
     found = {}
     own = dict(folder.studies())
+    indices = class_indices(str(tables[0]), SIIM_CLASSES, classes, {}, absent=classes)
     for study_id, study_class in studies.rows.items():
         for image in own[study_id]:
             boxes = corners(images.rows[image.image_id].boxes)
-            found[image.image_id] = AnnotatedImage(image.path, image.image_id, study_id, boxes, study_class=study_class)
+            one = AnnotatedImage(image.path, image.image_id, study_id, boxes, study_class=study_class)
+            found[image.image_id] = _of_classes(one, indices)
     return found
 
 
-def require_scorable(folder: ImageFolder, studies: bool = False) -> None:
-    """Refuse a folder by whose labels detectors of one class cannot be scored, or no fusion be chosen.
+def _of_classes(image: AnnotatedImage, indices: Sequence[int | None]) -> AnnotatedImage:
+    """An image with other labels, and without the boxes that have none."""
+    if list(indices) == list(range(len(indices))):
+        return image
+    places = np.array([-1 if index is None else index for index in indices], np.int64)
+    labels, crowd_labels = places[image.labels], places[image.crowd_labels]
+    return replace(
+        image,
+        boxes=image.boxes[labels >= 0],
+        labels=labels[labels >= 0],
+        crowds=image.crowds[crowd_labels >= 0],
+        crowd_labels=crowd_labels[crowd_labels >= 0],
+    )
+
+
+def require_scorable(folder: ImageFolder, classes: Sequence[str], studies: bool = False) -> None:
+    """Refuse a folder by whose labels detectors cannot be scored, or no fusion be chosen.
+
+    Warns (UserWarning) of classes that only one of both sides has.
 
     Args:
         folder: with labels.
+        classes: that the ensemble finds.
         studies: whether studies are scored, too.
 
     Raises:
-        DataError: as :func:`read_truth`; no image has a box, no category is the members' class, there are boxes of
-            several categories, or only some studies have a class.
+        DataError: as :func:`read_truth`; no image has a box of one of the classes, or only some studies have a class.
     """
-    truth = read_truth(folder).values()
+    truth = read_truth(folder, classes).values()
     where = folder.annotations or folder.source
+    if folder.annotations is not None:
+        names = read_split(folder.annotations).categories
+        if not set(names) & set(classes):
+            raise DataError(f"{where}: has the categories {', '.join(names)}, the ensemble finds {', '.join(classes)}")
+        for one, other, what in (
+            (classes, names, "no category of {}, which the ensemble finds: not scored"),
+            (names, classes, "boxes of {} do not count, which the ensemble does not find"),
+        ):
+            if lacking := [name for name in one if name not in other]:
+                warnings.warn(f"{where}: {what.format(', '.join(lacking))}", stacklevel=2)
     if not any(len(image.boxes) for image in truth):
         raise DataError(f"{where}: no image has a true box; nothing can be scored or chosen by it")
-    if folder.annotations is not None:
-        names = [category["name"] for category in read_annotations(folder.annotations)["categories"]]
-        require_classes(folder.annotations, names, CLASSES)
-    if labels := {int(label) for image in truth for label in image.labels} - {0}:
-        count = len(labels | {0})
-        raise DataError(f"{where}: has boxes of {count} categories; an ensemble finds the first one, opacities, alone")
     if studies and any(image.study_class for image in truth):
         labels_of(truth, str(where))

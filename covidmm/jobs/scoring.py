@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from covidmm.datasets.image_folders import ImageFolder, read_image_folder
 from covidmm.datasets.prepared_folder import data_digest
@@ -19,6 +19,7 @@ from covidmm.evaluation.competition import labels_of, score_submission
 from covidmm.evaluation.detection import score_detections
 from covidmm.evaluation.metric_tables import format_comparison
 from covidmm.evaluation.metrics_file import machine, write_metrics
+from covidmm.inference.ensemble_classes import OPACITY
 from covidmm.jobs.ensemble_pictures import draw_ensemble
 from covidmm.jobs.folder_run import ENSEMBLE, FolderRun, Outcome, run_folder
 from covidmm.jobs.folder_truth import Truth, read_truth, require_scorable
@@ -33,6 +34,18 @@ OPERATING_FILE = "operating.json"
 SCORED = " (the scored images themselves chose them: optimistic)"
 
 
+class Thresholds(NamedTuple):
+    """Confidences at which precision, recall and F1 are taken.
+
+    Attributes:
+        common: by detector, one for all classes.
+        per_class: by detector and class; empty where there is one class.
+    """
+
+    common: Mapping[str, float]
+    per_class: Mapping[str, Mapping[str, float]]
+
+
 @dataclass(frozen=True)
 class Operating:
     """Where the thresholds of a scoring come from: known before anything is predicted.
@@ -40,13 +53,13 @@ class Operating:
     Attributes:
         file: where they are kept, and read from where nothing is chosen.
         chosen_on: the validation images that choose them; None where they are read.
-        thresholds: what was read.
+        thresholds: what was read: of each detector, and as ``per_class`` by detector and class.
         source: says it to people.
     """
 
     file: Path
     chosen_on: ImageFolder | None
-    thresholds: Mapping[str, float]
+    thresholds: Thresholds
     source: str
 
 
@@ -71,14 +84,14 @@ def plan_thresholds(run: FolderRun, source: str | None = None) -> Operating:
     if source is not None and not Path(source).is_dir():
         return _stored(file, Path(source), keys)
     if source is not None:
-        return _on_validation(file, Path(source), SCORED if _same_images(run, Path(source)) else "")
+        return _on_validation(run, file, Path(source), SCORED if _same_images(run, Path(source)) else "")
     own = run.cases.annotations is not None and run.cases.annotations.with_name("val.json").is_file()
     if own and run.cases.split != "val" and _is_home(run):
-        return _on_validation(file, run.cases.source)
+        return _on_validation(run, file, run.cases.source)
     if file.is_file() or not own or run.cases.split == "val":
         return _stored(file, file, keys)
     note = ", on which no member was trained; --thresholds-from names the folder of the training"
-    return _on_validation(file, run.cases.source, note)
+    return _on_validation(run, file, run.cases.source, note)
 
 
 def _same_images(run: FolderRun, folder: Path) -> bool:
@@ -92,10 +105,10 @@ def _stored(file: Path, path: Path, keys: Mapping[str, Mapping[str, Any]]) -> Op
     return Operating(file, None, thresholds, f"{path}{SCORED if scored else ''}")
 
 
-def _on_validation(file: Path, folder: Path, note: str = "") -> Operating:
+def _on_validation(run: FolderRun, file: Path, folder: Path, note: str = "") -> Operating:
     cases = read_image_folder(folder, "val")
-    require_scorable(cases)
-    return Operating(file, cases, {}, f"the {len(cases)} validation images of {folder}{note}")
+    require_scorable(cases, run.classes.names)
+    return Operating(file, cases, Thresholds({}, {}), f"the {len(cases)} validation images of {folder}{note}")
 
 
 def _is_home(run: FolderRun) -> bool:
@@ -127,19 +140,24 @@ def score_outcome(
         DataError: no labels, or labels that do not fit.
     """
     run = outcome.run
-    truth = read_truth(run.cases)
+    names = run.classes.names
+    truth = read_truth(run.cases, names)
     thresholds = operating.thresholds
     print(f"\nthresholds: {'chosen on' if operating.chosen_on else 'from'} {operating.source}")
     if (cases := operating.chosen_on) is not None:
         folder = run.folder.parent / ("val" if cases.source == run.cases.source else f"val_{cases.sha256[:8]}")
         val = run_folder(FolderRun(run.config, cases, folder, mapping=run.mapping), manager)
-        thresholds = choose_thresholds(operating.file, val.detectors, read_truth(cases), str(cases.source))
-    print("  " + ", ".join(f"{name} {value:.3f}" for name, value in thresholds.items()))
+        thresholds = choose_thresholds(
+            operating.file, val.detectors, read_truth(cases, names), str(cases.source), names
+        )
+    print("  " + ", ".join(f"{name} {value:.3f}" for name, value in thresholds.common.items()))
+    for name, own in thresholds.per_class.items():
+        print(f"  {name}: " + ", ".join(f"{one} {value:.3f}" for one, value in own.items()))
     for path in checkpoint_files(run.config.study):
         value = stored_val_metrics(path).get("study/temperature")
         told = "none in its checkpoint, 1 is taken" if value is None else f"{value:.3f}, of its validation"
         print(f"temperature of the study classifier {path}: {told}")
-    detectors = score_each(outcome.detectors, truth, thresholds, with_intervals=True)
+    detectors = score_each(outcome.detectors, truth, thresholds, with_intervals=True, classes=names)
     for name, one in outcome.detectors.items():
         detectors[name]["unreadable"] = sum(bool(image.error) for image in one.images)
         detectors[name]["threshold_source"] = operating.source
@@ -148,13 +166,15 @@ def score_outcome(
     if classes:
         if outcome.studies is not None:
             found["study"] = score_studies(classes, outcome.studies)
-        labels = labels_of([truth[case.image_id] for case in run.cases.images], str(run.cases.source))
-        found["competition"] = score_submission(labels, read_submission(submission), submission, with_intervals=True)
+        if names == OPACITY:  # the challenge has no other
+            labels = labels_of([truth[case.image_id] for case in run.cases.images], str(run.cases.source))
+            rows = read_submission(submission)
+            found["competition"] = score_submission(labels, rows, submission, with_intervals=True)
     print(f"\n{format_comparison(found, len({image.study_id for image in truth.values()}))}")
     write_metrics(metrics, **found, provenance={ENSEMBLE: provenance(outcome)})
     print(f"metrics: {metrics}")
     if show_dir:
-        draw_ensemble(Path(show_dir), outcome, truth, thresholds, ENSEMBLE)
+        draw_ensemble(Path(show_dir), outcome, truth, thresholds.common, ENSEMBLE)
         print(f"pictures: {show_dir}")
     return found
 
@@ -169,17 +189,18 @@ def provenance(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def ground_truth(predictions: Predictions, truth: Truth) -> dict[str, Any]:
+def ground_truth(predictions: Predictions, truth: Truth, classes: Sequence[str] = OPACITY) -> dict[str, Any]:
     """The truth of the images of a predictions file, as a COCO detection file in pixels of the originals."""
     images = [{"id": number, **image._asdict()} for number, image in enumerate(predictions.images, start=1)]
-    return coco_truth(images, [truth[image.image_id].original_truth for image in predictions.images])
+    return coco_truth(images, [truth[image.image_id].original_truth for image in predictions.images], classes)
 
 
 def score_each(
     predictions: Mapping[str, Predictions],
     truth: Truth,
-    thresholds: Mapping[str, float | None],
+    thresholds: Thresholds | None,
     with_intervals: bool = False,
+    classes: Sequence[str] = OPACITY,
 ) -> dict[str, dict[str, Any]]:
     """Detection metrics of every detector and the ensemble.
 
@@ -188,6 +209,7 @@ def score_each(
         truth: of the same images.
         thresholds: the confidence at which precision, recall and F1 are taken; None for the best F1 of these images.
         with_intervals: add intervals over studies of mAP@.50, precision, recall and F1, all from the same draws.
+        classes: what the labels stand for.
 
     Raises:
         DataError: no image has a box, or a file of predictions is damaged.
@@ -196,27 +218,39 @@ def score_each(
     for name, one in predictions.items():
         try:
             found = json_value(one.path.read_text())
-            scored[name] = score_detections(ground_truth(one, truth), found, thresholds[name], with_intervals)
+            common = None if thresholds is None else thresholds.common[name]
+            per_class = None if thresholds is None else thresholds.per_class.get(name)
+            scored[name] = score_detections(ground_truth(one, truth, classes), found, common, with_intervals, per_class)
         except (ValueError, DataError) as error:
             raise DataError(f"{one.path}: {error}") from error
     return scored
 
 
 def choose_thresholds(
-    path: Path, predictions: Mapping[str, Predictions], truth: Truth, source: str = ""
-) -> dict[str, float]:
-    """The thresholds of greatest F1 on the validation split of a folder, also written to ``operating.json``."""
-    chosen = {
-        name: found["best_f1_threshold"]
-        for name, found in score_each(predictions, truth, dict.fromkeys(predictions)).items()
+    path: Path,
+    predictions: Mapping[str, Predictions],
+    truth: Truth,
+    source: str = "",
+    classes: Sequence[str] = OPACITY,
+) -> Thresholds:
+    """The thresholds of greatest F1 on the validation split of a folder, also written to ``operating.json``.
+
+    A class of which nothing was found there has none of its own.
+    """
+    scored = score_each(predictions, truth, None, classes=classes)
+    chosen = {name: found["best_f1_threshold"] for name, found in scored.items()}
+    per_class = {
+        name: {one: own["best_f1_threshold"] for one, own in found["per_class"].items() if own.get("best_f1")}
+        for name, found in scored.items()
+        if "per_class" in found
     }
     fingerprints = {name: one.fingerprint for name, one in predictions.items()}
     content = {"thresholds": chosen, "chosen_on": "validation", "folder": source, "made_from": fingerprints}
-    write_bytes(path, json_bytes(content, indent=2))
-    return chosen
+    write_bytes(path, json_bytes(content | ({"per_class": per_class} if per_class else {}), indent=2))
+    return Thresholds(chosen, per_class)
 
 
-def stored_thresholds(path: Path, keys: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def stored_thresholds(path: Path, keys: Mapping[str, Mapping[str, Any]]) -> Thresholds:
     """The thresholds of an earlier validation with the same models and the same fusion.
 
     Args:
@@ -232,6 +266,7 @@ def stored_thresholds(path: Path, keys: Mapping[str, Mapping[str, Any]]) -> dict
     try:
         content = json_value(path.read_text())
         thresholds, fingerprints = dict(content["thresholds"]), dict(content["made_from"])
+        per_class = {name: dict(own) for name, own in content.get("per_class", {}).items()}
     except FileNotFoundError:
         raise DataError(f"{path}: no thresholds yet; {advice}") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -241,7 +276,9 @@ def stored_thresholds(path: Path, keys: Mapping[str, Mapping[str, Any]]) -> dict
             raise DataError(f"{path}: the threshold of '{name}' is of another model or fusion; {advice}")
         if not isinstance(thresholds.get(name), int | float):
             raise DataError(f"{path}: damaged (no threshold of '{name}'); {advice}")
-    return thresholds
+        if not all(isinstance(value, int | float) for value in per_class.get(name, {}).values()):
+            raise DataError(f"{path}: damaged (thresholds of the classes of '{name}'); {advice}")
+    return Thresholds(thresholds, per_class)
 
 
 def _without_data(fingerprint: Any) -> Any:

@@ -120,36 +120,40 @@ def study_row(probabilities: Sequence[float] | None) -> list[Prediction]:
     return [Prediction(name, float(value), UNIT_BOX) for name, value in pairs if probabilities is not None or value]
 
 
-def image_row(found: Detections | None, none: float = 1.0) -> list[Prediction]:
-    """The row of an image, opacities before ``none``; without detections, for an unreadable one, ``none`` alone.
+def image_row(found: Detections | None, none: float = 1.0, classes: Sequence[str] = (OPACITY,)) -> list[Prediction]:
+    """The row of an image, boxes before ``none``; without detections, for an unreadable one, ``none`` alone.
 
-    A box that has no area in the hundredths of a pixel that are written is left out: it overlaps nothing.
+    A box that has no area in the hundredths of a pixel that are written is left out: it overlaps nothing. Names of
+    ``classes`` have underscores for spaces, which part the entries of a row.
     """
     row = [Prediction(NONE, none, UNIT_BOX)]
     if found is None:
         return row
     boxes = [
-        Prediction(OPACITY, float(score), tuple(box))
-        for box, score in zip(found.boxes.tolist(), found.scores, strict=True)
+        Prediction("_".join(classes[label].split()), float(score), tuple(box))
+        for box, score, label in zip(found.boxes.tolist(), found.scores, found.labels, strict=True)
         if _has_area(_rounded(box))
     ]
     return [*boxes, *row]
 
 
-def ranked_row(found: Detections, negative: float | None, none: NoneRule, rerank: Rerank) -> list[Prediction]:
+def ranked_row(
+    found: Detections, negative: float | None, none: NoneRule, rerank: Rerank, classes: Sequence[str] = (OPACITY,)
+) -> list[Prediction]:
     """The row of a readable image by a config's rules.
 
     Args:
-        found: its opacities.
+        found: its boxes.
         negative: as in :meth:`NoneRule.confidence`.
         none: how sure its ``none`` is.
         rerank: what becomes of the scores then.
+        classes: what the labels stand for.
 
     Raises:
         ConfigError: the rule needs a study classifier and there is none.
     """
     confidence = none.confidence(found.scores, negative)
-    return image_row(Detections(found.boxes, rerank(found.scores, confidence), found.labels), confidence)
+    return image_row(Detections(found.boxes, rerank(found.scores, confidence), found.labels), confidence, classes)
 
 
 def prediction_string(row: Iterable[Prediction]) -> str:

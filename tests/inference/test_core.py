@@ -10,6 +10,7 @@ from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import ConfigError, DataError, PluginError
 from covidmm.findings import Detections, Study
 from covidmm.inference.core import Batch, Classifying, Detecting, StudyJob, classify, fuse, plugins, timed
+from covidmm.inference.ensemble_classes import EnsembleClasses
 from covidmm.outputs.predictions import ImageEntry
 
 IMAGE = ImageEntry("one", "study", 50, 40)
@@ -102,18 +103,18 @@ def refusal(ask, *arguments):
     ],
 )
 def test_what_is_no_set_of_boxes_is_refused(answer, message):
-    assert message in refusal(fuse, Answering(answer), {}, IMAGE, {})
+    assert message in refusal(fuse, Answering(answer), {}, IMAGE, {}, EnsembleClasses())
 
 
 def test_a_box_may_reach_over_the_edge_as_far_as_in_a_file():
     found = Detections([[-0.9, 0, 40.9, 50.9]], [0.5])
-    assert fuse(Answering(found), {}, IMAGE, {}) is found
+    assert fuse(Answering(found), {}, IMAGE, {}, EnsembleClasses()) is found
 
 
 @pytest.mark.parametrize("error", [DataError("member 0: a box"), ConfigError("weights must be")])
 def test_what_a_strategy_says_on_purpose_stays(error):
     with pytest.raises(type(error), match=str(error)):
-        fuse(Answering(error), {}, IMAGE, {})
+        fuse(Answering(error), {}, IMAGE, {}, EnsembleClasses())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import DataError
 from covidmm.evaluation.detection import score_detections
 from covidmm.findings import Detections
-from covidmm.jobs.scoring import choose_thresholds, ground_truth, score_each, stored_thresholds
+from covidmm.jobs.scoring import Thresholds, choose_thresholds, ground_truth, score_each, stored_thresholds
 from covidmm.outputs.predictions import ImageEntry, PredictionsWriter
 
 IMAGES = [ImageEntry(f"i{k}", f"s{k}", 100, 100) for k in range(4)]
@@ -35,7 +35,7 @@ def test_a_perfect_detector_and_a_noisy_one(tmp_path):
     found = score_each(
         {"good": write(tmp_path, "good", [0.9, 0.8, 0.7, 0]), "bad": write(tmp_path, "bad", [0.9, 0, 0, 0.95])},
         TRUTH,
-        {"good": 0.75, "bad": 0.5},
+        Thresholds({"good": 0.75, "bad": 0.5}, {}),
     )
     assert found["good"]["mAP_50"] == pytest.approx(1)
     assert (found["good"]["recall"], found["good"]["precision"]) == (pytest.approx(2 / 3), 1.0)
@@ -45,13 +45,13 @@ def test_a_perfect_detector_and_a_noisy_one(tmp_path):
 def test_it_is_the_metric_of_the_test_tool(tmp_path):
     one = write(tmp_path, "a", [0.9, 0.2, 0, 0.3])
     direct = score_detections(ground_truth(one, TRUTH), json.loads(one.path.read_text()), 0.25)
-    assert score_each({"a": one}, TRUTH, {"a": 0.25})["a"] == direct
+    assert score_each({"a": one}, TRUTH, Thresholds({"a": 0.25}, {}))["a"] == direct
 
 
 def test_thresholds_are_chosen_on_validation_and_taken_to_other_images(tmp_path):
     path = tmp_path / "operating.json"
     chosen = choose_thresholds(path, {"a": write(tmp_path, "a", [0.9, 0.8, 0.3, 0.2])}, TRUTH)
-    assert chosen["a"] == pytest.approx(0.3)
+    assert chosen.common["a"] == pytest.approx(0.3)
     other = write(tmp_path / "test", "a", [0.5, 0, 0, 0], {"checkpoint": "a", "data_sha256": "another"})
     assert stored_thresholds(path, {"a": other.fingerprint}) == chosen
 
@@ -91,7 +91,7 @@ def test_every_interval_is_of_the_number_beside_it(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("covidmm.evaluation.detection.intervals", ones)
-        value = score_each({"a": one}, truth, {"a": 0.3}, with_intervals=True)["a"]
+        value = score_each({"a": one}, truth, Thresholds({"a": 0.3}, {}), with_intervals=True)["a"]
     ((found_, studies),) = seen
     assert studies == 20
     assert found_ == pytest.approx({name: value[name] for name in ("mAP_50", "f1", "recall", "precision")}, abs=1e-9)
@@ -101,4 +101,4 @@ def test_what_cannot_be_scored_is_named(tmp_path):
     one = write(tmp_path, "good", [0.9, 0.8, 0.7, 0])
     nothing = truth_of({image.image_id: NO_BOX for image in IMAGES})
     with pytest.raises(DataError, match=r"good\.json: recall is undefined"):
-        score_each({"good": one}, nothing, {"good": 0.5})
+        score_each({"good": one}, nothing, Thresholds({"good": 0.5}, {}))

@@ -1,0 +1,84 @@
+"""The classes that an ensemble finds, and which of its members finds which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from covidmm.datasets.class_mapping import class_indices, mapped_names
+from covidmm.ensembles.ensemble_config import EnsembleConfig, Member
+from covidmm.errors import ConfigError, DataError
+from covidmm.inference.detector import trained_classes
+from covidmm.plugins import EnsembleStrategy
+
+#: What members find where nothing says more: SIIM's and RSNA's class.
+OPACITY = ("opacity",)
+
+
+@dataclass(frozen=True)
+class EnsembleClasses:
+    """The classes of an ensemble.
+
+    Attributes:
+        names: by class index.
+        indices: by member, the class index of each of its own classes; None for one that takes no part.
+    """
+
+    names: tuple[str, ...] = OPACITY
+    indices: Mapping[str, tuple[int | None, ...]] | None = None
+
+    @classmethod
+    def of(cls, config: EnsembleConfig) -> EnsembleClasses:
+        """Those of a config: what it names, or all that its members find, in their order.
+
+        Raises:
+            ConfigError: a member finds a class that the ensemble does not name, or none that it names; a config that
+                cannot be read.
+            CheckpointError: a checkpoint is missing.
+        """
+        own = {name: trained_classes(member) for name, member in config.members.items()}
+        maps = {name: member.class_map or {} for name, member in config.members.items()}
+        names = config.classes
+        if names is None:
+            names = tuple(dict.fromkeys(one for name in own for one in mapped_names(own[name], maps[name])))
+        return cls(names, {name: _indices(name, own[name], names, maps[name]) for name in own})
+
+    def voters(self, label: int, members: Sequence[str]) -> tuple[str, ...]:
+        """Those of some members that find a class."""
+        return tuple(name for name in members if self.indices is None or label in self.indices[name])
+
+    def require_fits(self, strategy: EnsembleStrategy) -> None:
+        """Refuse a strategy that knows its members by their places, where some have no vote on a class.
+
+        Raises:
+            ConfigError: it is one.
+        """
+        every = tuple(self.indices or ())
+        if not hasattr(strategy, "require_members"):
+            return
+        for label, name in enumerate(self.names):
+            if (voters := self.voters(label, every)) != every:
+                kind = type(strategy).__name__
+                raise ConfigError(
+                    f"strategy: {kind} needs members of the same classes, but '{name}' is found by {', '.join(voters)}"
+                )
+
+    def key(self, member: Member | None, name: str) -> dict[str, object]:
+        """What of the classes decides a member's predictions; nothing where it finds opacities alone."""
+        if self.names == OPACITY and (member is None or member.class_map is None):
+            return {}
+        return {"classes": list(self.names), "class_indices": list((self.indices or {}).get(name, ()))}
+
+
+def _indices(member: str, own: Sequence[str], names: Sequence[str], class_map: Mapping[str, str | None]) -> tuple:
+    try:
+        indices = class_indices(f"member '{member}'", own, names, class_map, absent=names)
+    except DataError as error:
+        raise ConfigError(str(error).replace("the file has", "it finds")) from error
+    shown = ", ".join(own[:3]) + (", ..." if len(own) > 3 else "")
+    unknown = [one for one, index in zip(own, indices, strict=True) if index is None and class_map.get(one, one)]
+    if unknown or all(index is None for index in indices):
+        fused = ", ".join(f"'{one}'" for one in names) + (" alone" if len(names) == 1 else "")
+        hint = f"; class_map = {{{unknown[0]!r}: None}} leaves one out" if unknown and len(names) > 1 else ""
+        raise ConfigError(f"member '{member}': finds {len(own)} classes ({shown}), the ensemble fuses {fused}{hint}")
+    return tuple(indices)
