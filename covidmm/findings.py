@@ -54,10 +54,34 @@ class Detections:
         """No box at all."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Detections]) -> Detections:
+        """The boxes of several sets, the highest score first."""
+        boxes, scores, labels = (
+            np.concatenate([getattr(one, name) for one in parts]) for name in ("boxes", "scores", "labels")
+        )
+        order = np.argsort(-scores, kind="stable")
+        return cls(boxes[order], scores[order], labels[order])
+
+    def of(self, labels: Sequence[int]) -> Detections:
+        """The boxes of some classes."""
+        kept = np.isin(self.labels, labels)
+        return Detections(self.boxes[kept], self.scores[kept], self.labels[kept])
+
+
+#: What labels stand for where nothing says more: SIIM's and RSNA's class.
+OPACITY = ("opacity",)
+
 
 @dataclass(frozen=True)
 class Study:
     """One study: its radiographs, and per radiograph what was detected on it.
+
+    Attributes:
+        identifier: its name.
+        radiographs: at least one.
+        detections: of each.
+        classes: what their labels stand for.
 
     Raises:
         ValueError: not one set of detections per radiograph.
@@ -66,6 +90,7 @@ class Study:
     identifier: str
     radiographs: Sequence[Radiograph]
     detections: Sequence[Detections]
+    classes: tuple[str, ...] = OPACITY
 
     def __post_init__(self) -> None:
         if len(self.radiographs) != len(self.detections):
@@ -103,8 +128,10 @@ class StudyFindings:
         study_id: the study's name.
         images: one entry per image, readable or not.
         probabilities: (4,) float32 in the order of :data:`STUDY_CLASSES`, None where no classifier was asked.
+        classes: what the labels of the boxes stand for.
     """
 
     study_id: str
     images: Sequence[ImageFindings]
     probabilities: NDArray[np.float32] | None
+    classes: tuple[str, ...] = OPACITY

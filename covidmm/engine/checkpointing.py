@@ -283,17 +283,6 @@ def load_trained(cfg: Config, checkpoint: Path) -> tuple[nn.Module, dict[str, An
     return model, content.get("meta", {})
 
 
-def stored_classes(path: Path) -> tuple[str, ...]:
-    """The class names of the data set that a checkpoint was trained on; none where it does not say.
-
-    Raises:
-        CheckpointError: it is missing, or unsafe to read.
-    """
-    meta = read_checkpoint(path).get("meta") or {}
-    found = (meta.get("dataset_meta") or {}).get("classes") or ()
-    return (found,) if isinstance(found, str) else tuple(map(str, found))
-
-
 def checkpoint_hashes(config: Any) -> list[str]:
     """The SHA-256 of every checkpoint that a plugin's config names, at any depth, in its order.
 
@@ -314,16 +303,6 @@ def checkpoint_files(config: Any) -> Iterator[Path]:
         return
     for value in config:
         yield from checkpoint_files(value)
-
-
-def stored_val_metrics(path: Path) -> dict[str, float]:
-    """The validation metrics, the chosen confidence threshold among them, that a checkpoint carries."""
-    return dict(read_checkpoint(path).get("meta", {}).get("val_metrics", {}))
-
-
-def stored_provenance(path: Path) -> dict[str, Any]:
-    """What a checkpoint's training was made from; empty where it does not say."""
-    return dict((read_checkpoint(path).get("meta") or {}).get("provenance") or {})
 
 
 def _provenance(cfg: Config) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from covidmm.plugins.manager import UnknownArgumentError
 from covidmm.utils.provenance import resolved_sha256
 
 _TOP_LEVEL = (
-    *("members", "classes", "strategy", "study", "none", "rerank", "max_size", "batch_size", "accepts"),
+    *("members", "classes", "class_codes", "strategy", "study", "none", "rerank", "max_size", "batch_size", "accepts"),
     "custom_imports",
 )
 #: What a backend can compute in.
@@ -107,6 +107,7 @@ class EnsembleConfig:
         batch_size: images that go through a network at once.
         accepts: what the models are made for.
         classes: names of what is found, by class index; None for all that the members find.
+        class_codes: value, scheme and meaning of the code of a class in Structured Reports, by its name.
     """
 
     path: Path
@@ -119,6 +120,7 @@ class EnsembleConfig:
     batch_size: int
     accepts: Accepts = field(default_factory=Accepts)
     classes: tuple[str, ...] | None = None
+    class_codes: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -216,6 +218,7 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
         batch_size=content["batch_size"],
         accepts=_accepts(path, content.get("accepts")),
         classes=_classes(path, content.get("classes")),
+        class_codes=_class_codes(path, content.get("class_codes")),
     )
 
 
@@ -251,6 +254,19 @@ def _classes(path: Path, value: Any) -> tuple[str, ...] | None:
     if len(set(value)) < len(value):
         raise ConfigError(f"{path}: classes: a name stands twice in {tuple(value)!r}")
     return tuple(value)
+
+
+def _class_codes(path: Path, value: Any) -> dict[str, tuple[str, str, str]]:
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f"{path}: class_codes must be a dict, not {value!r}")
+    found = {name: code for name, code in (value or {}).items() if name != "_delete_"}
+    for name, code in found.items():
+        three = isinstance(code, list | tuple) and len(code) == 3 and all(isinstance(one, str) and one for one in code)
+        if not three or len(code[0]) > 16 or len(code[1]) > 16 or len(code[2]) > 64:
+            raise ConfigError(
+                f"{path}: class_codes['{name}']: expected value, scheme (at most 16 letters) and meaning, got {code!r}"
+            )
+    return {name: tuple(code) for name, code in found.items()}
 
 
 def _is_emptied(path: Path) -> bool:

@@ -130,6 +130,9 @@ class LearnedFusion(PooledStrategy):
         ConfigError: the file is missing, damaged, something else, or of another version.
     """
 
+    #: Fitted to the boxes of one class.
+    one_class = True
+
     def __init__(self, parameters: str) -> None:
         self.path = Path(parameters)
         self.parameters = LearnedParameters.read(self.path)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.datasets.annotated_image import TrueBoxes
+from covidmm.datasets.class_mapping import class_indices
 from covidmm.errors import DataError
 from covidmm.findings import Detections
 from covidmm.utils.boxes import areas, corners, xywh
@@ -158,3 +160,50 @@ def require_finite(results: Sequence[Mapping[str, Any]]) -> None:
             f"prediction for image {result['image_id']}: box or score is not finite "
             f"(bbox {result['bbox']}, score {result['score']}); the model has diverged"
         )
+
+
+def of_classes(
+    path: Path,
+    truth: dict[str, Any],
+    evaluated: Collection[int],
+    classes: Sequence[str] | None,
+    class_map: Mapping[str, str | None] | None = None,
+) -> dict[str, Any]:
+    """A COCO file's content for some of its images, with the classes of a data set as its categories.
+
+    A class has the id of its first category, or a new one if the file has none.
+
+    Args:
+        path: the file, for messages.
+        truth: its content.
+        evaluated: ids of the images.
+        classes: names; None for all categories.
+        class_map: name in the file -> name of the class; None leaves its boxes out.
+
+    Raises:
+        DataError: no category is one of the classes.
+    """
+    names = [one["name"] for one in truth["categories"]]
+    if classes is None:
+        classes = names
+    indices = class_indices(str(path), names, classes, class_map or {}, absent=classes)
+    if names and all(index is None for index in indices):
+        raise DataError(f"{path}: has the categories {', '.join(names)}, none of the classes {', '.join(classes)}")
+    first: dict[int, int] = {}
+    ids: dict[int, int] = {}
+    for index, category in zip(indices, truth["categories"], strict=True):
+        if index is not None:
+            ids[category["id"]] = first.setdefault(index, category["id"])
+    unused = itertools.count(max((one["id"] for one in truth["categories"]), default=0) + 1)
+    for index in range(len(classes)):
+        first.setdefault(index, next(unused))
+    return {
+        **truth,
+        "images": [image for image in truth["images"] if image["id"] in evaluated],
+        "annotations": [
+            {**one, "category_id": ids[one["category_id"]]}
+            for one in truth["annotations"]
+            if one["image_id"] in evaluated and one["category_id"] in ids
+        ],
+        "categories": [{"id": first[index], "name": name} for index, name in enumerate(classes)],
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from covidmm.datasets.annotations import read_annotations
-from covidmm.datasets.class_mapping import class_indices
 from covidmm.errors import ConfigError, DataError
-from covidmm.evaluation.coco_dicts import require_finite
+from covidmm.evaluation.coco_dicts import of_classes, require_finite
 from covidmm.evaluation.detection import PER_CLASS, score_detections
 from covidmm.utils.boxes import cut_to_image, xywh
 from covidmm.utils.fileio import json_bytes, write_bytes
@@ -85,7 +83,8 @@ class DetectionMetric(BaseMetric):
         whole = read_annotations(self.ann_file)
         # keyed by image, for an image that a sampler repeats is scored once
         by_image = {result["image_id"]: result for result in results}
-        truth = _cut(self.ann_file, whole, set(by_image), self.dataset_meta or {})
+        meta = self.dataset_meta or {}
+        truth = of_classes(self.ann_file, whole, set(by_image), meta.get("classes"), meta.get("class_map"))
         scored = [by_image[image["id"]] for image in truth["images"]]
         if len(scored) < max(len(by_image), len(whole["images"])):
             text = "%s: scored the %d images that are both in this file (%d) and evaluated (%d)"
@@ -146,35 +145,3 @@ def by_class(found: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     per_class = {name: {key: found[full] for key, full in keys.items()} for name, keys in own.items()}
     flat = {full for keys in own.values() for full in keys.values()}
     return {key: value for key, value in found.items() if key not in flat} | {"per_class": per_class}
-
-
-def _cut(path: Path, truth: dict[str, Any], evaluated: set[int], meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The annotation file's content for some of its images; its categories are the classes of the data set.
-
-    Those are all by default. A class has the id of its first category, or a new one if the file has none.
-    """
-    names = [one["name"] for one in truth["categories"]]
-    classes, class_map = meta.get("classes"), meta.get("class_map") or {}
-    if classes is None:
-        classes = names
-    indices = class_indices(str(path), names, classes, class_map, absent=classes)
-    if names and all(index is None for index in indices):
-        raise DataError(f"{path}: has the categories {', '.join(names)}, none of the classes {', '.join(classes)}")
-    first: dict[int, int] = {}
-    ids: dict[int, int] = {}
-    for index, category in zip(indices, truth["categories"], strict=True):
-        if index is not None:
-            ids[category["id"]] = first.setdefault(index, category["id"])
-    unused = itertools.count(max((one["id"] for one in truth["categories"]), default=0) + 1)
-    for index in range(len(classes)):
-        first.setdefault(index, next(unused))
-    return {
-        **truth,
-        "images": [image for image in truth["images"] if image["id"] in evaluated],
-        "annotations": [
-            {**one, "category_id": ids[one["category_id"]]}
-            for one in truth["annotations"]
-            if one["image_id"] in evaluated and one["category_id"] in ids
-        ],
-        "categories": [{"id": first[index], "name": name} for index, name in enumerate(classes)],
-    }

@@ -73,6 +73,11 @@ def format_comparison(found: Mapping[str, Mapping[str, Any]], studies: int) -> s
         lines.append("".join([title.ljust(16), *cells]))
     cells = [f"{metrics['threshold']:.3f}".rjust(width) for metrics in detectors.values()]
     lines.append("".join(["threshold".ljust(16), *cells]))
+    for name in next(iter(detectors.values())).get("per_class", {}):
+        lines.append(f"{name}:")
+        for title, key in {**_ROWS, "threshold": "threshold"}.items():
+            values = [metrics["per_class"][name].get(key) for metrics in detectors.values()]
+            lines.append("".join([f"  {title}".ljust(16), *(_cell(value, width) for value in values)]))
     unreadable = max(metrics.get("unreadable", 0) for metrics in detectors.values())
     if unreadable:
         lines.append(f"{unreadable} images that cannot be read count as without a box found")

@@ -23,14 +23,13 @@ from covidmm.datasets.image_folders import FolderImage
 from covidmm.ensembles.accepted_images import Accepts
 from covidmm.ensembles.ensemble_config import Member
 from covidmm.errors import CovidmmError, DataError, NotAcceptedError, PluginError, RadiographError
-from covidmm.findings import STUDY_CLASSES, Detections, Study
+from covidmm.findings import OPACITY, STUDY_CLASSES, Detections, Study
 from covidmm.inference.detector import Detector, select
 from covidmm.inference.ensemble_classes import EnsembleClasses
 from covidmm.outputs.predictions import TOLERANCE, ImageEntry
 from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
 from covidmm.radiograph import Header, Radiograph
 
-_PARTS = ("boxes", "scores", "labels")
 #: Of a radiograph for a classifier that looks at boxes alone.
 NO_PIXELS = np.zeros((0, 0), np.uint8)
 
@@ -187,11 +186,13 @@ class Classifying(Work):
         config: of the classifier.
         max_size: as :class:`Detecting`.
         classifier: what was built of the config; where None, or in another process, the plugins there build it.
+        classes: what the labels of the boxes stand for.
     """
 
     config: Mapping[str, Any]
     max_size: int
     classifier: StudyClassifier | None = None
+    classes: tuple[str, ...] = OPACITY
 
     def read(self, job: StudyJob, index: int) -> tuple[ImageEntry, Radiograph | None]:
         """Read one image, or only its size where the classifier looks at boxes alone.
@@ -218,7 +219,8 @@ class Classifying(Work):
         values = None
         if readable:
             with timed(taken, "study"):
-                values = classify(self._loaded(), Study(job.study_id, *zip(*readable, strict=True)))
+                study = Study(job.study_id, *zip(*readable, strict=True), self.classes)
+                values = classify(self._loaded(), study)
         return Classified(job.study_id, values, taken)
 
     def _loaded(self) -> StudyClassifier:
@@ -227,7 +229,7 @@ class Classifying(Work):
         return self.classifier
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Classifying, (self.config, self.max_size)
+        return Classifying, (self.config, self.max_size, None, self.classes)
 
 
 def plugins() -> PluginManager:
@@ -271,10 +273,10 @@ def fuse(
         for voters, labels in groups.items():
             if not voters and found:
                 continue
-            own = [chosen[name] if len(groups) == 1 else _of_classes(chosen[name], labels) for name in voters]
+            own = [chosen[name] if len(groups) == 1 else chosen[name].of(labels) for name in voters]
             parts.append(strategy.fuse(own, [members[name].weight for name in voters], size))
             _require_boxes(parts[-1], size, len(classes.names))
-        return parts[0] if len(parts) == 1 else _joined(parts)
+        return parts[0] if len(parts) == 1 else Detections.joined(parts)
 
 
 def classify(classifier: StudyClassifier, study: Study) -> NDArray[np.float64]:
@@ -290,18 +292,6 @@ def classify(classifier: StudyClassifier, study: Study) -> NDArray[np.float64]:
             shown = reprlib.repr(values.tolist())
             raise PluginError(f"the study classifier answered {shown}, not four probabilities")
         return values
-
-
-def _of_classes(found: Detections, labels: Sequence[int]) -> Detections:
-    kept = np.isin(found.labels, labels)
-    return Detections(found.boxes[kept], found.scores[kept], found.labels[kept])
-
-
-def _joined(parts: Sequence[Detections]) -> Detections:
-    """The boxes of several sets, the highest score first."""
-    boxes, scores, labels = (np.concatenate([getattr(one, name) for one in parts]) for name in _PARTS)
-    order = np.argsort(-scores, kind="stable")
-    return Detections(boxes[order], scores[order], labels[order])
 
 
 def _require_boxes(fused: Any, size: tuple[int, int], classes: int) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
-from covidmm.engine.checkpointing import load_trained, stored_classes, trained_file
+from covidmm.engine.checkpointing import load_trained, trained_file
 from covidmm.engine.config import load_config
 from covidmm.engine.data_classes import follows_data, set_class_count
 from covidmm.engine.model_checks import why_no_boxes
@@ -30,6 +30,7 @@ from covidmm.errors import CheckpointError, ConfigError
 from covidmm.findings import Detections
 from covidmm.inference.backends import ExportedDetector, exact_precisions, open_session, read_metadata
 from covidmm.inference.fast_forms import take_fast_forms
+from covidmm.models.checkpoints import stored_classes
 from covidmm.radiograph import Radiograph, of_array
 from covidmm.utils.boxes import cut_to_image, rescaled
 from covidmm.utils.precision import fastest_precision

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from covidmm.datasets.class_mapping import class_indices, mapped_names
 from covidmm.ensembles.ensemble_config import EnsembleConfig, Member
 from covidmm.errors import ConfigError, DataError
+from covidmm.findings import OPACITY
 from covidmm.inference.detector import trained_classes
 from covidmm.plugins import EnsembleStrategy
-
-#: What members find where nothing says more: SIIM's and RSNA's class.
-OPACITY = ("opacity",)
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,9 @@ class EnsembleClasses:
             ConfigError: it is one.
         """
         every = tuple(self.indices or ())
+        if getattr(strategy, "one_class", False) and len(self.names) > 1:
+            kind = type(strategy).__name__
+            raise ConfigError(f"strategy: {kind} was fitted to one class, the ensemble finds {', '.join(self.names)}")
         if not hasattr(strategy, "require_members"):
             return
         for label, name in enumerate(self.names):

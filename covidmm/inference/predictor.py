@@ -182,9 +182,10 @@ class Predictor:
             readable = [(one, findings.fused) for one, findings in images if one is not None]
             probabilities = None
             if self.classifier is not None and readable:
-                study = Study(study_id, *zip(*readable, strict=True))
+                study = Study(study_id, *zip(*readable, strict=True), self.classes.names)
                 probabilities = classify(self.classifier, study).astype(np.float32)
-            found[study_id] = StudyFindings(study_id, [findings for _, findings in images], probabilities)
+            listed = [findings for _, findings in images]
+            found[study_id] = StudyFindings(study_id, listed, probabilities, self.classes.names)
         return found
 
 

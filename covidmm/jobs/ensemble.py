@@ -11,8 +11,8 @@ from mmengine.logging import MMLogger
 from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import ConfigError
+from covidmm.findings import OPACITY
 from covidmm.inference.core import plugins
-from covidmm.inference.ensemble_classes import OPACITY
 from covidmm.inference.mapping import sharing
 from covidmm.jobs.ensemble_checks import (
     require_folder_fits,
@@ -138,6 +138,8 @@ def _checked(request: Request, mapping: Mapper) -> _Job:
     run.classes.require_fits(strategy)
     validation, operating, looked_at = None, None, []
     if request.sweep:
+        if len(run.classes.names) > 1:
+            raise ConfigError(f"--sweep: chooses a fusion by one class, the ensemble finds {len(run.classes.names)}")
         validation = FolderRun(config, read_image_folder(request.data, "val"), folder / "val", mapping=mapping)
         require_scorable(validation.cases, run.classes.names)
         looked_at.append(validation.cases)

@@ -41,6 +41,7 @@ def draw_ensemble(folder: Path, outcome: Outcome, truth: Truth, thresholds: Mapp
             members={member: _above(one, thresholds[member]) for member, one in members.items()},
             study_class=truth[image.image_id].study_class,
             path=case.path,
+            classes=outcome.run.classes.names,
         ).compared(_above(fused, thresholds[name]))
     draw_all(
         drawn, folder, f"{' + '.join(outcome.members)} fused, boxes of confidence {thresholds[name]:.2f} and above"

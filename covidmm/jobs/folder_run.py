@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from covidmm.datasets.image_folders import ImageFolder
-from covidmm.engine.checkpointing import checkpoint_hashes, trained_file
+from covidmm.engine.checkpointing import checkpoint_hashes
 from covidmm.ensembles.ensemble_config import EnsembleConfig, Member
 from covidmm.errors import DataError
 from covidmm.findings import Detections
@@ -24,9 +24,10 @@ from covidmm.inference.core import Batch, Classifying, Detecting, StudyJob, fuse
 from covidmm.inference.detector import fingerprint
 from covidmm.inference.ensemble_classes import EnsembleClasses
 from covidmm.inference.mapping import map_here
+from covidmm.jobs.study_answers import read_answers, require_whole, with_checkpoints
 from covidmm.outputs.predictions import ImageEntry, Predictions, PredictionsWriter, read_predictions
 from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
-from covidmm.utils.fileio import json_bytes, json_value, write_bytes
+from covidmm.utils.fileio import json_bytes, write_bytes
 from covidmm.utils.journal import Journal
 from covidmm.utils.pool import Mapper
 from covidmm.utils.provenance import sha256, versions
@@ -304,20 +305,21 @@ def classify_studies(
     """
     if classifier is None:
         return None
-    own: dict[str, Any] = {"classifier": _with_checkpoints(run.config.study)}
+    own: dict[str, Any] = {"classifier": with_checkpoints(run.config.study)}
     if getattr(classifier, "uses_detections", True):
         own["ensemble"] = dict(fused.fingerprint)
     cache_key = run.cache_key(own)
     path = run.folder / f"{STUDY}.json"
-    known = _read_studies(path)
+    known = read_answers(path)
     if known is not None and known["made_from"] == json.loads(json.dumps(cache_key)):
-        _require_whole(path, known["studies"], fused)
+        require_whole(path, known["studies"], fused)
         return known["studies"]
     if known is not None:
         print(f"{path}: out of date, classifying again")
     run.fresh.append(STUDY)
     with Journal(path.with_suffix(".part"), cache_key) as journal:
-        _classify(run, Classifying(run.config.study, run.config.max_size, classifier), fused, journal)
+        work = Classifying(run.config.study, run.config.max_size, classifier, run.classes.names)
+        _classify(run, work, fused, journal)
         studies = {study: values for study, values in journal.items() if values is not None}
         write_bytes(path, json_bytes({"made_from": cache_key, "studies": studies}))
         journal.remove()
@@ -334,39 +336,3 @@ def _classify(run: FolderRun, work: Classifying, fused: Predictions, journal: Jo
             values = None if result.values is None else [round(value, 6) for value in result.values.tolist()]
             journal.append([[result.study_id, values]])
             bar.update()
-
-
-def _read_studies(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json_value(path.read_text())
-        return {"made_from": content["made_from"], "studies": content["studies"]}
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: damaged ({error!r}); remove it to classify again") from error
-
-
-def _require_whole(path: Path, studies: Any, fused: Predictions) -> None:
-    readable = {image.study_id for image in fused.images if not image.error}
-    if not isinstance(studies, dict) or studies.keys() != readable or not all(map(_is_answer, studies.values())):
-        raise DataError(f"{path}: damaged (not four probabilities of every study); remove it to classify again")
-
-
-def _is_answer(values: Any) -> bool:
-    return (
-        isinstance(values, list)
-        and len(values) == 4
-        and all(isinstance(v, int | float) and 0 <= v <= 1 for v in values)
-    )
-
-
-def _with_checkpoints(config: Any) -> Any:
-    """A plugin's config with the hash of every checkpoint that it names."""
-    if isinstance(config, Mapping):
-        named = {key: _with_checkpoints(value) for key, value in config.items()}
-        if isinstance(config.get("checkpoint"), str):
-            named["checkpoint_sha256"] = sha256(trained_file(config["checkpoint"]))
-        return named
-    if isinstance(config, list | tuple):
-        return [_with_checkpoints(value) for value in config]
-    return config

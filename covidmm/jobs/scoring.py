@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from covidmm.datasets.image_folders import ImageFolder, read_image_folder
 from covidmm.datasets.prepared_folder import data_digest
-from covidmm.engine.checkpointing import checkpoint_files, stored_provenance, stored_val_metrics, trained_file
+from covidmm.engine.checkpointing import checkpoint_files, trained_file
 from covidmm.errors import DataError
 from covidmm.evaluation.bootstrap import LEVEL, RESAMPLES
 from covidmm.evaluation.classification import score_studies
@@ -19,10 +19,11 @@ from covidmm.evaluation.competition import labels_of, score_submission
 from covidmm.evaluation.detection import score_detections
 from covidmm.evaluation.metric_tables import format_comparison
 from covidmm.evaluation.metrics_file import machine, write_metrics
-from covidmm.inference.ensemble_classes import OPACITY
+from covidmm.findings import OPACITY
 from covidmm.jobs.ensemble_pictures import draw_ensemble
 from covidmm.jobs.folder_run import ENSEMBLE, FolderRun, Outcome, run_folder
 from covidmm.jobs.folder_truth import Truth, read_truth, require_scorable
+from covidmm.models.checkpoints import stored_provenance, stored_val_metrics
 from covidmm.outputs.kaggle import read_submission
 from covidmm.outputs.predictions import Predictions
 from covidmm.plugins import PluginManager

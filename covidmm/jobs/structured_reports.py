@@ -55,7 +55,15 @@ def write_reports(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # pydicom warned of odd values when the pixels were read
                 findings, headers = _study(study_id, cases, images, outcome)
-                report = study_report(findings, headers, threshold, model, fingerprint, deidentify=deidentify)
+                report = study_report(
+                    findings,
+                    headers,
+                    threshold,
+                    model,
+                    fingerprint,
+                    deidentify=deidentify,
+                    class_codes=outcome.run.config.class_codes,
+                )
                 report.save_as(content, enforce_file_format=True)
         except RadiographError as error:
             skipped.append(f"{study_id}: {error}")
@@ -83,7 +91,7 @@ def _study(
     findings += [ImageFindings(entry.image_id, 0, 0, {}, boxes, entry.error) for entry, boxes in images if entry.error]
     probabilities = (outcome.studies or {}).get(study_id)
     known = None if probabilities is None else np.asarray(probabilities, np.float32)
-    return StudyFindings(study_id, findings, known), headers
+    return StudyFindings(study_id, findings, known, outcome.run.classes.names), headers
 
 
 def _header(path: Path) -> Dataset:

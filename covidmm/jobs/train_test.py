@@ -14,13 +14,7 @@ from mmengine.runner import Runner
 
 from covidmm.engine.build_errors import build_errors_named
 from covidmm.engine.checked_runner import CheckedRunner
-from covidmm.engine.checkpointing import (
-    checkpoints_in,
-    latest_checkpoint,
-    stored_provenance,
-    stored_val_metrics,
-    trained_file,
-)
+from covidmm.engine.checkpointing import checkpoints_in, latest_checkpoint, trained_file
 from covidmm.engine.config import load_config
 from covidmm.engine.launch import launched, share_out
 from covidmm.engine.optimization import for_this_machine
@@ -38,7 +32,7 @@ from covidmm.jobs.job_inputs import (
     require_parts,
     split_results,
 )
-from covidmm.models.checkpoints import STORE_SCHEME, checkpoint_file
+from covidmm.models.checkpoints import STORE_SCHEME, checkpoint_file, stored_provenance, stored_val_metrics
 from covidmm.utils.distributed import is_first
 from covidmm.utils.fileio import require_output
 from covidmm.utils.lazy_imports import imports_that_stay
@@ -170,7 +164,7 @@ def evaluate(
         found, others = split_results(runner.test(), run.metric)
         run.seconds = time.monotonic() - started
         dataset = runner.test_dataloader.dataset
-        run.classes = dataset.metainfo.get("classes")
+        run.classes, run.class_map = dataset.metainfo.get("classes"), dataset.metainfo.get("class_map")
         run.files = _images(dataset) if show_dir else {}
     if is_first():
         report(run, found, show_dir)

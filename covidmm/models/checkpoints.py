@@ -270,3 +270,24 @@ def _log_statistic(owner: Any, name: str) -> Any:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def stored_classes(path: Path) -> tuple[str, ...]:
+    """The class names of the data set that a checkpoint was trained on; none where it does not say.
+
+    Raises:
+        CheckpointError: it is missing, or unsafe to read.
+    """
+    meta = read_checkpoint(path).get("meta") or {}
+    found = (meta.get("dataset_meta") or {}).get("classes") or ()
+    return (found,) if isinstance(found, str) else tuple(map(str, found))
+
+
+def stored_val_metrics(path: Path) -> dict[str, float]:
+    """The validation metrics, the chosen confidence threshold among them, that a checkpoint carries."""
+    return dict(read_checkpoint(path).get("meta", {}).get("val_metrics", {}))
+
+
+def stored_provenance(path: Path) -> dict[str, Any]:
+    """What a checkpoint's training was made from; empty where it does not say."""
+    return dict((read_checkpoint(path).get("meta") or {}).get("provenance") or {})

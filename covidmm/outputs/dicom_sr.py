@@ -17,8 +17,17 @@ from pydicom import Dataset
 
 import covidmm
 from covidmm.errors import ConfigError, CovidmmError, RadiographError
-from covidmm.findings import STUDY_CLASSES, ImageFindings, StudyFindings
+from covidmm.findings import OPACITY, STUDY_CLASSES, ImageFindings, StudyFindings
 from covidmm.outputs.dicom_identity import identity, linked, no_identity, secret_uid, uid_of, valid_uid
+from covidmm.outputs.sr_codes import (
+    OPACITY_CODE,
+    SCHEME,
+    STUDY_CLASS_MEANINGS,
+    ClassCode,
+    code_of,
+    private_code,
+    private_scheme,
+)
 from covidmm.utils.provenance import versions
 
 # highdicom is an optional extra and takes, with pydicom's codes, half a second to import: functions import them
@@ -28,14 +37,6 @@ if TYPE_CHECKING:
 
 #: Said where a viewer shows it: the series' description and, coded, beside the study classes.
 DISCLAIMER = "Research software, not a medical device"
-#: Designator of the codes that no public scheme has: the four appearances (RSNA's wording) and the disclaimer.
-SCHEME = "99COVIDMM"
-_CLASS_MEANINGS = {
-    "negative": "Negative for pneumonia",
-    "typical": "Typical appearance of COVID-19 pneumonia",
-    "indeterminate": "Indeterminate appearance of COVID-19 pneumonia",
-    "atypical": "Atypical appearance of COVID-19 pneumonia",
-}
 #: Of the report's series: far from the numbers that equipment gives. Chosen here.
 _SERIES_NUMBER = 9001
 #: Software Versions, all values with the backslashes between them: dcmtk's schema holds them to one long string (LO).
@@ -69,6 +70,7 @@ def study_report(
     deidentify: bool = False,
     replaces: Dataset | None = None,
     notes: Sequence[str] = (),
+    class_codes: Mapping[str, ClassCode] | None = None,
 ) -> Dataset:
     """The Structured Report of one study, in Unicode (ISO_IR 192) whatever the images are written in.
 
@@ -87,6 +89,8 @@ def study_report(
             others, which are the same within this process.
         replaces: an earlier report of the study, which this one names as its predecessor.
         notes: comments on the study, without identifiers.
+        class_codes: value, scheme and meaning of the code of a class, by its name; one without gets a private code, and
+            a comment says so. ``opacity`` is DICOM's by default.
 
     Returns:
         The report, to be written with ``save_as(path, enforce_file_format=True)``.
@@ -110,8 +114,11 @@ def study_report(
         unread = sum(image.error is not None for image in findings.images)
         if unread:
             remarks.append(f"{unread} images of the study cannot be read: this report tells nothing of them")
+        coded = {"opacity": OPACITY_CODE} | dict(class_codes or {})
+        if lacking := [name for name in findings.classes if name not in coded]:
+            remarks.append(f"no public code was given for {', '.join(lacking)}: the codes of {SCHEME} are private")
         remarks += notes
-        document = _document(findings, evidence, threshold, model, fingerprint, replaces, remarks)
+        document = _document(findings, evidence, threshold, model, fingerprint, replaces, remarks, coded)
     except (KeyError, ValueError, TypeError, AttributeError) as error:  # headers are not trusted
         cause = " ".join(str(error).split())
         raise RadiographError(f"study {findings.study_id}: no report can refer to its images ({cause})") from error
@@ -135,6 +142,7 @@ def _document(
     fingerprint: Sequence[str],
     replaces: Dataset | None,
     notes: Sequence[str],
+    coded: Mapping[str, ClassCode],
 ) -> Dataset:
     from highdicom import sr
     from pydicom.sr.codedict import Code, codes
@@ -150,7 +158,8 @@ def _document(
         groups += _classes(findings, evidence, algorithm, seed)
     for image in findings.images:
         if image.error is None:
-            of_image = _boxes(image, by_uid[image.image_id], threshold, algorithm, seed)
+            kinds = [(name, code_of(name, coded)) for name in findings.classes]
+            of_image = _boxes(image, by_uid[image.image_id], threshold, algorithm, seed, kinds)
             _comment(of_image[0], image.notes)
             groups += of_image
     report = sr.MeasurementReport(
@@ -177,7 +186,7 @@ def _document(
         is_final=False,
         is_verified=False,
     )
-    document.CodingSchemeIdentificationSequence = [_scheme()]
+    document.CodingSchemeIdentificationSequence = [private_scheme()]
     return document
 
 
@@ -207,18 +216,12 @@ def _plain(text: str) -> str:
     return " ".join(text.replace("\\", "/").encode("utf-8", "replace").decode().split())
 
 
-def _scheme() -> Dataset:
-    scheme = Dataset()
-    scheme.CodingSchemeDesignator = SCHEME
-    scheme.CodingSchemeName = "covidmm"
-    scheme.CodingSchemeVersion = covidmm.__version__
-    return scheme
-
-
 def _seed(findings: StudyFindings, uids: Sequence[str], threshold: float, fingerprint: Sequence[str]) -> list[str]:
     parts = [*uids, f"{threshold:.6f}", *fingerprint]
     for image in findings.images:
         parts += [image.image_id, str(image.fused.boxes.tolist()), str(image.fused.scores.tolist())]
+        if findings.classes != OPACITY:
+            parts += [*findings.classes, str(image.fused.labels.tolist())]
     return [*parts, "" if findings.probabilities is None else str(findings.probabilities.tolist())]
 
 
@@ -261,10 +264,10 @@ def _classes(
     for index, (name, probability) in enumerate(zip(STUDY_CLASSES, probabilities, strict=True)):
         presence = codes.SCT.Present if index == predicted else codes.SCT.Absent
         remarks = [
-            sr.QualitativeEvaluation(_private("predicted", "Predicted class"), presence),
-            sr.QualitativeEvaluation(_private("use", "Intended use"), _private("research", DISCLAIMER)),
+            sr.QualitativeEvaluation(private_code("predicted", "Predicted class"), presence),
+            sr.QualitativeEvaluation(private_code("use", "Intended use"), private_code("research", DISCLAIMER)),
         ]
-        finding = _private(name, _CLASS_MEANINGS[name])
+        finding = private_code(name, STUDY_CLASS_MEANINGS[name])
         group = _group(f"study class {name}", finding, evidence, algorithm, seed, remarks, [_certainty(probability)])
         groups.append(group)
     return groups
@@ -298,34 +301,37 @@ def _boxes(
     threshold: float,
     algorithm: AlgorithmIdentification,
     seed: Sequence[str],
+    kinds: Sequence[tuple[str, Code]],
 ) -> list[Any]:
+    """Of each class, a group with a region for every box, or one that says that there is none."""
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
     found, groups = image.fused, []
     order = [index for index in np.argsort(-found.scores, kind="stable") if found.scores[index] >= threshold]
-    if not order:
-        remark = sr.QualitativeEvaluation(_private("found", "Found above the least confidence"), codes.SCT.Absent)
-        return [_group("opacity", codes.DCM.Opacity, [source], algorithm, seed, [remark])]
-    for number, index in enumerate(order, 1):
+    for label, (kind, code) in enumerate(kinds):
+        if not any(found.labels[index] == label for index in order):
+            remark = sr.QualitativeEvaluation(
+                private_code("found", "Found above the least confidence"), codes.SCT.Absent
+            )
+            groups.append(_group(kind, code, [source], algorithm, seed, [remark]))
+    numbers = [0] * len(kinds)
+    for index in order:
+        kind, code = kinds[found.labels[index]]
+        numbers[found.labels[index]] += 1
         x1, y1, x2, y2 = found.boxes[index].astype(float)
         corners = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)])
         region = sr.ImageRegion("POLYLINE", corners, sr.SourceImageForRegion(source.SOPClassUID, source.SOPInstanceUID))
-        name = f"opacity {number}"
+        name = f"{kind} {numbers[found.labels[index]]}"
         groups.append(
             sr.PlanarROIMeasurementsAndQualitativeEvaluations(
                 tracking_identifier=sr.TrackingIdentifier(uid_of(seed, f"{image.image_id} {name}"), name),
                 referenced_region=region,
-                finding_type=codes.DCM.Opacity,
-                finding_sites=[sr.FindingSite(codes.SCT.Lung)],
+                finding_type=code,
+                # of other classes nobody has said where they are
+                finding_sites=[sr.FindingSite(codes.SCT.Lung)] if kind == "opacity" else None,
                 algorithm_id=algorithm,
                 measurements=[_certainty(found.scores[index])],
             )
         )
     return groups
-
-
-def _private(value: str, meaning: str) -> Code:
-    from pydicom.sr.codedict import Code
-
-    return Code(value, SCHEME, meaning)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.datasets.annotations import read_annotations
-from covidmm.evaluation.coco_dicts import found_by_image, read_results
+from covidmm.evaluation.coco_dicts import found_by_image, of_classes, read_results
 from covidmm.evaluation.detection import match_classes
 from covidmm.findings import STUDY_CLASSES, Detections
 from covidmm.utils.boxes import iou
@@ -86,6 +86,7 @@ def drawn_images(
     predictions: Path,
     threshold: float,
     classes: Sequence[str] | None = None,
+    class_map: Mapping[str, str | None] | None = None,
 ) -> dict[int, DrawnImage]:
     """Join a COCO detection file with a COCO results list: images by their number in the file.
 
@@ -94,18 +95,19 @@ def drawn_images(
         annotations: the COCO file.
         predictions: the results file; predictions below ``threshold`` are left out.
         threshold: the least score.
-        classes: names of the categories that count, None for all; boxes of others are left out.
+        classes: names of the classes that count, None for all; boxes of others are left out.
+        class_map: name of a category -> name of the class.
 
     Raises:
         DataError: a file is missing or damaged, or a prediction belongs to no image or category.
     """
-    content, results = read_annotations(annotations), read_results(predictions)
-    images = [image for image in content["images"] if image["id"] in files]
+    results = read_results(predictions)
+    content = of_classes(annotations, read_annotations(annotations), files, classes, class_map)
+    images = content["images"]
     numbers = [image["id"] for image in content["images"]]
-    categories = [one for one in content["categories"] if classes is None or one["name"] in classes]
-    ids = [category["id"] for category in categories]
-    names = [category["name"] for category in categories]
-    annotated = [one for one in content["annotations"] if one["category_id"] in ids]
+    ids = [category["id"] for category in content["categories"]]
+    names = [category["name"] for category in content["categories"]]
+    annotated = content["annotations"]
     found = dict(zip(numbers, found_by_image(results, numbers, ids), strict=True))
     truths = dict(zip(numbers, _truths(annotated, numbers, ids), strict=True))
     drawn = {}

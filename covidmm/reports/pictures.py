@@ -36,6 +36,7 @@ def draw_show_dir(
     threshold: float,
     title: str,
     classes: Sequence[str] | None = None,
+    class_map: Mapping[str, str | None] | None = None,
 ) -> None:
     """Draw every image that was evaluated into ``folder``, and twelve of them on ``grid.png``.
 
@@ -47,11 +48,12 @@ def draw_show_dir(
         threshold: predictions below it are not drawn.
         title: the name of the detector.
         classes: that it was made to find, None for all categories; boxes of others are not drawn.
+        class_map: name of a category -> name of the class.
 
     Raises:
         CovidmmError: a file is missing or damaged.
     """
-    images = drawn_images(files, Path(annotations), Path(predictions), threshold, classes)
+    images = drawn_images(files, Path(annotations), Path(predictions), threshold, classes, class_map)
     stems = Counter(Path(image.path).stem for image in images.values())
     named = {}
     for number, image in images.items():

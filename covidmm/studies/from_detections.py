@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.errors import ConfigError
 from covidmm.findings import Detections, Study
 
 #: Given opacities on both sides, on one side, or one that fills half a lung: probabilities of typical,
@@ -27,20 +28,29 @@ class RulesOnDetections:
     Args:
         threshold: confidence below which a box is ignored, 0..1.
         prior_negative: probability of negative that a study without any box gets at least.
+        finding: the class whose boxes count.
     """
 
     uses_pixels = False
 
-    def __init__(self, threshold: float = 0.1, prior_negative: float = 0.8) -> None:
+    def __init__(self, threshold: float = 0.1, prior_negative: float = 0.8, finding: str = "opacity") -> None:
         if not (0 <= threshold < 1 and 0 < prior_negative < 1):
             raise ValueError(f"threshold and prior_negative must lie in 0..1, not {threshold} and {prior_negative}")
         self.threshold = threshold
         self.prior_negative = prior_negative
+        self.finding = finding
 
     def classify(self, study: Study) -> NDArray[np.float32]:
-        """(4,) probabilities of one study."""
+        """(4,) probabilities of one study.
+
+        Raises:
+            ConfigError: the ensemble does not find the class whose boxes count.
+        """
+        if self.finding not in study.classes:
+            raise ConfigError(f"study: finding is '{self.finding}', the ensemble finds {', '.join(study.classes)}")
+        label = study.classes.index(self.finding)
         rows = [
-            self._of_one((radiograph.header.height, radiograph.header.width), found)
+            self._of_one((radiograph.header.height, radiograph.header.width), found, label)
             for radiograph, found in zip(study.radiographs, study.detections, strict=True)
         ]
         if not rows:
@@ -48,9 +58,9 @@ class RulesOnDetections:
             return np.array([self.prior_negative, rest, rest, rest], np.float32)
         return min(rows, key=lambda row: row[0])
 
-    def _of_one(self, size: tuple[int, int], found: Detections) -> NDArray[np.float32]:
+    def _of_one(self, size: tuple[int, int], found: Detections, label: int) -> NDArray[np.float32]:
         height, width = size
-        kept = found.scores >= self.threshold
+        kept = (found.scores >= self.threshold) & (found.labels == label)
         boxes, scores = found.boxes[kept], found.scores[kept].astype(np.float64)
         left = (boxes[:, 0] + boxes[:, 2]) / 2 < width / 2
         sides = [1 - np.prod(1 - scores[mask]) for mask in (left, ~left)]

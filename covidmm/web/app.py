@@ -178,6 +178,7 @@ def _add_information(app: FastAPI, dispatcher: Dispatcher, settings: Settings) -
             config=service.predictor.config.path.name,
             choices=[schemas.Choice(name=name, detectors=members) for name, members in service.choices.items()],
             strategies=service.strategies,
+            classes=list(service.predictor.classes.names),
             study_classes=list(STUDY_CLASSES) if service.predictor.classifier else [],
             colours=colours(list(service.predictor.detectors)),
             attention=service.explainer is not None,

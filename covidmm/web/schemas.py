@@ -10,6 +10,7 @@ from covidmm.reports import NOTICE
 class Box(BaseModel):
     """One box, in pixels of the original image."""
 
+    name: str = Field(description="Its class.")
     score: float = Field(ge=0, le=1)
     x: float
     y: float
@@ -97,6 +98,7 @@ class Models(BaseModel):
     config: str
     choices: list[Choice]
     strategies: list[str] = Field(description="The config's first, with its numbers; others have defaults.")
+    classes: list[str] = Field(description="Of boxes.")
     study_classes: list[str] = Field(description="Empty where the config has no study classifier.")
     colours: dict[str, BoxColours] = Field(description="Of boxes: of the choice, as 'ensemble', and of each detector.")
     attention: bool = Field(description="Whether Grad-CAM maps can be asked for.")

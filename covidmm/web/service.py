@@ -14,7 +14,7 @@ import covidmm
 from covidmm.engine.checkpointing import checkpoint_hashes
 from covidmm.ensembles.ensemble_config import EnsembleConfig
 from covidmm.errors import CovidmmError, RadiographError
-from covidmm.findings import STUDY_CLASSES, Detections, StudyFindings
+from covidmm.findings import OPACITY, STUDY_CLASSES, Detections, StudyFindings
 from covidmm.inference.detector import fingerprint, select
 from covidmm.inference.predictor import Predictor
 from covidmm.inference.study_attention import Explainer, explainable
@@ -147,9 +147,9 @@ class Service:
                     number=number,
                     width=found.width,
                     height=found.height,
-                    fused=_boxes(found.fused),
+                    fused=_boxes(found.fused, study.classes),
                     members={
-                        name: _boxes(select(boxes, variant.config.members[name]))
+                        name: _boxes(select(boxes, variant.config.members[name]), study.classes)
                         for name, boxes in found.members.items()
                     },
                     notes=list(found.notes),
@@ -204,7 +204,7 @@ class Service:
             for found, header in zip(study.images, headers, strict=True)
         ]
         dataset = dicom_sr.study_report(
-            StudyFindings(str(headers[0].get("StudyInstanceUID", _STUDY)), named, study.probabilities),
+            replace(study, study_id=str(headers[0].get("StudyInstanceUID", _STUDY)), images=named),
             headers,
             threshold,
             f"{variant.config.path.name}: {question.detector}",
@@ -212,6 +212,7 @@ class Service:
             deidentify=deidentify,
             replaces=replaces,
             notes=notes,
+            class_codes=variant.config.class_codes,
         )
         file = io.BytesIO()
         dataset.save_as(file, enforce_file_format=True)
@@ -224,22 +225,29 @@ class Service:
 
     def _submission(self, study: StudyFindings) -> list[schemas.Row]:
         negative = None if study.probabilities is None else float(study.probabilities[0])
-        rows = [schemas.Row(id=f"{_STUDY}_study", prediction=prediction_string(study_row(study.probabilities)))]
+        rows = []
+        if study.probabilities is not None or study.classes == OPACITY:
+            rows.append(schemas.Row(id=f"{_STUDY}_study", prediction=prediction_string(study_row(study.probabilities))))
         for found in study.images:
-            row = ranked_row(found.fused, negative, self.none, self.rerank)
+            row = ranked_row(found.fused, negative, self.none, self.rerank, study.classes)
             rows.append(schemas.Row(id=f"{found.image_id}_image", prediction=prediction_string(row)))
         return rows
 
 
-def _boxes(found: Detections) -> list[schemas.Box]:
+def _boxes(found: Detections, classes: Sequence[str]) -> list[schemas.Box]:
     """Boxes best first; hundredths of a pixel and scores of six decimals, as in a submission."""
     order = (-found.scores).argsort(kind="stable")
-    rows = zip(found.boxes[order].astype(float).tolist(), found.scores[order].astype(float).tolist(), strict=True)
+    parts = found.boxes.astype(float), found.scores.astype(float), found.labels
     return [
         schemas.Box(
-            score=round(score, 6), x=round(x1, 2), y=round(y1, 2), width=round(x2 - x1, 2), height=round(y2 - y1, 2)
+            name=classes[label],
+            score=round(score, 6),
+            x=round(x1, 2),
+            y=round(y1, 2),
+            width=round(x2 - x1, 2),
+            height=round(y2 - y1, 2),
         )
-        for (x1, y1, x2, y2), score in rows
+        for (x1, y1, x2, y2), score, label in zip(*(part[order].tolist() for part in parts), strict=True)
     ]
 
 

@@ -68,14 +68,16 @@ def annotated(prediction: schemas.Prediction, pixels: NDArray[np.uint8], view: V
     if image.attention is not None:
         pixels = with_heat(pixels, np.array(image.attention.rows), image.attention.region)
     members = image.members if prediction.detector == ENSEMBLE else {}
+    names = sorted({box.name for boxes in (image.fused, *members.values()) for box in boxes})
     drawn = DrawnImage(
         name=f"covidmm {prediction.version}, {prediction.detector}, confidence from {view.threshold:.2f}",
         size=(image.height, image.width),
-        found=_detections(image.fused if view.fused else (), view.threshold),
+        found=_detections(image.fused if view.fused else (), view.threshold, names),
         members={
-            name: _detections(boxes, view.threshold) if name in view.members else None
+            name: _detections(boxes, view.threshold, names) if name in view.members else None
             for name, boxes in members.items()
         },
+        classes=names,
     )
     return png(picture_of(drawn, pixels, max(_LEAST_SIZE, *pixels.shape[:2]), member_scores=True))
 
@@ -93,7 +95,8 @@ def sample_file() -> bytes:
     return encode(study, 0, render(study, 0).grey)
 
 
-def _detections(boxes: Sequence[schemas.Box], threshold: float) -> Detections:
+def _detections(boxes: Sequence[schemas.Box], threshold: float, names: Sequence[str]) -> Detections:
     kept = [box for box in boxes if box.score >= threshold]
     corners = [[box.x, box.y, box.x + box.width, box.y + box.height] for box in kept]
-    return Detections(np.array(corners), np.array([box.score for box in kept]))
+    labels = [names.index(box.name) for box in kept]
+    return Detections(np.array(corners), np.array([box.score for box in kept]), np.array(labels, np.int64))

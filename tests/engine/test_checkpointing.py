@@ -22,10 +22,10 @@ from covidmm.engine.checkpointing import (
     checkpoints_in,
     latest_checkpoint,
     load_trained,
-    stored_val_metrics,
 )
 from covidmm.engine.config import load_config
 from covidmm.errors import CheckpointError, ConfigError
+from covidmm.models.checkpoints import stored_val_metrics
 
 YOLO = "configs/phantom/yolov5n_phantom.py"
 

@@ -6,7 +6,7 @@ import pytest
 
 from covidmm.datasets.image_folders import read_image_folder
 from covidmm.errors import DataError
-from covidmm.inference.ensemble_classes import OPACITY
+from covidmm.findings import OPACITY
 from covidmm.jobs.folder_truth import read_truth
 
 

@@ -382,3 +382,19 @@ def test_headers_are_read_with_and_without_a_preamble_and_of_nothing_else(tmp_pa
     for other in (b"", b"a text", b"\x89PNG\r\n\x1a\n" + bytes(100), bytes(128) + b"DICM", content[:200]):
         with pytest.raises(ValueError, match="is no DICOM file"):
             report_header(io.BytesIO(other))
+
+
+def test_a_box_has_the_code_of_its_class(sources):
+    boxes = Detections(BOXES.boxes, BOXES.scores, np.array([2, 0, 1]))
+    own = replace(findings(sources[0], boxes=boxes), classes=("pleural effusion", "nodule", "mass of the lung"))
+    coded = {"pleural effusion": ("60046008", "SCT", "Pleural effusion")}
+    report = study_report(own, sources, 0.3, "m", class_codes=coded)
+    content = highdicom.sr.ComprehensiveSR.from_dataset(pydicom.dcmread(io.BytesIO(saved(report)))).content
+    found = [(one.finding_type, one.tracking_identifier) for one in content.get_planar_roi_measurement_groups()]
+    assert [(code.value, code.scheme_designator, code.meaning) for code, _ in found][0] == coded["pleural effusion"]
+    assert [code.meaning for code, _ in found] == ["Pleural effusion", "mass of the lung"]
+    assert found[1][0].scheme_designator == "99COVIDMM"
+    names = [one.tracking_identifier for one in content.get_image_measurement_groups()]
+    assert "nodule" in names  # its only box is below the threshold
+    assert b"no public code was given for nodule, mass of the lung" in saved(report)
+    assert b"pacity" not in saved(report).replace(b"least confidence", b"")

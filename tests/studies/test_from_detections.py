@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from covidmm.errors import ConfigError
 from covidmm.findings import STUDY_CLASSES, Detections, Study
 from covidmm.radiograph import Header
 from covidmm.studies.from_detections import RulesOnDetections
@@ -66,3 +67,12 @@ def test_the_most_opaque_film_speaks_for_the_study():
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="must lie in"):
         RulesOnDetections(**wrong)
+
+
+def test_boxes_of_other_classes_do_not_count():
+    found = Detections([[10, 10, 30, 30], [60, 10, 80, 30]], [0.9, 0.9], [0, 1])
+    alone = Detections([[60, 10, 80, 30]], [0.9])
+    wanted = RulesOnDetections().classify(Study("s", [Film()], [alone]))
+    assert np.array_equal(RulesOnDetections().classify(Study("s", [Film()], [found], ("nodule", "opacity"))), wanted)
+    with pytest.raises(ConfigError, match="finding is 'opacity', the ensemble finds nodule, mass"):
+        RulesOnDetections().classify(Study("s", [Film()], [found], ("nodule", "mass")))

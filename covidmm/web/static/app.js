@@ -211,7 +211,7 @@ const imageFound = () => state.prediction?.images[state.current];
 function showFindings() {
   $("threshold-value").textContent = threshold().toFixed(2);
   const found = imageFound();
-  const boxes = found ? visible(state.layers, found, threshold()) : [];
+  const boxes = found ? visible(state.layers, found, threshold(), state.models.classes) : [];
   viewer.setBoxes(boxes);
   const empty = found ? "No box of this confidence" : "Not run yet";
   showTable($("boxes").tBodies[0], boxes, empty, (box) => viewer.setBoxes(boxes, box));

@@ -26,10 +26,10 @@ export function layersOf(prediction, colours) {
   }))];
 }
 
-/** Boxes of the layers that are on, from a confidence, best first. */
-export function visible(layers, image, threshold) {
+/** Boxes of the layers that are on, from a confidence, best first; of several classes each says its own. */
+export function visible(layers, image, threshold, classes = []) {
   const found = layers.filter((layer) => layer.on).flatMap((layer) =>
-    layer.boxes(image).filter((box) => box.score >= threshold).map((box) => ({ ...box, by: layer.name, colour: layer.colour, ink: layer.ink, strong: layer.strong, corner: layer.corner })));
+    layer.boxes(image).filter((box) => box.score >= threshold).map((box) => ({ ...box, title: `${classes.length > 1 ? `${box.name} ` : ""}${box.score.toFixed(2)}`, by: layer.name, colour: layer.colour, ink: layer.ink, strong: layer.strong, corner: layer.corner })));
   return found.sort((one, other) => other.score - one.score);
 }
 
@@ -71,12 +71,12 @@ export function showClasses(place, study) {
 /** A row per box; `point` is called with the box that pointer or focus is on, or null. */
 export function showTable(body, boxes, empty, point) {
   if (!boxes.length) {
-    body.replaceChildren(element("tr", {}, element("td", { colSpan: 6, className: "quiet" }, empty)));
+    body.replaceChildren(element("tr", {}, element("td", { colSpan: 7, className: "quiet" }, empty)));
     return;
   }
   body.replaceChildren(...boxes.map((box) => {
     const cells = [box.score.toFixed(3), ...[box.x, box.y, box.width, box.height].map((value) => value.toFixed(1))];
-    const row = element("tr", { tabIndex: 0 }, element("td", {}, swatch(box.colour), box.by), ...cells.map((text) => element("td", { className: "number" }, text)));
+    const row = element("tr", { tabIndex: 0 }, element("td", {}, swatch(box.colour), box.by), element("td", {}, box.name), ...cells.map((text) => element("td", { className: "number" }, text)));
     for (const name of ["pointerenter", "focus"]) row.addEventListener(name, () => point(box));
     for (const name of ["pointerleave", "blur"]) row.addEventListener(name, () => point(null));
     return row;

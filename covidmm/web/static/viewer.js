@@ -220,7 +220,7 @@ function outline(context, box, x, y, scale, unit, active) {
   context.lineWidth = unit * (active ? 4 : box.strong ? 2.5 : 1.75);
   context.strokeStyle = box.colour;
   context.strokeRect(left, top, box.width * scale, box.height * scale);
-  const text = box.score.toFixed(2);
+  const text = box.title;
   context.font = `600 ${Math.round(12 * unit)}px system-ui, sans-serif`;
   context.textBaseline = "top";
   const wide = context.measureText(text).width + 6 * unit;

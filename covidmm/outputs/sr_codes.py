@@ -1,0 +1,52 @@
+"""The codes of a Structured Report: public ones by class, and private ones where no public scheme has any."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pydicom import Dataset
+
+import covidmm
+
+if TYPE_CHECKING:
+    from pydicom.sr.coding import Code
+
+#: Value, scheme designator and meaning of a code.
+ClassCode = tuple[str, str, str]
+OPACITY_CODE: ClassCode = ("112001", "DCM", "Opacity")
+#: Designator of the codes that no public scheme has: the four appearances (RSNA's wording) and the disclaimer.
+SCHEME = "99COVIDMM"
+STUDY_CLASS_MEANINGS = {
+    "negative": "Negative for pneumonia",
+    "typical": "Typical appearance of COVID-19 pneumonia",
+    "indeterminate": "Indeterminate appearance of COVID-19 pneumonia",
+    "atypical": "Atypical appearance of COVID-19 pneumonia",
+}
+
+
+def private_scheme() -> Dataset:
+    """The item of the Coding Scheme Identification Sequence for :data:`SCHEME`."""
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator = SCHEME
+    scheme.CodingSchemeName = "covidmm"
+    scheme.CodingSchemeVersion = covidmm.__version__
+    return scheme
+
+
+def code_of(name: str, coded: Mapping[str, ClassCode]) -> Code:
+    """The code of a class; a private one, made of its name, where none is given."""
+    # half a second to import, which only a report needs
+    from pydicom.sr.codedict import Code
+
+    if name in coded:
+        return Code(*coded[name])
+    return private_code(hashlib.sha256(name.encode()).hexdigest()[:16], name[:64])
+
+
+def private_code(value: str, meaning: str) -> Code:
+    """A code of :data:`SCHEME`; the value has at most 16 characters, the meaning 64."""
+    from pydicom.sr.codedict import Code
+
+    return Code(value, SCHEME, meaning)
