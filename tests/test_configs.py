@@ -64,7 +64,7 @@ def test_there_are_configs():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=str)
 def test_a_config_loads_and_builds_its_model(path, monkeypatch):
-    for name in ("SIIM_ROOT", "RSNA_ROOT", "NIH_ROOT"):
+    for name in ("SIIM_ROOT", "RSNA_ROOT", "NIH_ROOT", "FINDINGS_ROOT"):
         monkeypatch.setenv(name, "somewhere/else")
     cfg = load_config(path)
     init_default_scope("mmdet")

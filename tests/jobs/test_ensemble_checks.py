@@ -15,6 +15,7 @@ from covidmm.inference import core
 from covidmm.jobs.ensemble import Request, ensemble
 from covidmm.jobs.ensemble_checks import require_unfitted_fusion
 from covidmm.jobs.folder_run import FolderRun
+from covidmm.jobs.folder_truth import read_truth, require_scorable
 from covidmm.jobs.scoring import plan_thresholds
 
 
@@ -95,7 +96,7 @@ def test_thresholds_are_those_of_the_training_folder(test_set, random_ensemble, 
     kept.parent.mkdir()
     other = FolderRun(config, read_image_folder(random_ensemble.prepared, "val"), tmp_path / "p/val")
     kept.write_text(json.dumps({"thresholds": chosen, "made_from": other.cache_keys()}))
-    assert plan_thresholds(run).thresholds == chosen
+    assert plan_thresholds(run).thresholds == (chosen, {})
     assert plan_thresholds(run, str(kept)).source == str(kept)
     home = FolderRun(config, read_image_folder(random_ensemble.prepared), tmp_path / "p/test")
     assert plan_thresholds(home).chosen_on.source == random_ensemble.prepared
@@ -109,7 +110,7 @@ def test_another_folder_s_own_validation_split_comes_last(random_ensemble, tmp_p
     chosen = {"frcnn": 0.1, "yolo": 0.2, "ensemble": 0.3}
     (tmp_path / "p").mkdir()
     (tmp_path / "p/operating.json").write_text(json.dumps({"thresholds": chosen, "made_from": run.cache_keys()}))
-    assert plan_thresholds(run).thresholds == chosen
+    assert plan_thresholds(run).thresholds == (chosen, {})
 
 
 def test_images_that_trained_a_member_are_neither_scored_nor_chosen_on(ask, random_ensemble, tmp_path):
@@ -153,11 +154,6 @@ def _of_another_category(content):
     content["categories"][0]["name"] = "lesion"
 
 
-def _of_two_categories(content):
-    content["categories"].append({"id": 7, "name": "nodule"})
-    content["annotations"][-1]["category_id"] = 7
-
-
 def _with_a_study_of_no_class(content):
     study = content["images"][0]["study_id"]
     for image in content["images"]:
@@ -172,13 +168,7 @@ def _with_a_study_of_no_class(content):
         ("test", _of_crowds, {"score": True}, r"test\.json: no image has a true box"),
         ("val", _without_boxes, {"score": True}, r"val\.json: no image has a true box"),
         ("val", _without_boxes, {"sweep": True}, r"val\.json: no image has a true box"),
-        (
-            "test",
-            _of_two_categories,
-            {"score": True},
-            r"test\.json: has boxes of 2 categories; an ensemble finds",
-        ),
-        ("test", _of_another_category, {"score": True}, r"test\.json: has the categories \['lesion'\], not 'opacity'"),
+        ("test", _of_another_category, {"score": True}, r"test\.json: has the categories lesion, the ensemble finds"),
         ("test", _with_a_study_of_no_class, {"score": True}, r"test\.json: 1 studies have no class"),
     ],
 )
@@ -219,3 +209,22 @@ def test_thresholds_that_the_scored_images_chose_are_called_so(random_ensemble, 
             "(the scored images themselves chose them: optimistic)"
         )
         assert "optimistic" not in plan_thresholds(runs["test"], source).source
+
+
+def test_boxes_of_other_classes_do_not_count_and_that_is_said(random_ensemble, tmp_path):
+    folder = tmp_path / "changed"
+    shutil.copytree(random_ensemble.prepared, folder)
+    path = folder / "annotations/test.json"
+    content = json.loads(path.read_text())
+    content["categories"].append({"id": 7, "name": "nodule"})
+    content["annotations"][-1]["category_id"] = 7
+    path.write_text(json.dumps(content))
+    cases = read_image_folder(folder)
+    with pytest.warns(UserWarning, match=r"test\.json: boxes of nodule do not count, which the ensemble does not find"):
+        require_scorable(cases, ("opacity",))
+    truth = read_truth(cases, ("opacity",))
+    assert sum(len(image.boxes) for image in truth.values()) == len(content["annotations"]) - 1
+    with pytest.warns(UserWarning, match="no category of mass, which the ensemble finds: not scored"):
+        require_scorable(cases, ("nodule", "mass", "opacity"))
+    labels = [label for image in read_truth(cases, ("nodule", "opacity")).values() for label in image.labels]
+    assert sorted(labels) == [0] + [1] * (len(content["annotations"]) - 1)

@@ -16,6 +16,7 @@ from covidmm.errors import DataError, PluginError
 from covidmm.findings import Detections
 from covidmm.inference import core
 from covidmm.inference.detector import Detector
+from covidmm.inference.ensemble_classes import EnsembleClasses
 from covidmm.jobs.folder_run import (
     ENSEMBLE,
     FolderRun,
@@ -244,6 +245,13 @@ def make_run(folder, **changes):
     return FolderRun(replace(config, **changes), ImageFolder((), folder, None, None, ""), folder)
 
 
+@pytest.fixture
+def opacities(monkeypatch):
+    """Members without configs find opacities."""
+    monkeypatch.setattr(FolderRun, "classes", EnsembleClasses())
+
+
+@pytest.mark.usefixtures("opacities")
 def test_thresholds_suppression_and_weights_reach_the_strategy(tmp_path):
     members = {"a": write_member(tmp_path, "a"), "b": write_member(tmp_path, "b", score=1.0)}
     run = make_run(tmp_path)
@@ -258,6 +266,7 @@ def test_thresholds_suppression_and_weights_reach_the_strategy(tmp_path):
     assert read_predictions(tmp_path, "ensemble").fingerprint["members"]["b"]["weight"] == 4.0
 
 
+@pytest.mark.usefixtures("opacities")
 def test_the_cache_key_follows_strategy_weights_and_members(tmp_path):
     members = {"a": write_member(tmp_path, "a"), "b": write_member(tmp_path, "b")}
     keys = []

@@ -391,7 +391,7 @@ def test_a_box_has_the_code_of_its_class(sources):
     report = study_report(own, sources, 0.3, "m", class_codes=coded)
     content = highdicom.sr.ComprehensiveSR.from_dataset(pydicom.dcmread(io.BytesIO(saved(report)))).content
     found = [(one.finding_type, one.tracking_identifier) for one in content.get_planar_roi_measurement_groups()]
-    assert [(code.value, code.scheme_designator, code.meaning) for code, _ in found][0] == coded["pleural effusion"]
+    assert next((code.value, code.scheme_designator, code.meaning) for code, _ in found) == coded["pleural effusion"]
     assert [code.meaning for code, _ in found] == ["Pleural effusion", "mass of the lung"]
     assert found[1][0].scheme_designator == "99COVIDMM"
     names = [one.tracking_identifier for one in content.get_image_measurement_groups()]

@@ -31,7 +31,9 @@ def rgb(colour):
 @pytest.fixture(scope="module")
 def prediction():
     """One image of 80 x 100 with a box of the ensemble, and of one of its two members."""
-    box, other = ({"score": score, "x": 10, "y": 10, "width": 40, "height": 30} for score in (0.5, 0.4))
+    box, other = (
+        {"name": "opacity", "score": score, "x": 10, "y": 10, "width": 40, "height": 30} for score in (0.5, 0.4)
+    )
     image = {"number": 1, "width": 100, "height": 80, "fused": [box], "members": {"a": [], "b": [other]}, "notes": []}
     provenance = {"config_resolved_sha256": "", "members": {}, "study_checkpoints_sha256": [], "versions": {}}
     return Prediction.model_validate(

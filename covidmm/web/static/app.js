@@ -214,7 +214,7 @@ function showFindings() {
   const boxes = found ? visible(state.layers, found, threshold(), state.models.classes) : [];
   viewer.setBoxes(boxes);
   const empty = found ? "No box of this confidence" : "Not run yet";
-  showTable($("boxes").tBodies[0], boxes, empty, (box) => viewer.setBoxes(boxes, box));
+  showTable($("boxes").tBodies[0], boxes, empty, (box) => viewer.setBoxes(boxes, box), state.models?.classes);
   $("notes").replaceChildren(...(found?.notes ?? []).map((note) => element("li", {}, note)));
   label();
 }

@@ -68,15 +68,17 @@ export function showClasses(place, study) {
   }));
 }
 
-/** A row per box; `point` is called with the box that pointer or focus is on, or null. */
-export function showTable(body, boxes, empty, point) {
+/** A row per box, with its class where there are several; `point` gets the box that pointer or focus is on, or null. */
+export function showTable(body, boxes, empty, point, classes = []) {
+  const several = classes.length > 1;
+  body.parentElement.querySelector(".finding").hidden = !several;
   if (!boxes.length) {
     body.replaceChildren(element("tr", {}, element("td", { colSpan: 7, className: "quiet" }, empty)));
     return;
   }
   body.replaceChildren(...boxes.map((box) => {
     const cells = [box.score.toFixed(3), ...[box.x, box.y, box.width, box.height].map((value) => value.toFixed(1))];
-    const row = element("tr", { tabIndex: 0 }, element("td", {}, swatch(box.colour), box.by), element("td", {}, box.name), ...cells.map((text) => element("td", { className: "number" }, text)));
+    const row = element("tr", { tabIndex: 0 }, element("td", {}, swatch(box.colour), box.by), ...(several ? [element("td", {}, box.name)] : []), ...cells.map((text) => element("td", { className: "number" }, text)));
     for (const name of ["pointerenter", "focus"]) row.addEventListener(name, () => point(box));
     for (const name of ["pointerleave", "blur"]) row.addEventListener(name, () => point(null));
     return row;
