@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from covidmm.prepare.layouts import LAYOUTS, layout_title
-from covidmm.prepare.options import READERS
 from covidmm.utils.command_line import run_tool
 
 EPILOG = """\
@@ -64,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--normalised", action="store_true", help="boxes are shares, 0 to 1, of their image, not pixels")
     raw_layouts["vindr"].add_argument(
         "--readers",
-        choices=READERS,
+        choices=("merge", "all", "consensus"),
         default="merge",
         help="what becomes of several readers' boxes: one for those that overlap (merge, the default), all of them, "
         "or only those that two readers drew (consensus)",

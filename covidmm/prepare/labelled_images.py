@@ -165,10 +165,10 @@ def split_called(name: str) -> str | None:
 
 
 _SPLITS = {
-    **{name: "train" for name in ("train", "training")},
-    **{name: "val" for name in ("val", "valid", "validation", "dev")},
-    **{name: "test" for name in ("test", "testing")},
-    **{name: "train_val" for name in ("trainval", "train_val", "train-val")},
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("trainval", "train_val", "train-val"), "train_val"),
 }
 
 

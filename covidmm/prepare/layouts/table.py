@@ -2,8 +2,8 @@
 
 ``RAW/**/*.csv`` (or ``.csv.gz``), the only one or ``--table``; pictures or DICOM, found by name or stem below RAW.
 Columns are called as what they hold or named by ``--columns``: ``image``; a box as ``x1,y1,x2,y2``, ``x,y,w,h`` or
-``cx,cy,w,h``; ``class``; ``patient``, ``study``, ``split``, ``crowd``, ``image_width`` and ``image_height``. A row without
-a box is a label of the whole image; one without a class says that nothing is on it.
+``cx,cy,w,h``; ``class``; ``patient``, ``study``, ``split``, ``crowd``, ``image_width`` and ``image_height``. A row
+without a box is a label of the whole image; one without a class says that nothing is on it.
 """
 
 from __future__ import annotations

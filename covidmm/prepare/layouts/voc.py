@@ -1,8 +1,8 @@
 """Pascal VOC: an XML file for each image.
 
 ``RAW/**/Annotations/*.xml`` and ``JPEGImages/``, or XML files beside their images. Where ``ImageSets/Main`` has
-``train.txt``, ``val.txt``, ``trainval.txt`` or ``test.txt``, these are the splits. The corners are VOC's: pixels counted
-from 1, the last one included, so that ``xmin`` 1 and ``xmax`` 10 are the ten leftmost pixels. Difficult objects become
+``train.txt``, ``val.txt``, ``trainval.txt`` or ``test.txt``, these are the splits. The corners are VOC's: pixels
+counted from 1, the last one included, so that ``xmin`` 1 and ``xmax`` 10 are the ten leftmost pixels. Difficult objects become
 regions to ignore.
 """
 
@@ -17,7 +17,7 @@ from covidmm.errors import DataError
 from covidmm.prepare.box_values import FORMS, box_of, numbers, require_pixels
 from covidmm.prepare.labelled_images import LabelledImage, LabelledImages, split_called
 from covidmm.prepare.options import Options
-from covidmm.prepare.samples import Box, Issue, LabelledFolder, LabelledBox
+from covidmm.prepare.samples import Box, Issue, LabelledBox, LabelledFolder
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
