@@ -1,6 +1,7 @@
 """Boxes as plain COCO files: ``annotations/instances_SPLIT.json`` and ``images/SPLIT/...png``.
 
-A prepared folder holds COCO files too, with entries of covidmm's own; these have what COCO defines, and patient and study.
+A prepared folder holds COCO files too, with entries of covidmm's own; these have what COCO defines, patient
+and study.
 """
 
 from __future__ import annotations

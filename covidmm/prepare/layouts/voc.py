@@ -2,8 +2,8 @@
 
 ``RAW/**/Annotations/*.xml`` and ``JPEGImages/``, or XML files beside their images. Where ``ImageSets/Main`` has
 ``train.txt``, ``val.txt``, ``trainval.txt`` or ``test.txt``, these are the splits. The corners are VOC's: pixels
-counted from 1, the last one included, so that ``xmin`` 1 and ``xmax`` 10 are the ten leftmost pixels. Difficult objects become
-regions to ignore.
+counted from 1, the last one included, so that ``xmin`` 1 and ``xmax`` 10 are the ten leftmost pixels. Difficult
+objects become regions to ignore.
 """
 
 from __future__ import annotations

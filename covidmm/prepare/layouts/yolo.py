@@ -53,11 +53,9 @@ def read_folder(raw: Path, options: Options) -> LabelledFolder:
             with found.reading(path.name, found.name(source)):
                 found.add(image)
     known = {*labels.values(), *raw.rglob("classes.txt"), *(place for own in places.values() for place in own)}
-    for label in sorted(
-        {other for folder in {one.parent for one in labels.values()} for other in folder.glob("*.txt")}
-    ):
-        if label not in known:
-            found.skipped.append(Issue(found.name(label), "file_name", "there is no image of this name in a split"))
+    there = {label for folder in {one.parent for one in labels.values()} for label in folder.glob("*.txt")}
+    for label in sorted(there - known):
+        found.skipped.append(Issue(found.name(label), "file_name", "there is no image of this name in a split"))
     return found.folder()
 
 
@@ -142,8 +140,6 @@ def _label_file(image: Path, raw: Path) -> Path:
     folders = [place for place, part in enumerate(parts[:-1]) if part == "images"]
     if folders:
         parts[folders[-1]] = "labels"
-    elif raw.name == "images":
-        return raw.with_name("labels").joinpath(*parts).with_suffix(".txt")
     return raw.joinpath(*parts).with_suffix(".txt")
 
 
@@ -173,9 +169,8 @@ def _box(texts: Sequence[str], classes: Mapping[int, int]) -> LabelledBox:
     """The box of a line."""
     if len(texts) != 5 and (len(texts) < 7 or len(texts) % 2 == 0):
         raise ValueError(f"values: expected class x y width height, or a class and a polygon; got {len(texts)} values")
-    number, *values = numbers(
-        {"class": texts[0], **{f"value {place}": text for place, text in enumerate(texts[1:], 2)}}
-    )
+    named = {f"value {place}" if place > 1 else "class": text for place, text in enumerate(texts, start=1)}
+    number, *values = numbers(named)
     if number not in classes:
         raise ValueError(f"class: {texts[0]} is none of data.yaml, whose classes are {', '.join(map(str, classes))}")
     require_shares(values)
