@@ -6,6 +6,7 @@ from covidmm.errors import ConfigError, DataError
 from covidmm.prepare.layouts.coco import read_folder
 from covidmm.prepare.options import Options
 
+OPTIONS = Options()
 BOX = [4.5, 6, 10.25, 20]
 
 
@@ -20,7 +21,7 @@ def content(*annotations, name="a.png", categories=((0, "opacity"), (9, "nodule"
     }
 
 
-def folder_of(tmp_path, make, files, images=("a.png",), options=Options()):
+def folder_of(tmp_path, make, files, images=("a.png",), options=OPTIONS):
     for seed, name in enumerate(images):
         make.png(tmp_path / name, seed)
     for name, one in files.items():
