@@ -7,6 +7,7 @@ from covidmm.prepare.layouts.coco import read_folder
 from covidmm.prepare.options import Options
 
 OPTIONS = Options()
+TWO = ("a.png", "b.png")
 BOX = [4.5, 6, 10.25, 20]
 
 
@@ -56,6 +57,11 @@ def test_files_called_after_splits_give_them(tmp_path, make):
     assert not folder.skipped
 
 
+def test_a_single_split_is_divided_as_if_none_were_given(tmp_path, make):
+    folder = folder_of(tmp_path, make, {"train.json": content({}), "train_more.json": content({}, name="b.png")}, TWO)
+    assert [sample.official for sample in folder.samples.values()] == [None, None]
+
+
 def test_without_a_list_for_validation_it_comes_from_training(tmp_path, make):
     files = {"train.json": content({}), "test.json": content({}, name="b.png")}
     folder = folder_of(tmp_path, make, files, ["a.png", "b.png"])
@@ -81,6 +87,7 @@ def test_an_image_with_a_bad_annotation_is_not_used(tmp_path, make, annotation, 
     (issue,) = folder.skipped
     assert issue.file == "one.json"
     assert "(annotation 2)" in issue.field
+    assert not folder.left_out, "it is listed already"
     assert cause.replace('"', "") in issue.cause.replace('"', "")
 
 

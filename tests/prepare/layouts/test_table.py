@@ -152,6 +152,7 @@ def test_a_class_without_its_boxes_is_no_negative(tmp_path, make):
     assert list(folder.samples) == ["a"]
     (issue,) = folder.skipped
     assert issue.cause == "'x' has boxes in other rows, and none in one of this image"
+    assert not folder.left_out, "it is listed already"
 
 
 def test_a_label_for_a_missing_image_is_listed(tmp_path, make):

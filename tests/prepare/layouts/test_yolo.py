@@ -54,9 +54,12 @@ def test_a_polygon_becomes_its_bounding_box(points):
 
 
 def test_a_polygon_is_noted(tmp_path, make):
-    folder = folder_of(tmp_path, make, {"train/a.txt": "0 0.1 0.1 0.5 0.1 0.5 0.6\n" + LINE})
-    assert folder.samples["a"].boxes[0].box == pytest.approx((0.1, 0.1, 0.4, 0.5))
-    assert folder.notes == [("labels/train/a.txt", "labels", "1 polygons became their bounding boxes")]
+    raw = write(tmp_path / "raw", make, {"train/a.txt": "0 0.1 0.1 0.5 0.1 0.5 0.6\n" + LINE})
+    assert read_folder(raw, Options()).samples["a"].boxes[0].box == pytest.approx((0.1, 0.1, 0.4, 0.5))
+    prepare("yolo", raw, tmp_path / "out", Options(workers=1, progress=False))
+    assert (tmp_path / "out/notes.csv").read_text().splitlines()[1:] == [
+        "labels/train/a.txt,labels,1 polygons became their bounding boxes"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,7 @@ def test_an_image_with_a_bad_line_is_not_used(tmp_path, make, line, cause):
     (issue,) = folder.skipped
     assert issue.file == "labels/train/a.txt"
     assert issue.field.endswith("(line 2)")
+    assert not folder.left_out, "it is listed already"
     assert cause in issue.cause
 
 
