@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from covidmm.errors import ConfigError
 from covidmm.prepare.label_files import count_others
-from covidmm.radiograph.found_files import FoundFile, find_radiographs, name_of
+from covidmm.radiograph.found_files import SUFFIXES, FoundFile, find_radiographs, name_of
 
 
 class ImageFiles:
@@ -34,7 +34,10 @@ class ImageFiles:
             if folder.is_relative_to(self._raw) and path.is_file():
                 return path
         last, stem = _normal(relative.name), _normal(relative.stem)
-        return self._only(self._by_name.get(last) or self._by_stem.get(last) or self._by_stem.get(stem, []))
+        found = self._by_name.get(last) or self._by_stem.get(last)
+        if not found and relative.suffix.lower() in _SUFFIXES:  # another ending than the file's; 1.2.3 is no 1.2
+            found = self._by_stem.get(stem)
+        return self._only(found or [])
 
     def called(self, stem: str, *near: Path) -> Path:
         """The image of a name without its suffix: in the first of some folders that holds one, else anywhere.
@@ -94,6 +97,7 @@ def _normal(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+_SUFFIXES = (*SUFFIXES, ".bmp", ".gif", ".jp2", ".webp")
 _LABELS = (".json", ".csv", ".txt", ".xml", ".yaml", ".yml", ".md", ".gz", ".parquet")
 
 

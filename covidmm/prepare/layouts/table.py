@@ -118,7 +118,7 @@ def _read(path: Path, named: Mapping[str, str], normalised: bool) -> Table[_Rows
     table: Table[_Rows] = Table(path.name)
     columns: dict[str, str] = {}
     form: tuple[str, ...] = ()
-    for line, row in read_rows(path, [named.get("image", "image"), *named.values()]):
+    for line, row in read_rows(path, [named.get("image", "image"), *named.values()], whole=True):
         if not columns:
             columns, form = _columns(path, row, named)
         values = {role: row[column] for role, column in columns.items()}

@@ -128,9 +128,14 @@ def _listed(file: Path, path: Path, found: LabelledImages) -> list[Path]:
         if not line.strip():
             continue
         with found.reading(found.name(file), f"line {place}, {line.strip()!r}"):
-            named = [(folder / line.strip()).resolve() for folder in (file.parent, path.parent)]
+            parts = PurePosixPath(line.strip().replace("\\", "/")).parts
+            # of a path of another machine, the longest end that is a file here
+            tails = [Path(*parts[start:]) for start in range(len(parts))]
+            named = [(folder / tail).resolve() for tail in tails for folder in (file.parent, path.parent)]
             own = [image for image in named if image.is_file() and image.is_relative_to(found.raw)]
-            images.append(own[0] if own else found.files.find(PurePosixPath(line.strip()).name, file.parent))
+            if not own:
+                raise ValueError("file_name: there is no such image")
+            images.append(own[0])
     return images
 
 

@@ -190,6 +190,17 @@ def test_a_table_that_cannot_be_used_is_an_error(tmp_path, make, header, options
         folder_of(tmp_path, make, ["a.png", "x", *BOX][: len(header)], header=header, **options)
 
 
+def test_a_row_of_other_fields_is_an_error(tmp_path, make):
+    with pytest.raises(DataError, match=r"labels\.csv: line 2: 7 fields, the header has 6"):
+        folder_of(tmp_path, make, ["a.png", *BOX, "Nodule", " mass"], header=["image", *HEADER[2:], "class"])
+
+
+def test_a_uid_is_not_taken_for_a_shorter_one(tmp_path, make):
+    folder = folder_of(tmp_path, make, ["1.2", "x", *BOX], ["1.2.3", "x", *BOX], images=("1.2.png",))
+    assert [issue.field for issue in folder.skipped] == ["file_name (line 3, id '1.2.3')"]
+    assert list(folder.samples) == ["1.2"]
+
+
 def test_one_table_is_needed(tmp_path, make):
     row = ["a.png", "x", *BOX]
     write(tmp_path, make, [HEADER, row])

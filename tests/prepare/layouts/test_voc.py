@@ -1,9 +1,11 @@
+from xml.etree import ElementTree
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from covidmm.errors import DataError
-from covidmm.prepare.layouts.voc import read_folder
+from covidmm.prepare.layouts.voc import _box, read_folder
 from covidmm.prepare.options import Options
 from covidmm.prepare.pipeline import prepare
 
@@ -46,10 +48,6 @@ def test_corners_count_from_one_and_are_inclusive(tmp_path, make):
 
 @given(st.tuples(*[st.floats(2, 500)] * 2, *[st.floats(0, 500)] * 2))
 def test_any_corners_are_read_as_written(box):
-    from xml.etree import ElementTree
-
-    from covidmm.prepare.layouts.voc import _box, _parsed  # noqa: F401
-
     x, y, width, height = box
     root = ElementTree.fromstring(thing(corners=(x + 1, y + 1, x + width + 1, y + height + 1)))
     assert _box(root.find("bndbox")) == pytest.approx((x, y, width + 1, height + 1))
