@@ -100,6 +100,14 @@ def write_dicom(path: Path, pixels: np.ndarray, study: str = "", patient: str = 
         dataset.save_as(path, enforce_file_format=True)
 
 
+def write_png(path: Path, seed: int = 0, height: int = 60, width: int = 48) -> Path:
+    """An 8-bit picture; no two seeds look alike."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encoded = cv2.imencode(".png", (picture(seed, height, width) >> 4).astype(np.uint8))[1]
+    path.write_bytes(encoded.tobytes())  # cv2.imwrite takes no name beyond ASCII on some systems
+    return path
+
+
 def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
@@ -189,6 +197,7 @@ def make() -> SimpleNamespace:
     return SimpleNamespace(
         picture=picture,
         dicom=write_dicom,
+        png=write_png,
         csv=write_csv,
         siim=write_siim,
         siim_row=siim_row,

@@ -13,6 +13,8 @@ from covidmm.utils.command_line import run_tool
 EPILOG = """\
 After a kill the same command resumes the run. Files and rows that cannot be used are listed in
 OUT/skipped.csv; the exit code is then 1, unless --allow-skipped is given."""
+# named here, so that --help need not import what writes them
+EXPORTS = ("coco", "yolo", "voc", "table")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,6 +53,21 @@ def parser() -> argparse.ArgumentParser:
                 "(default: the labels or the DICOM header)",
             )
     raw_layouts["rsna"].add_argument("--negatives", action="store_true", help="keep images without a lung opacity too")
+    table = raw_layouts["table"]
+    table.add_argument(
+        "--columns",
+        metavar="WHAT=NAME,...",
+        help="names of columns that are not called as what they hold, such as image=image_id,x1=x_min,class=class_name",
+    )
+    table.add_argument("--table", metavar="FILE", help="the table below RAW (default: the only .csv there)")
+    table.add_argument("--normalised", action="store_true", help="boxes are shares, 0 to 1, of their image, not pixels")
+    raw_layouts["vindr"].add_argument(
+        "--readers",
+        choices=("merge", "all", "consensus"),
+        default="merge",
+        help="what becomes of several readers' boxes: one for those that overlap (merge, the default), all of them, "
+        "or only those that two readers drew (consensus)",
+    )
     phantom = layouts.add_parser("phantom", help="write synthetic studies in the raw SIIM layout")
     phantom.add_argument("out", type=Path, metavar="OUT", help="the raw folder to make")
     phantom.add_argument("--studies", type=int, default=100, help="how many (default 100)")
@@ -63,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     exported = layouts.add_parser("export", help="write images and boxes as other programs read them")
     exported.add_argument("prepared", type=Path, metavar="PREPARED", help="a folder that this tool prepared")
     exported.add_argument("out", type=Path, metavar="OUT", help="the folder to make; an earlier export is replaced")
-    exported.add_argument("--as", dest="kind", choices=("yolo",), required=True, help="the layout: text labels of YOLO")
+    exported.add_argument("--as", dest="kind", choices=EXPORTS, required=True, help="the layout")
     return top
 
 

@@ -12,11 +12,19 @@ from pathlib import Path
 
 from covidmm.datasets.prepared_folder import PreparedFolder, read_prepared
 from covidmm.errors import DataError
+from covidmm.outputs.coco_labels import write_coco
+from covidmm.outputs.table_labels import write_table
+from covidmm.outputs.voc_labels import write_voc
 from covidmm.outputs.yolo_labels import write_yolo
 
 #: By name: writes a prepared folder into an empty folder, which will be called by the third argument, and returns what
 #: is to be said of it, a sentence each.
-LAYOUTS: Mapping[str, Callable[[PreparedFolder, Path, Path], list[str]]] = {"yolo": write_yolo}
+LAYOUTS: Mapping[str, Callable[[PreparedFolder, Path, Path], list[str]]] = {
+    "coco": write_coco,
+    "yolo": write_yolo,
+    "voc": write_voc,
+    "table": write_table,
+}
 #: The file that says that a folder is an export, and lists what else it holds.
 MARKER = ".covidmm-export"
 

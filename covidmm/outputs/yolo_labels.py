@@ -8,19 +8,23 @@ A picture without a box has an empty file.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
 
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.datasets.prepared_folder import PreparedFolder
 from covidmm.errors import DataError
+from covidmm.outputs.exported_images import (
+    categories_of,
+    copy_picture,
+    cut_boxes,
+    notes_of,
+    relative_name,
+    require_boxes,
+    used_splits,
+)
 from covidmm.utils.boxes import normalised
-
-# How far a cut goes unsaid, in pixels: rounding.
-_ROUNDING = 1.0
 
 
 def write_yolo(data: PreparedFolder, folder: Path, name: Path) -> list[str]:
@@ -38,12 +42,8 @@ def write_yolo(data: PreparedFolder, folder: Path, name: Path) -> list[str]:
         DataError: there is no box at all, splits have different classes, a picture is missing or of another size, or
             the name of one would not be found again.
     """
-    splits = {split: one for split, one in data.splits.items() if one.images}
-    if not data.boxed:
-        raise DataError(f"{data.folder}: has no box; empty labels would call every image negative")
-    categories = {one.categories for one in splits.values()}
-    if len(categories) > 1:
-        raise DataError(f"{data.folder}: its splits have different categories: {sorted(categories)}")
+    require_boxes(data)
+    splits, categories = used_splits(data), categories_of(data)
     cut = crowds = 0
     for split, one in splits.items():
         taken: dict[PurePosixPath, str] = {}
@@ -51,16 +51,12 @@ def write_yolo(data: PreparedFolder, folder: Path, name: Path) -> list[str]:
             relative = _relative(image, taken)
             lines, far = label_lines(image)
             cut, crowds = cut + far, crowds + len(image.crowds)
-            picture, label = folder / "images" / split / relative, folder / "labels" / split / relative
-            for path in (picture, label):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            _require_size(image)
-            shutil.copyfile(image.path, picture)
-            label.with_suffix(".txt").write_text("".join(f"{line}\n" for line in lines))
-    (folder / "data.yaml").write_text(_yaml(name, list(splits), next(iter(categories))), encoding="utf-8")
-    counts = {split: (len(one.images), sum(len(image.boxes) for image in one.images)) for split, one in splits.items()}
-    notes = [f"{split}: {images} images, {boxes} boxes" for split, (images, boxes) in counts.items()]
-    notes += [f"{cut} boxes reached over the edge and were cut to their image"] * bool(cut)
+            copy_picture(image, folder / "images" / split / relative)
+            label = folder / "labels" / split / relative.with_suffix(".txt")
+            label.parent.mkdir(parents=True, exist_ok=True)
+            label.write_text("".join(f"{line}\n" for line in lines))
+    (folder / "data.yaml").write_text(_yaml(name, list(splits), categories), encoding="utf-8")
+    notes = notes_of(splits, cut)
     notes += [f"{crowds} crowds were left out, for which YOLO has no label"] * bool(crowds)
     absent = [split for split in ("train", "val") if split not in splits]
     notes += [f"no {' and no '.join(absent)} images: Ultralytics trains only where data.yaml has both"] * bool(absent)
@@ -72,36 +68,24 @@ def label_lines(image: AnnotatedImage) -> tuple[list[str], int]:
 
     Eight digits are a ten-thousandth of a pixel at 10,000 pixels.
     """
-    height, width = image.size
-    inside = np.clip(image.boxes, 0, [width, height, width, height])
+    inside, cut = cut_boxes(image, image.boxes)
     shares = normalised(inside, image.size)
     values = np.concatenate([(shares[:, :2] + shares[:, 2:]) / 2, shares[:, 2:] - shares[:, :2]], axis=1)
     rows = zip(image.labels.tolist(), values.tolist(), strict=True)
     lines = [f"{label} {' '.join(f'{value:.8f}' for value in row)}" for label, row in rows]
-    return lines, int((np.abs(inside - image.boxes).max(1, initial=0) > _ROUNDING).sum())
+    return lines, cut
 
 
 def _relative(image: AnnotatedImage, taken: dict[PurePosixPath, str]) -> PurePosixPath:
     """Where below the split's folders a picture goes; its label is found by replacing the last 'images' of its path."""
-    name = PurePosixPath(image.coco["file_name"])
-    if name.is_absolute() or ".." in name.parts or "images" in name.parts[:-1]:
-        raise DataError(f"{image.path}: YOLO would not find the label of {str(name)!r}: it has '..', '/' or 'images'")
+    name = relative_name(image)
+    if "images" in name.parts[:-1]:
+        raise DataError(f"{image.path}: YOLO would not find the label of {str(name)!r}: it has a folder 'images'")
     stem = name.with_suffix("")
     if stem in taken:
         raise DataError(f"{image.path}: has the label file of {taken[stem]}, which differs by its ending alone")
     taken[stem] = str(image.path)
     return name
-
-
-def _require_size(image: AnnotatedImage) -> None:
-    try:
-        with Image.open(image.path) as picture:
-            size = picture.size[::-1]
-    except OSError as error:
-        raise DataError(f"{image.path}: cannot be read as a picture: {error}") from error
-    if size != image.size:
-        own = f"{image.size[1]} x {image.size[0]}"
-        raise DataError(f"{image.path}: is {size[1]} x {size[0]} pixels, its boxes count in {own}")
 
 
 def _yaml(name: Path, splits: list[str], classes: tuple[str, ...]) -> str:

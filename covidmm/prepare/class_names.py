@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from covidmm.errors import DataError
 
 
@@ -37,6 +39,20 @@ class ClassNames:
         if known != cleaned:
             raise DataError(f"{source}: two classes are called {known!r} and {cleaned!r}; give them one name")
         return list(self._names).index(key)
+
+    def add_each(self, names: Iterable[object], source: str) -> list[int]:
+        """Take the names of a list of classes, and give their indices.
+
+        Raises:
+            DataError: as :meth:`add`, or a name is in the list twice.
+        """
+        indices: list[int] = []
+        for name in names:
+            index = self.add(name, source)
+            if index in indices:
+                raise DataError(f"{source}: two classes are called {name!r}")
+            indices.append(index)
+        return indices
 
     def index(self, name: str) -> int:
         """The index of a name that is in the list."""

@@ -46,7 +46,7 @@ def check_boxes(
         return None
     kept: list[LabelledBox] = []
     for index, drawn in enumerate(sample.boxes):
-        box = drawn.box
+        box = _pixels(drawn, record)
         where = f"boxes[{index}] of {sample.image_id}"
         clipped = clip_box(box, record.header.width, record.header.height)
         size = f"{record.header.width} x {record.header.height} image"
@@ -58,7 +58,7 @@ def check_boxes(
             cause = f"thinner than a pixel of the PNG: {scaled[0]} x {scaled[1]}"
             skipped.append(Issue(sample.label_file, where, cause))
         else:
-            kept.append(drawn._replace(box=clipped))
+            kept.append(drawn._replace(box=clipped, shares=False))
             if max(abs(a - b) for a, b in zip(box, clipped, strict=True)) > 0.5:
                 note = f"cut to the {size}: {_show(box)} became {_show(clipped)}"
                 notes.append(Issue(sample.label_file, where, note))
@@ -130,6 +130,15 @@ def _annotations(image: Image) -> Iterator[dict[str, Any]]:
             "iscrowd": int(drawn.crowd),
             **drawn.extra,
         }
+
+
+def _pixels(drawn: LabelledBox, record: Record) -> Box:
+    """A box as drawn, in pixels of the original image."""
+    if not drawn.shares:
+        return drawn.box
+    x, y, width, height = drawn.box
+    across, down = record.header.width, record.header.height
+    return x * across, y * down, width * across, height * down
 
 
 def _written(box: Box, record: Record) -> tuple[float, float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -10,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from covidmm.errors import ConfigError
 from covidmm.prepare.label_files import count_others
-from covidmm.radiograph.found_files import FoundFile, find_radiographs, name_of
+from covidmm.radiograph.found_files import SUFFIXES, FoundFile, find_radiographs, name_of
 
 
 class ImageFiles:
@@ -32,9 +33,29 @@ class ImageFiles:
             path = folder / relative
             if folder.is_relative_to(self._raw) and path.is_file():
                 return path
-        found = self._by_name.get(relative.name) or self._by_stem.get(relative.name) or self._by_stem.get(relative.stem)
+        last, stem = _normal(relative.name), _normal(relative.stem)
+        found = self._by_name.get(last) or self._by_stem.get(last)
+        if not found and relative.suffix.lower() in _SUFFIXES:  # another ending than the file's; 1.2.3 is no 1.2
+            found = self._by_stem.get(stem)
+        return self._only(found or [])
+
+    def called(self, stem: str, *near: Path) -> Path:
+        """The image of a name without its suffix: in the first of some folders that holds one, else anywhere.
+
+        Raises:
+            ValueError: ``file_name: cause`` where there is none, or several.
+        """
+        found = self._by_stem.get(_normal(stem), [])
+        own = ([path for path in found if path.parent == folder] for folder in near)
+        return self._only(next(filter(None, own), found))
+
+    def within(self, folder: Path) -> list[Path]:
+        """All images below a folder, sorted."""
+        return [path for path in self.every if path.is_relative_to(folder)]
+
+    def _only(self, found: list[Path]) -> Path:
         if not found:
-            raise ValueError(f"file_name: no such file below {self._raw.name}/")
+            raise ValueError(f"file_name: no such image below {self._raw.name}/")
         if len(found) > 1:
             shown = ", ".join(path.relative_to(self._raw).as_posix() for path in found[:2])
             raise ValueError(f"file_name: {len(found)} files are called so: {shown}")
@@ -60,17 +81,23 @@ class ImageFiles:
     def _by_name(self) -> dict[str, list[Path]]:
         found = defaultdict(list)
         for path in self.every:
-            found[path.name].append(path)
+            found[_normal(path.name)].append(path)
         return found
 
     @cached_property
     def _by_stem(self) -> dict[str, list[Path]]:
         found = defaultdict(list)
         for path in self.every:
-            found[name_of(path)].append(path)
+            found[_normal(name_of(path))].append(path)
         return found
 
 
+def _normal(name: str) -> str:
+    """A name in Unicode's composed form: macOS writes file names decomposed, label files rarely are."""
+    return unicodedata.normalize("NFC", name)
+
+
+_SUFFIXES = (*SUFFIXES, ".bmp", ".gif", ".jp2", ".webp")
 _LABELS = (".json", ".csv", ".txt", ".xml", ".yaml", ".yml", ".md", ".gz", ".parquet")
 
 

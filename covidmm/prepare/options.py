@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from covidmm.errors import ConfigError
 from covidmm.prepare.splits import FOLDS, SPLITS
 
+#: What may become of the boxes that several readers drew on one image.
+READERS = ("merge", "all", "consensus")
+
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -37,6 +40,14 @@ class Options:
     """RSNA: keep the images without a lung opacity."""
     patient_from: str | None = None
     """Regular expression for the patient in an image's path below RAW, for layouts whose labels name none."""
+    columns: str | None = None
+    """Table: its columns by what they hold, such as ``image=image_id,x1=x_min``."""
+    table: str | None = None
+    """Table: the file below RAW, where there are several."""
+    normalised: bool = False
+    """Table: boxes are shares of the image's width and height."""
+    readers: str = "merge"
+    """VinDr: ``'merge'`` fuses the boxes of an image's readers, ``'all'`` keeps each, ``'consensus'`` those of two."""
     workers: int = field(default_factory=_cores)
     """Processes that convert images."""
     scheduler: str | None = None
@@ -50,6 +61,7 @@ class Options:
             "val_fold": (0 <= self.val_fold < FOLDS, f"0 to {FOLDS - 1}"),
             "test_fraction": (0 <= self.test_fraction < 1, "0 <= fraction < 1"),
             "split": (self.split in ("auto", *SPLITS), f"auto, {', '.join(SPLITS)}"),
+            "readers": (self.readers in READERS, ", ".join(READERS)),
             "seed": (self.seed >= 0, "an integer >= 0"),
             "workers": (self.workers >= 1, "an integer >= 1"),
         }

@@ -69,7 +69,7 @@ def prepare(layout: str, raw: Path, out: Path, options: Options) -> Summary:
 def _prepare(layout: str, raw: Path, out: Path, labels: LabelledFolder, journal: Journal, options: Options) -> Summary:
     records = {item["file_name"]: Record.from_json({**item, "thumbnail": ""}) for item in journal.items()}
     written = _convert_all(labels, raw, out, journal, records, options)
-    notes: list[Issue] = []
+    notes = list(labels.notes)
     samples = _check(labels, records, notes)
     write_table(out / "skipped.csv", labels.skipped, "cause")
     if not samples:
@@ -247,6 +247,10 @@ def _manifest(
             "negatives": options.negatives,
             "mask_markers": options.mask_markers,
             "patient_from": options.patient_from,
+            "columns": options.columns,
+            "table": options.table,
+            "normalised": options.normalised,
+            "readers": options.readers,
         },
         "classes": list(classes),
         "counts": counts,

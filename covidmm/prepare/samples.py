@@ -22,6 +22,8 @@ class LabelledBox(NamedTuple):
     """A region with objects that nobody drew one by one, or that is to be ignored."""
     extra: Mapping[str, Any] = MappingProxyType({})
     """Further entries of the COCO annotation, such as how many readers agree."""
+    shares: bool = False
+    """Whether ``box`` counts in shares, 0 to 1, of the image's width and height instead of pixels."""
 
 
 class Issue(NamedTuple):
@@ -69,6 +71,8 @@ class LabelledFolder:
     categories: tuple[str, ...] = ("opacity",)
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Why images were left out on purpose, and how many."""
+    notes: list[Issue] = field(default_factory=list)
+    """What was changed in labels that are used."""
 
 
 def clip_box(box: Box, width: int, height: int) -> Box | None:

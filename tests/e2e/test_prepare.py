@@ -49,6 +49,24 @@ def start_and_wait(out, raw, images):
     pytest.fail(f"no image in the journal, exit code {process.poll()}: {process.communicate()}")
 
 
+def test_layouts_have_options_of_their_own_and_exports_are_read_back(tmp_path, make):
+    for seed in range(8):
+        make.png(tmp_path / f"raw/{seed}.png", seed)
+    header = ["id", "finding", "x1", "y1", "x2", "y2"]
+    make.csv(tmp_path / "raw/a.csv", [header, *([f"{seed}.png", "x", 0.1, 0.1, 0.5, 0.6] for seed in range(8))])
+    make.csv(tmp_path / "raw/b.csv", [header])
+    options = ("--columns", "image=id,class=finding", "--normalised", "--table", "a.csv", "--workers", 1)
+    first = run("table", tmp_path / "raw", tmp_path / "data", *options)
+    assert first.returncode == 0, first.stderr
+    assert "8 written" in first.stdout
+    for kind in ("coco", "yolo", "voc", "table"):
+        assert run("export", tmp_path / "data", tmp_path / kind, "--as", kind).returncode == 0
+    again = run("voc", tmp_path / "voc", tmp_path / "again", "--workers", 1)
+    assert again.returncode == 0, again.stderr
+    wrong = run("voc", tmp_path / "voc", tmp_path / "again", "--normalised")
+    assert (wrong.returncode, "unrecognized arguments: --normalised" in wrong.stderr) == (2, True)
+
+
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory, make):
     return make.siim(tmp_path_factory.mktemp("raw"), studies=60, size=(700, 600))

@@ -43,6 +43,11 @@ def test_a_box_inside_is_kept():
     assert check((10.0, 20.0, 300.0, 400.0)) == (((10.0, 20.0, 300.0, 400.0),), [], [])
 
 
+def test_shares_become_pixels_of_the_original():
+    sample = replace(SAMPLE, boxes=(LabelledBox((0.25, 0.5, 0.125, 0.25), 3, shares=True),))
+    assert check_boxes(sample, RECORD, [], []) == (LabelledBox((512.0, 512.0, 256.0, 256.0), 3),)
+
+
 def test_a_box_that_sticks_out_is_cut_with_a_note():
     kept, _, ((file, field, note),) = check((2000.0, 900.0, 100.0, 200.0))
     assert kept == ((2000.0, 900.0, 48.0, 124.0),)

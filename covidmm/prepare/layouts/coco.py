@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from covidmm.errors import DataError
-from covidmm.prepare.class_names import ClassNames
-from covidmm.prepare.image_names import ImageFiles, patients_by, unique_ids
+from covidmm.prepare.box_values import FORMS, box_of, require_pixels
+from covidmm.prepare.labelled_images import LabelledImage, LabelledImages, label_text, split_called
 from covidmm.prepare.options import Options
-from covidmm.prepare.samples import Box, Issue, LabelledBox, LabelledFolder, Sample
+from covidmm.prepare.samples import Box, Issue, LabelledBox, LabelledFolder
 
 #: Entries of a COCO image that others of the prepared file are made from, or that would contradict it.
 _OWN = ("id", "file_name", "width", "height", "original_width", "original_height", "image_id", "study_id", "patient")
@@ -26,7 +26,8 @@ _SPLIT = re.compile(r"(?:^|[^a-z])(train|val|valid|validation|test)(?:[^a-z]|$)"
 def read_folder(raw: Path, options: Options) -> LabelledFolder:
     """Read every COCO file below a folder, and find its images.
 
-    Categories are joined by name; ids may have gaps or begin at 0.
+    Categories are joined by name; ids may have gaps or begin at 0. An image with an annotation that cannot be read is
+    not used.
 
     Raises:
         DataError: there is no COCO file, one is damaged, or two classes are called the same but for case or spaces.
@@ -35,50 +36,10 @@ def read_folder(raw: Path, options: Options) -> LabelledFolder:
     contents = {path: content for path in files if (content := _coco(path)) is not None}
     if not contents:
         raise DataError(f"{raw}: no COCO file in it: .json with images, annotations and categories")
-    names = ClassNames()
+    found = LabelledImages(raw, options)
     for path, content in contents.items():
-        for category in content["categories"]:
-            names.add(category.get("name"), path.name)
-    skipped: list[Issue] = []
-    pictures = ImageFiles(raw)
-    drawn: dict[Path, dict[str, Any]] = {}
-    for path, content in contents.items():
-        split = _split(path) if len(contents) > 1 else None
-        for entry in _images(path, content, names, skipped):
-            try:
-                source = pictures.find(entry["file_name"], path.parent)
-                if source in drawn:
-                    raise ValueError(f"file_name: a second entry for this image, the first is in {drawn[source]['of']}")
-                drawn[source] = {**entry, "of": path.name, "split": split}
-            except ValueError as error:
-                field, _, cause = str(error).partition(": ")
-                skipped.append(Issue(path.name, f"{field} {entry['file_name']!r}", cause))
-    ids = unique_ids(raw, drawn)
-    patient = patients_by(options.patient_from, raw)
-    samples = {}
-    for source, entry in drawn.items():
-        boxes = tuple(entry["boxes"])
-        found = dict.fromkeys(names.names[box.label] for box in boxes)
-        samples[ids[source]] = Sample(
-            image_id=ids[source],
-            source=source,
-            file_name=f"{ids[source]}.png",
-            study_id=str(entry["image"].get("study_id") or ids[source]),
-            classes=tuple(found) or (names.NOTHING,),
-            boxes=boxes,
-            label_file=entry["of"],
-            size=entry["size"],
-            patient=patient(source) or _text(entry["image"].get("patient") or entry["image"].get("patient_id")),
-            official=entry["split"],
-            extra={key: value for key, value in entry["image"].items() if key not in _OWN},
-        )
-    return LabelledFolder(
-        dict(sorted(samples.items())),
-        skipped,
-        (*names.names, names.NOTHING),
-        names.names,
-        pictures.left_out(drawn),
-    )
+        _read(path, content, found)
+    return found.folder()
 
 
 def _coco(path: Path) -> dict[str, Any] | None:
@@ -99,53 +60,86 @@ def _coco(path: Path) -> dict[str, Any] | None:
     return content
 
 
+def _read(path: Path, content: Mapping[str, Any], found: LabelledImages) -> None:
+    """Take the images of a file with their boxes."""
+    indices = found.names.add_each((category.get("name") for category in content["categories"]), path.name)
+    labels: dict[Any, int] = {}
+    for category, index in zip(content["categories"], indices, strict=True):
+        if _key(category.get("id")) in labels:
+            raise DataError(f"{path}: two categories have the id {category.get('id')!r}")
+        labels[_key(category.get("id"))] = index
+    images: dict[Any, LabelledImage] = {}
+    unusable = set()
+    for entry in content["images"]:
+        number = _key(entry.get("id"))
+        with found.reading(path.name, f"image {number!r}"):
+            if number in unusable or number in images:
+                unusable.add(number)
+                raise ValueError("id: is given twice; neither image is used")
+            unusable.add(number)
+            images[number] = _image(path, entry, found)
+            unusable.remove(number)
+    for place, annotation in enumerate(content["annotations"]):
+        number = _key(annotation.get("image_id"))
+        if number in unusable:
+            continue  # its image is listed already
+        try:
+            if number not in images:
+                raise ValueError(f"image_id: there is no image {number!r}")
+            images[number].boxes.append(_labelled(annotation, labels))
+        except ValueError as error:
+            column, _, cause = str(error).partition(": ")
+            found.skipped.append(Issue(path.name, f"{column} (annotation {annotation.get('id', place)!r})", cause))
+            if number in images:
+                found.refuse(images[number].source)
+                unusable.add(number)
+    for number, image in images.items():
+        if number not in unusable:
+            with found.reading(path.name, f"image {number!r}"):
+                found.add(image)
+
+
+def _image(path: Path, entry: Mapping[str, Any], found: LabelledImages) -> LabelledImage:
+    """An image of a file, without boxes."""
+    name = entry.get("file_name")
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"file_name: {name!r} is no file name")
+    source = found.files.find(name, path.parent)
+    sides = entry.get("height"), entry.get("width")
+    return LabelledImage(
+        source,
+        path.name,
+        size=sides if all(isinstance(side, int) and side > 0 for side in sides) else None,
+        patient=label_text(entry.get("patient")) or label_text(entry.get("patient_id")),
+        study=label_text(entry.get("study_id")),
+        split=_split(path),
+        extra={key: value for key, value in entry.items() if key not in _OWN},
+    )
+
+
 def _split(path: Path) -> str | None:
     match = _SPLIT.search(path.stem.lower().replace("_", " ").replace("-", " ").translate(_DIGITS))
-    return match and {"valid": "val", "validation": "val"}.get(match[1], match[1])
+    return match and split_called(match[1])
 
 
 _DIGITS = str.maketrans(dict.fromkeys("0123456789", " "))
 
 
-def _images(
-    path: Path, content: Mapping[str, Any], names: ClassNames, skipped: list[Issue]
-) -> Iterator[dict[str, Any]]:
-    """Each image of a file with its boxes; what cannot be used goes to ``skipped``."""
-    labels: dict[Any, int] = {}
-    for category in content["categories"]:
-        if category.get("id") in labels:
-            raise DataError(f"{path}: two categories have the id {category.get('id')!r}")
-        labels[category.get("id")] = names.index(category["name"])
-    entries: dict[Any, dict[str, Any]] = {}
-    for image in content["images"]:
-        name, number = image.get("file_name"), image.get("id")
-        if not isinstance(name, str) or not name.strip():
-            skipped.append(Issue(path.name, f"image {number!r}", f"file_name: {name!r} is no file name"))
-        elif number in entries:
-            skipped.append(Issue(path.name, f"image {number!r}", "id: is given twice; the second image is not used"))
-        else:
-            sides = image.get("height"), image.get("width")
-            size = sides if all(isinstance(side, int) and side > 0 for side in sides) else None
-            entries[number] = {"file_name": name, "image": image, "boxes": [], "size": size}
-    for place, annotation in enumerate(content["annotations"]):
-        where = f"annotation {annotation.get('id', place)!r}"
-        entry = entries.get(annotation.get("image_id"))
-        try:
-            if entry is None:
-                raise ValueError(f"image_id: there is no image {annotation.get('image_id')!r}")
-            if annotation.get("category_id") not in labels:
-                raise ValueError(f"category_id: there is no category {annotation.get('category_id')!r}")
-            entry["boxes"].append(
-                LabelledBox(
-                    _box(annotation),
-                    labels[annotation["category_id"]],
-                    bool(annotation.get("iscrowd") or annotation.get("ignore")),
-                    {key: annotation[key] for key in ("attributes", "readers", "score") if key in annotation},
-                )
-            )
-        except ValueError as error:
-            skipped.append(Issue(path.name, where, str(error)))
-    yield from entries.values()
+def _labelled(annotation: Mapping[str, Any], labels: Mapping[Any, int]) -> LabelledBox:
+    label = labels.get(_key(annotation.get("category_id")))
+    if label is None:
+        raise ValueError(f"category_id: there is no category {annotation.get('category_id')!r}")
+    return LabelledBox(
+        _box(annotation),
+        label,
+        bool(annotation.get("iscrowd") or annotation.get("ignore")),
+        {key: annotation[key] for key in ("attributes", "readers", "reader", "score") if key in annotation},
+    )
+
+
+def _key(value: Any) -> int | str:
+    """An id; of another kind what it looks like, for messages."""
+    return value if isinstance(value, int | str) else repr(value)
 
 
 def _box(annotation: Mapping[str, Any]) -> Box:
@@ -158,12 +152,7 @@ def _box(annotation: Mapping[str, Any]) -> Box:
     numbers = isinstance(values, list) and all(
         isinstance(value, int | float) and not isinstance(value, bool) for value in values
     )
-    if not numbers or len(values) != 4 or not all(abs(value) < 1e9 for value in values):
+    if not numbers or len(values) != 4:
         raise ValueError(f"bbox: expected x, y, width, height in pixels, got {values!r}")
-    if 0 < max(values[2:]) <= 1:
-        raise ValueError(f"bbox: expected pixels, got shares of the image: {values}")
-    return tuple(map(float, values))
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
+    require_pixels(values)
+    return box_of([float(value) for value in values], FORMS[1])

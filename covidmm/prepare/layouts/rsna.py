@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from covidmm.prepare.label_files import Table, count_others, find_files, join_files, number, read_rows
+from covidmm.prepare.box_values import numbers
+from covidmm.prepare.label_files import Table, count_others, find_files, join_files, read_rows
 from covidmm.prepare.options import Options
 from covidmm.prepare.samples import Box, Issue, LabelledBox, LabelledFolder, Sample
 
@@ -124,10 +125,5 @@ def _row_boxes(row: Mapping[str, str]) -> tuple[Box, ...]:
         return ()
     if row["Target"] != "1":
         raise ValueError(f"Target: expected 0 or 1, got {row['Target']!r}")
-    values = []
-    for column in columns:
-        try:
-            values.append(number(row[column]))
-        except ValueError as error:
-            raise ValueError(f"{column}: {error}") from None
+    values = numbers({column: row[column] for column in columns})
     return ((values[0], values[1], values[2], values[3]),)
