@@ -20,13 +20,20 @@ from torch import nn
 
 from covidmm.datasets.prepared_folder import data_digest
 from covidmm.engine.build_errors import build_errors_named
+from covidmm.engine.data_classes import leave_out_other_classes
 from covidmm.engine.model_checks import check_ops
 from covidmm.engine.plain_values import plain, plain_history
 from covidmm.engine.predicting import PREDICTING, predicting_sha256
 from covidmm.engine.resuming import follow_config
 from covidmm.engine.training_images import training_images
 from covidmm.errors import CheckpointError, ConfigError
-from covidmm.models.checkpoints import TRAINING_IMAGES, checkpoint_file, coverage, read_checkpoint, require_coverage
+from covidmm.models.checkpoints import (
+    TRAINING_IMAGES,
+    checkpoint_file,
+    coverage,
+    read_checkpoint,
+    require_coverage,
+)
 from covidmm.models.pretrained import without_pretraining
 from covidmm.models.state_dicts import state_of
 from covidmm.utils.fileio import write_bytes
@@ -178,11 +185,13 @@ class ResumableCheckpointHook(CheckpointHook):
         """Check the fit, and bring the log history back into the form that MMEngine resumes from.
 
         Raises:
-            CheckpointError: it does not fit the model, or a training is to be resumed and it holds weights alone.
+            CheckpointError: it does not fit the model, or a training is to be resumed and it holds weights alone or
+                was trained on other classes.
         """
         if runner._resume:
             self._resume_from(runner, checkpoint, str(runner._load_from))
         self._earlier = (checkpoint.get("meta") or {}).get(TRAINING_IMAGES)
+        leave_out_other_classes(runner, checkpoint)
         model = getattr(runner.model, "module", runner.model)
         found = coverage(model.state_dict(), state_of(checkpoint))
         trains = isinstance(runner._train_loop, BaseLoop) and not runner._resume
