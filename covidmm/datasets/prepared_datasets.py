@@ -27,7 +27,7 @@ from covidmm.datasets.class_mapping import class_indices, mapped_names
 from covidmm.datasets.picture_files import picture_fault
 from covidmm.datasets.prepared_folder import read_split
 from covidmm.errors import DataError
-from covidmm.findings import STUDY_CLASSES
+from covidmm.findings import OPACITY, STUDY_CLASSES
 from covidmm.prepare.layouts.nih import FINDINGS
 
 
@@ -107,7 +107,7 @@ class OpacityDataset(_PreparedFolder, CocoDataset):
         DataError: the folder or the annotation file is missing, or is not a COCO file of opacities.
     """
 
-    METAINFO = {"classes": ("opacity",), "palette": [(220, 20, 60)]}
+    METAINFO = {"classes": OPACITY, "palette": [(220, 20, 60)]}
     EXTRA_KEYS = ("image_id", "study_id", "study_class", "original_width", "original_height", "fold", "patient")
 
     def load_data_list(self) -> list[dict]:
