@@ -222,8 +222,6 @@ class FindingsDataset(_PreparedFolder, BaseDetDataset):
         split = read_split(Path(self.ann_file))
         if "classes" not in self._metainfo:
             self._metainfo["classes"] = mapped_names(split.categories, self.class_map)
-        # the evaluators find it here
-        self._metainfo["class_map"] = self.class_map
         classes = self._metainfo["classes"]
         indices = class_indices(self.ann_file, split.categories, classes, self.class_map, self.absent)
         data_list = [self._sample(image, indices) for image in split.images]

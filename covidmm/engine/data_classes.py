@@ -46,6 +46,8 @@ def follow_data(cfg: Config) -> None:
     for dataset in datasets:
         if class_map is not None:
             dataset.setdefault("class_map", class_map)
+    for split in ("val", "test"):
+        _map_in_metrics(cfg, split)
     classes = tuple(named) if named else _classes_of(datasets)
     if not classes:
         return
@@ -120,6 +122,15 @@ def set_class_count(part: Any, count: int) -> None:
     elif isinstance(part, list | tuple):
         for one in part:
             set_class_count(one, count)
+
+
+def _map_in_metrics(cfg: Config, split: str) -> None:
+    """Give the metrics of a split the mapping of its data set: they read the file themselves."""
+    own = [one.get("class_map") for one in _datasets((cfg.get(f"{split}_dataloader") or {}).get("dataset"))]
+    evaluators = cfg.get(f"{split}_evaluator") or ()
+    for metric in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
+        if own and own[0] and metric.get("type") == "DetectionMetric":
+            metric.setdefault("class_map", own[0])
 
 
 def _set(head: Any, count: int) -> None:

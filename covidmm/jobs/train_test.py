@@ -172,7 +172,7 @@ def evaluate(
         found, others = split_results(runner.test(), run.metric)
         run.seconds = time.monotonic() - started
         dataset = runner.test_dataloader.dataset
-        run.classes, run.class_map = dataset.metainfo.get("classes"), dataset.metainfo.get("class_map")
+        run.classes = dataset.metainfo.get("classes")
         run.files = _images(dataset) if show_dir else {}
     if is_first():
         report(run, found, show_dir)
