@@ -14,6 +14,7 @@ from PIL import Image
 import covidmm.registration  # noqa: F401
 from covidmm.engine.config import load_config
 from covidmm.engine.data_classes import class_parameters, leave_out_other_classes
+from covidmm.engine.training_provenance import training_provenance
 from covidmm.errors import CheckpointError, ConfigError, DataError
 from covidmm.jobs.train_test import evaluate
 from covidmm.prepare.options import Options
@@ -239,3 +240,18 @@ def test_what_was_learned_of_other_classes_is_left_out_and_said(root, trained):
     ]
     with pytest.raises(CheckpointError, match="cannot be resumed: its classes are opacity, effusion, nodule, here"):
         leave_out_other_classes(runner_of(cfg, ("mass",), log, resume=True), torch.load(trained, weights_only=True))
+
+
+def test_the_provenance_of_a_training_names_every_folder(root, prepared, tmp_path, request):
+    one = f"dict(type='FindingsDataset', data_root='{prepared}', pipeline=_base_.train_pipeline)"
+    file = tmp_path / "two.py"
+    file.write_text(
+        f"_base_ = '{request.config.rootpath}/configs/small/frcnn_r18_findings.py'\n"
+        f"train_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset', datasets=[{one}, {one}]))\n"
+    )
+    digest = json.loads((prepared / "prepared.json").read_text())["data_sha256"]
+    found = training_provenance(load_config(file))
+    assert (found["data_sha256"], found["data_sha256_of_each"]) == (digest, [digest, digest])
+    alone = training_provenance(load_config("configs/small/yolov5n_findings.py"))
+    assert alone["data_sha256"] == digest
+    assert "data_sha256_of_each" not in alone
