@@ -20,7 +20,7 @@ from covidmm.errors import TrainingError
 
 
 def draws(seed, epoch, rank=0):
-    EpochSeedHook().before_train_epoch(SimpleNamespace(seed=seed, epoch=epoch, rank=rank))
+    EpochSeedHook().before_train_epoch(SimpleNamespace(seed=seed, epoch=epoch, iter=0, rank=rank))
     return random.random(), float(np.random.rand()), float(torch.rand(1))
 
 
