@@ -117,7 +117,7 @@ class AnnotatedImage:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Study class, RSNA class, findings, or the classes of its boxes: whichever the data set has."""
+        """Study class, RSNA class, findings or the classes of its boxes, whichever the data set has."""
         if one := self.study_class or self.coco.get("rsna_class"):
             return (str(one),)
         labels = {*self.labels.tolist(), *self.crowd_labels.tolist()}

@@ -43,11 +43,11 @@ class Options:
     patient_from: str | None = None
     """Regular expression for the patient in an image's path below RAW, for layouts whose labels name none."""
     columns: str | None = None
-    """Table: its columns by what they hold, such as ``image=image_id,x1=x_min``."""
+    """Of a table, its columns by what they hold, such as ``image=image_id,x1=x_min``."""
     table: str | None = None
-    """Table: the file below RAW, where there are several."""
+    """Of a table, the file below RAW, where there are several."""
     normalised: bool = False
-    """Table: boxes are shares of the image's width and height."""
+    """Of a table, whether boxes are shares of the image's width and height."""
     readers: str = "merge"
     """VinDr: ``'merge'`` fuses the boxes of an image's readers, ``'all'`` keeps each, ``'consensus'`` those of two."""
     workers: int = field(default_factory=_cores)
