@@ -19,7 +19,7 @@ from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
 from covidmm.engine.build_errors import build_errors_named
-from covidmm.engine.data_classes import leave_out_other_classes
+from covidmm.engine.data_classes import follow_checkpoint, leave_out_other_classes
 from covidmm.engine.model_checks import check_ops
 from covidmm.engine.plain_values import plain, plain_history
 from covidmm.engine.resuming import follow_config
@@ -29,6 +29,7 @@ from covidmm.errors import CheckpointError, ConfigError
 from covidmm.models.checkpoints import (
     TRAINING_IMAGES,
     checkpoint_file,
+    classes_in,
     coverage,
     read_checkpoint,
     require_coverage,
@@ -269,6 +270,8 @@ def trained_file(name: str | Path) -> Path:
 def load_trained(cfg: Config, checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Build the model of a config with the weights of a checkpoint, in evaluation mode, on the CPU.
 
+    A config that follows its data set gets the classes of the checkpoint; it is changed.
+
     Returns:
         The model, and the checkpoint's ``meta``.
 
@@ -277,10 +280,11 @@ def load_trained(cfg: Config, checkpoint: Path) -> tuple[nn.Module, dict[str, An
         ConfigError: the model cannot be built.
     """
     init_default_scope(cfg.get("default_scope", "mmdet"))
+    content = read_checkpoint(checkpoint)
+    follow_checkpoint(cfg, classes_in(content))
     with build_errors_named():
         model = MODELS.build(ConfigDict(without_pretraining(cfg.model.to_dict())))
     check_ops(model)
-    content = read_checkpoint(checkpoint)
     try:
         state = state_of(content)
     except CheckpointError as error:

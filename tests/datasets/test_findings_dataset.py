@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 import covidmm.registration  # noqa: F401
+from covidmm.engine.checkpointing import load_trained
 from covidmm.engine.config import load_config
 from covidmm.engine.data_classes import class_parameters, leave_out_other_classes
 from covidmm.engine.training_provenance import training_provenance
@@ -255,3 +256,11 @@ def test_the_provenance_of_a_training_names_every_folder(root, prepared, tmp_pat
     alone = training_provenance(load_config("configs/small/yolov5n_findings.py"))
     assert alone["data_sha256"] == digest
     assert "data_sha256_of_each" not in alone
+
+
+def test_a_model_is_built_with_the_classes_of_its_checkpoint(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("FINDINGS_ROOT", str(tmp_path / "nowhere"))
+    cfg = load_config("configs/small/yolov5n_findings.py")
+    assert cfg.model.bbox_head.num_classes == 1
+    model, _ = load_trained(cfg, trained)
+    assert model.bbox_head.num_classes == 3
