@@ -53,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
                 "(default: the labels or the DICOM header)",
             )
     raw_layouts["rsna"].add_argument("--negatives", action="store_true", help="keep images without a lung opacity too")
+    nih = raw_layouts["nih"]
+    nih.add_argument("--boxes", action="store_true", help="only the images with boxes, of eight findings")
+    nih.add_argument("--negatives", action="store_true", help="with --boxes: keep images without a finding too")
     table = raw_layouts["table"]
     table.add_argument(
         "--columns",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.findings import OPACITY
 from covidmm.prepare.layouts.nih import NO_FINDING
 from covidmm.utils.boxes import rescaled
 
@@ -59,6 +60,7 @@ class AnnotatedImage:
         patient: None where unknown.
         split: ``'train'``, ``'val'`` or ``'test'``; None outside prepared folders.
         dataset: name of the folder.
+        categories: what the labels of its boxes stand for.
         coco: its object in the COCO file, for anything else that the data set has.
     """
 
@@ -76,6 +78,7 @@ class AnnotatedImage:
     patient: str | None = None
     split: str | None = None
     dataset: str = ""
+    categories: tuple[str, ...] = OPACITY
     coco: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -114,10 +117,12 @@ class AnnotatedImage:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Study class, RSNA class, findings, or whether there is a box: whichever the data set has."""
+        """Study class, RSNA class, findings, or the classes of its boxes: whichever the data set has."""
         if one := self.study_class or self.coco.get("rsna_class"):
             return (str(one),)
-        return self.findings or ("opacity" if len(self.boxes) or len(self.crowds) else "no opacity",)
+        labels = {*self.labels.tolist(), *self.crowd_labels.tolist()}
+        boxed = tuple(name for label, name in enumerate(self.categories) if label in labels)
+        return self.findings or boxed or ("no " + (self.categories[0] if len(self.categories) == 1 else "finding"),)
 
     @property
     def positive(self) -> bool:

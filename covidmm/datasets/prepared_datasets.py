@@ -27,7 +27,7 @@ from covidmm.datasets.class_mapping import class_indices, mapped_names
 from covidmm.datasets.picture_files import picture_fault
 from covidmm.datasets.prepared_folder import read_split
 from covidmm.errors import DataError
-from covidmm.findings import STUDY_CLASSES
+from covidmm.findings import OPACITY, STUDY_CLASSES
 from covidmm.prepare.layouts.nih import FINDINGS
 
 
@@ -107,7 +107,7 @@ class OpacityDataset(_PreparedFolder, CocoDataset):
         DataError: the folder or the annotation file is missing, or is not a COCO file of opacities.
     """
 
-    METAINFO = {"classes": ("opacity",), "palette": [(220, 20, 60)]}
+    METAINFO = {"classes": OPACITY, "palette": [(220, 20, 60)]}
     EXTRA_KEYS = ("image_id", "study_id", "study_class", "original_width", "original_height", "fold", "patient")
 
     def load_data_list(self) -> list[dict]:
@@ -222,8 +222,6 @@ class FindingsDataset(_PreparedFolder, BaseDetDataset):
         split = read_split(Path(self.ann_file))
         if "classes" not in self._metainfo:
             self._metainfo["classes"] = mapped_names(split.categories, self.class_map)
-        # the evaluators find it here
-        self._metainfo["class_map"] = self.class_map
         classes = self._metainfo["classes"]
         indices = class_indices(self.ann_file, split.categories, classes, self.class_map, self.absent)
         data_list = [self._sample(image, indices) for image in split.images]

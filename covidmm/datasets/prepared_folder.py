@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.datasets.annotations import read_annotations
 from covidmm.errors import DataError
-from covidmm.findings import STUDY_CLASSES
+from covidmm.findings import OPACITY, STUDY_CLASSES
 from covidmm.prepare.splits import MANIFEST, SPLITS
 from covidmm.utils.boxes import areas, corners
 from covidmm.utils.fileio import json_value
@@ -46,7 +46,7 @@ class PreparedSplit:
 
     path: Path
     images: tuple[AnnotatedImage, ...]
-    categories: tuple[str, ...] = ("opacity",)
+    categories: tuple[str, ...] = OPACITY
     category_ids: tuple[int, ...] = (1,)
 
     @cached_property
@@ -129,6 +129,7 @@ def read_split(path: Path, dataset: str | None = None, empty: bool = False) -> P
             ``tools/prepare.py`` always writes, has no image or study id, or an unknown study class.
     """
     content = read_annotations(path, empty)
+    names = tuple(category["name"] for category in content["categories"])
     grouped: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for annotation in content["annotations"]:
         grouped[annotation["image_id"]].append(annotation)
@@ -156,10 +157,10 @@ def read_split(path: Path, dataset: str | None = None, empty: bool = False) -> P
                 patient=image["patient"] or None,
                 split=split,
                 dataset=name,
+                categories=names,
                 coco=image,
             )
         )
-    names = tuple(category["name"] for category in content["categories"])
     return PreparedSplit(path, tuple(images), names, tuple(ids))
 
 

@@ -18,19 +18,25 @@ from mmengine.registry import HOOKS, MODELS, init_default_scope
 from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
-from covidmm.datasets.prepared_folder import data_digest
 from covidmm.engine.build_errors import build_errors_named
+from covidmm.engine.data_classes import leave_out_other_classes
 from covidmm.engine.model_checks import check_ops
 from covidmm.engine.plain_values import plain, plain_history
-from covidmm.engine.predicting import PREDICTING, predicting_sha256
 from covidmm.engine.resuming import follow_config
 from covidmm.engine.training_images import training_images
+from covidmm.engine.training_provenance import training_provenance
 from covidmm.errors import CheckpointError, ConfigError
-from covidmm.models.checkpoints import TRAINING_IMAGES, checkpoint_file, coverage, read_checkpoint, require_coverage
+from covidmm.models.checkpoints import (
+    TRAINING_IMAGES,
+    checkpoint_file,
+    coverage,
+    read_checkpoint,
+    require_coverage,
+)
 from covidmm.models.pretrained import without_pretraining
 from covidmm.models.state_dicts import state_of
 from covidmm.utils.fileio import write_bytes
-from covidmm.utils.provenance import resolved_sha256, sha256, versions
+from covidmm.utils.provenance import sha256
 
 _FILE = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
 
@@ -164,7 +170,7 @@ class ResumableCheckpointHook(CheckpointHook):
         hub["runtime_info"] = plain(hub["runtime_info"])
         hub["resumed_keys"] = dict(hub["resumed_keys"])
         checkpoint["meta"] = plain(checkpoint["meta"])
-        checkpoint["meta"]["provenance"] = _provenance(runner.cfg)
+        checkpoint["meta"]["provenance"] = training_provenance(runner.cfg)
         if self._earlier_epochs:
             checkpoint["meta"]["provenance"]["earlier"] = self._earlier_epochs
         if self._seen is None:
@@ -178,11 +184,13 @@ class ResumableCheckpointHook(CheckpointHook):
         """Check the fit, and bring the log history back into the form that MMEngine resumes from.
 
         Raises:
-            CheckpointError: it does not fit the model, or a training is to be resumed and it holds weights alone.
+            CheckpointError: it does not fit the model, or a training is to be resumed and it holds weights alone or
+                was trained on other classes.
         """
         if runner._resume:
             self._resume_from(runner, checkpoint, str(runner._load_from))
         self._earlier = (checkpoint.get("meta") or {}).get(TRAINING_IMAGES)
+        leave_out_other_classes(runner, checkpoint)
         model = getattr(runner.model, "module", runner.model)
         found = coverage(model.state_dict(), state_of(checkpoint))
         trains = isinstance(runner._train_loop, BaseLoop) and not runner._resume
@@ -202,7 +210,7 @@ class ResumableCheckpointHook(CheckpointHook):
             meta["dataset_meta"] = metainfo  # MMEngine compares their bytes
         info["cfg"] = runner.cfg.pretty_text
         self._forget_other_best(runner, info)
-        origin, now = meta.get("provenance") or {}, _provenance(runner.cfg)
+        origin, now = meta.get("provenance") or {}, training_provenance(runner.cfg)
         self._earlier_epochs = list(origin.get("earlier", []))
         if any(origin.get(key) != now[key] for key in ("config_resolved_sha256", "data_sha256")):
             self._earlier_epochs.append({"epoch": meta["epoch"], **{k: v for k, v in origin.items() if k != "earlier"}})
@@ -303,19 +311,6 @@ def checkpoint_files(config: Any) -> Iterator[Path]:
         return
     for value in config:
         yield from checkpoint_files(value)
-
-
-def _provenance(cfg: Config) -> dict[str, Any]:
-    """The provenance of a training; the data's hash is None where its folder has no ``prepared.json``."""
-    dataset = cfg.get("train_dataloader", {}).get("dataset", {})
-    while "dataset" in dataset:  # wrapped
-        dataset = dataset.dataset
-    return {
-        "data_sha256": data_digest(Path(dataset.get("data_root", ""))),
-        "config_resolved_sha256": resolved_sha256(cfg.to_dict()),
-        PREDICTING: predicting_sha256(cfg, cfg.get("val_dataloader", {}).get("dataset", {}).get("pipeline", ())),
-        "versions": versions(),
-    }
 
 
 def _require_training(checkpoint: Mapping[str, Any], source: str) -> None:

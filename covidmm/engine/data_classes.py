@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmdet.registry import DATASETS, MODELS
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
 
 from covidmm.datasets.class_mapping import mapped_names
 from covidmm.datasets.prepared_folder import read_split
-from covidmm.errors import ConfigError
+from covidmm.errors import CheckpointError, ConfigError
+from covidmm.models.checkpoints import classes_in
+from covidmm.models.pretrained import without_pretraining
 
 #: Loaders in the order in which their data sets are asked for the classes.
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -41,6 +46,8 @@ def follow_data(cfg: Config) -> None:
     for dataset in datasets:
         if class_map is not None:
             dataset.setdefault("class_map", class_map)
+    for split in ("val", "test"):
+        _map_in_metrics(cfg, split)
     classes = tuple(named) if named else _classes_of(datasets)
     if not classes:
         return
@@ -54,6 +61,56 @@ def follows_data(cfg: Config) -> bool:
     return any(True for loader in _LOADERS for _ in _datasets((cfg.get(loader) or {}).get("dataset")))
 
 
+def follow_checkpoint(cfg: Config, classes: Sequence[str]) -> None:
+    """Give a config that follows its data set the classes of a trained model instead; in place.
+
+    A test folder may list them in another order, lack some or have more.
+
+    Args:
+        cfg: loaded.
+        classes: of the checkpoint; empty where it does not say.
+    """
+    datasets = [one for loader in _LOADERS for one in _datasets((cfg.get(loader) or {}).get("dataset"))]
+    if not datasets or not classes:
+        return
+    for dataset in datasets:
+        dataset["metainfo"] = {**(dataset.get("metainfo") or {}), "classes": tuple(classes)}
+        dataset["absent"] = tuple(classes)  # the metric says which have no box
+    set_class_count(cfg.model, len(classes))
+
+
+def leave_out_other_classes(runner: Runner, checkpoint: dict[str, Any]) -> None:
+    """Drop from a checkpoint what was learned of other classes, or of the same in another order, and say so.
+
+    Raises:
+        CheckpointError: a training is to be resumed.
+    """
+    was = classes_in(checkpoint)
+    dataset = getattr(runner._train_dataloader, "dataset", None)
+    now = tuple(getattr(dataset, "metainfo", {}).get("classes") or ())
+    if not was or not now or was == now:
+        return
+    source, shown = str(runner._load_from), f"its classes are {', '.join(was)}, here they are {', '.join(now)}"
+    if runner._resume:
+        raise CheckpointError(f"{source}: cannot be resumed: {shown}")
+    weights = checkpoint.get("state_dict", checkpoint)
+    dropped = [name for name in class_parameters(runner.cfg.model) if weights.pop(name, None) is not None]
+    if dropped:
+        runner.logger.warning(f"{source}: {shown}; {len(dropped)} parameters of its heads are left out")
+
+
+def class_parameters(model: Mapping[str, Any]) -> set[str]:
+    """Names of the parameters of a detector, given by its config, whose shapes follow the number of its classes."""
+    shapes = []
+    for more in (2, 3):  # one class alone is often a case of its own
+        changed = deepcopy(ConfigDict(without_pretraining(model)))
+        set_class_count(changed, more)
+        with torch.device("meta"):
+            state = MODELS.build(changed).state_dict()
+        shapes.append({name: tensor.shape for name, tensor in state.items()})
+    return {name for name, shape in shapes[0].items() if shapes[1].get(name) != shape}
+
+
 def set_class_count(part: Any, count: int) -> None:
     """Set ``num_classes`` of every head of a model's config, and of the losses in them that have it; in place."""
     if isinstance(part, Mapping):
@@ -65,6 +122,15 @@ def set_class_count(part: Any, count: int) -> None:
     elif isinstance(part, list | tuple):
         for one in part:
             set_class_count(one, count)
+
+
+def _map_in_metrics(cfg: Config, split: str) -> None:
+    """Give the metrics of a split the mapping of its data set: they read the file themselves."""
+    own = [one.get("class_map") for one in _datasets((cfg.get(f"{split}_dataloader") or {}).get("dataset"))]
+    evaluators = cfg.get(f"{split}_evaluator") or ()
+    for metric in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
+        if own and own[0] and metric.get("type") == "DetectionMetric":
+            metric.setdefault("class_map", own[0])
 
 
 def _set(head: Any, count: int) -> None:

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from importlib import import_module
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from mmdet.models.roi_heads import SparseRoIHead
 from torch import nn
 
 from covidmm.errors import ConfigError
-from covidmm.utils.mmcv_ops.refusals import HOW_TO_COMPILE, ops_not_served
+from covidmm.utils.mmcv_ops.refusals import HOW_TO_COMPILE, ops_not_served, suppressions_not_served
 from covidmm.utils.mmcv_ops.served import SERVED, Ops
 
 _OVERLAP_LOSSES = (BoundedIoULoss, CIoULoss, DIoULoss, EIoULoss, GIoULoss, IoULoss, SIoULoss)
@@ -28,13 +29,18 @@ _MISMATCH = re.compile(r"expected input.* to have (\d+) channels, but got (\d+) 
 
 
 def check_ops(model: nn.Module) -> None:
-    """Refuse a model with a part that needs a compiled MMCV, where there is none.
+    """Refuse a model with a part, or a suppression, that needs a compiled MMCV, where there is none.
 
     Raises:
         ConfigError: the part's name in the model, its op, and how to get a compiled MMCV.
     """
     if isinstance(import_module("mmcv._ext"), Ops):
-        for name, reason in ops_not_served(model, SERVED):
+        configs = [
+            suppressions_not_served(getattr(module, key, None), SERVED, f"{name}.{key}".lstrip("."))
+            for name, module in model.named_modules()
+            for key in ("test_cfg", "train_cfg")
+        ]
+        for name, reason in chain(ops_not_served(model, SERVED), *configs):
             raise ConfigError(f"model.{name}: {reason}, and this mmcv was not compiled: {HOW_TO_COMPILE}")
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.datasets.class_mapping import class_indices
 from covidmm.errors import DataError
-from covidmm.findings import Detections
+from covidmm.findings import OPACITY, Detections
 from covidmm.utils.boxes import areas, corners, xywh
 from covidmm.utils.fileio import json_value
 
@@ -27,7 +27,7 @@ Labelled = tuple[NDArray, NDArray, NDArray]
 def coco_truth(
     images: Sequence[Mapping[str, Any]],
     truths: Sequence[NDArray | TrueBoxes],
-    categories: Sequence[str] = ("opacity",),
+    categories: Sequence[str] = OPACITY,
 ) -> dict[str, Any]:
     """A COCO detection file's content; label 0 is the category 1.
 

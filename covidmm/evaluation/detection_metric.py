@@ -23,13 +23,13 @@ class DetectionMetric(BaseMetric):
     """mAP as COCOeval has it, and precision, recall and F1 at one confidence threshold, as ``detection/...``.
 
     Ground truth comes from the annotation file, not from the pipeline, so no transform can change it. Of its
-    categories, the classes of the data set count and no others, as in MMDetection's ``CocoMetric``; those that its
-    ``class_map`` joins are one.
+    categories, the classes of the data set count and no others, as in MMDetection's ``CocoMetric``.
 
     Args:
         ann_file: COCO detection file.
         threshold: the confidence threshold that validation chose; None maximises F1 on the set at hand.
         thresholds: those of single classes, by name.
+        class_map: name of a category -> name of the class, as of the data set.
         outfile: where to keep the predictions, as a COCO results list in pixels of the prepared images.
         collect_device: as in every MMEngine metric.
         prefix: as in every MMEngine metric.
@@ -42,6 +42,7 @@ class DetectionMetric(BaseMetric):
         ann_file: str,
         threshold: float | None = None,
         thresholds: Mapping[str, float] | None = None,
+        class_map: Mapping[str, str | None] | None = None,
         outfile: str | None = None,
         collect_device: str = "cpu",
         prefix: str | None = None,
@@ -50,6 +51,7 @@ class DetectionMetric(BaseMetric):
         self.ann_file = Path(ann_file)
         self.threshold = threshold
         self.thresholds = thresholds
+        self.class_map = class_map
         self.outfile = Path(outfile) if outfile else None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
@@ -83,8 +85,8 @@ class DetectionMetric(BaseMetric):
         whole = read_annotations(self.ann_file)
         # keyed by image, for an image that a sampler repeats is scored once
         by_image = {result["image_id"]: result for result in results}
-        meta = self.dataset_meta or {}
-        truth = of_classes(self.ann_file, whole, set(by_image), meta.get("classes"), meta.get("class_map"))
+        classes = (self.dataset_meta or {}).get("classes")
+        truth = of_classes(self.ann_file, whole, set(by_image), classes, self.class_map)
         scored = [by_image[image["id"]] for image in truth["images"]]
         if len(scored) < max(len(by_image), len(whole["images"])):
             text = "%s: scored the %d images that are both in this file (%d) and evaluated (%d)"

@@ -32,7 +32,6 @@ class Evaluation:
     threshold_source: str = "this split, maximising F1 (optimistic)"
     files: Mapping[int, Path] = field(default_factory=dict)  # of the images, by their number, where pictures are drawn
     classes: Sequence[str] | None = None  # of the data set that was evaluated
-    class_map: Mapping[str, str | None] | None = None  # of its categories
 
     @property
     def metric(self) -> Any:
@@ -76,7 +75,7 @@ def report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | 
         from covidmm.reports.pictures import draw_show_dir  # matplotlib takes a second, which a training saves
 
         files = run.metric.ann_file, run.predictions
-        draw_show_dir(show_dir, run.files, *files, found["threshold"], name, run.classes, run.class_map)
+        draw_show_dir(show_dir, run.files, *files, found["threshold"], name, run.classes, run.metric.get("class_map"))
         print(f"pictures: {show_dir}")
 
 

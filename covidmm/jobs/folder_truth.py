@@ -14,11 +14,10 @@ from covidmm.datasets.image_folders import ImageFolder
 from covidmm.datasets.prepared_folder import read_split
 from covidmm.errors import DataError
 from covidmm.evaluation.competition import labels_of
+from covidmm.findings import OPACITY
 from covidmm.prepare.layouts.siim import IMAGE_CSV, STUDY_CSV, read_images, read_studies
 from covidmm.utils.boxes import corners
 
-#: Of the boxes in a raw SIIM folder.
-SIIM_CLASSES = ("opacity",)
 #: By image id, in the order of the annotations or, of a raw folder, of the study table: resamples are drawn by it.
 Truth = Mapping[str, AnnotatedImage]
 
@@ -54,7 +53,7 @@ def read_truth(folder: ImageFolder, classes: Sequence[str]) -> Truth:
             )
     found = {}
     own = dict(folder.studies())
-    indices = class_indices(str(tables[0]), SIIM_CLASSES, classes, {}, absent=classes)
+    indices = class_indices(str(tables[0]), OPACITY, classes, {}, absent=classes)
     for study_id, study_class in studies.rows.items():
         for image in own[study_id]:
             boxes = corners(images.rows[image.image_id].boxes)

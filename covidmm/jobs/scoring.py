@@ -115,7 +115,8 @@ def _on_validation(run: FolderRun, file: Path, folder: Path, note: str = "") -> 
 def _is_home(run: FolderRun) -> bool:
     """Whether a member was trained on the folder; also where no checkpoint says what it was trained on."""
     members = run.config.members.values()
-    known = {stored_provenance(trained_file(one.checkpoint)).get("data_sha256") for one in members}
+    origins = [stored_provenance(trained_file(one.checkpoint)) for one in members]
+    known = {digest for one in origins for digest in one.get("data_sha256_of_each", [one.get("data_sha256")])}
     return None in known or data_digest(run.cases.source) in known
 
 

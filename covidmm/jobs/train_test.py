@@ -16,6 +16,7 @@ from covidmm.engine.build_errors import build_errors_named
 from covidmm.engine.checked_runner import CheckedRunner
 from covidmm.engine.checkpointing import checkpoints_in, latest_checkpoint, trained_file
 from covidmm.engine.config import load_config
+from covidmm.engine.data_classes import follow_checkpoint
 from covidmm.engine.launch import launched, share_out
 from covidmm.engine.optimization import for_this_machine
 from covidmm.engine.predicting import PREDICTING, predicting_sha256
@@ -32,7 +33,13 @@ from covidmm.jobs.job_inputs import (
     require_parts,
     split_results,
 )
-from covidmm.models.checkpoints import STORE_SCHEME, checkpoint_file, stored_provenance, stored_val_metrics
+from covidmm.models.checkpoints import (
+    STORE_SCHEME,
+    checkpoint_file,
+    stored_classes,
+    stored_provenance,
+    stored_val_metrics,
+)
 from covidmm.utils.distributed import is_first
 from covidmm.utils.fileio import require_output
 from covidmm.utils.lazy_imports import imports_that_stay
@@ -141,6 +148,7 @@ def evaluate(
             require_output(path, option, folder)
     weights = trained_file(checkpoint)
     stored = stored_val_metrics(weights)
+    follow_checkpoint(cfg, stored_classes(weights))
     tested = cfg.test_dataloader.dataset
     where = str(Path(tested.get("data_root") or "", tested.get("ann_file") or ""))
     require_unseen({str(weights): weights}, names_in(tested) or (), where, allow_training_images)
@@ -164,7 +172,7 @@ def evaluate(
         found, others = split_results(runner.test(), run.metric)
         run.seconds = time.monotonic() - started
         dataset = runner.test_dataloader.dataset
-        run.classes, run.class_map = dataset.metainfo.get("classes"), dataset.metainfo.get("class_map")
+        run.classes = dataset.metainfo.get("classes")
         run.files = _images(dataset) if show_dir else {}
     if is_first():
         report(run, found, show_dir)

@@ -278,8 +278,12 @@ def stored_classes(path: Path) -> tuple[str, ...]:
     Raises:
         CheckpointError: it is missing, or unsafe to read.
     """
-    meta = read_checkpoint(path).get("meta") or {}
-    found = (meta.get("dataset_meta") or {}).get("classes") or ()
+    return classes_in(read_checkpoint(path))
+
+
+def classes_in(checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
+    """As :func:`stored_classes`, of what was read."""
+    found = ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("classes") or ()
     return (found,) if isinstance(found, str) else tuple(map(str, found))
 
 

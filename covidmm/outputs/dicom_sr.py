@@ -20,7 +20,7 @@ from covidmm.errors import ConfigError, CovidmmError, RadiographError
 from covidmm.findings import OPACITY, STUDY_CLASSES, ImageFindings, StudyFindings
 from covidmm.outputs.dicom_identity import identity, linked, no_identity, secret_uid, uid_of, valid_uid
 from covidmm.outputs.sr_codes import (
-    OPACITY_CODE,
+    KNOWN_CODES,
     SCHEME,
     STUDY_CLASS_MEANINGS,
     ClassCode,
@@ -114,7 +114,7 @@ def study_report(
         unread = sum(image.error is not None for image in findings.images)
         if unread:
             remarks.append(f"{unread} images of the study cannot be read: this report tells nothing of them")
-        coded = {"opacity": OPACITY_CODE} | dict(class_codes or {})
+        coded = KNOWN_CODES | dict(class_codes or {})
         if lacking := [name for name in findings.classes if name not in coded]:
             remarks.append(f"no public code was given for {', '.join(lacking)}: the codes of {SCHEME} are private")
         remarks += notes
@@ -329,7 +329,7 @@ def _boxes(
                 referenced_region=region,
                 finding_type=code,
                 # of other classes nobody has said where they are
-                finding_sites=[sr.FindingSite(codes.SCT.Lung)] if kind == "opacity" else None,
+                finding_sites=[sr.FindingSite(codes.SCT.Lung)] if kind in OPACITY else None,
                 algorithm_id=algorithm,
                 measurements=[_certainty(found.scores[index])],
             )

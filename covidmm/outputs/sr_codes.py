@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from pydicom import Dataset
 
 import covidmm
+from covidmm.findings import OPACITY
 
 if TYPE_CHECKING:
     from pydicom.sr.coding import Code
 
 #: Value, scheme designator and meaning of a code.
 ClassCode = tuple[str, str, str]
-OPACITY_CODE: ClassCode = ("112001", "DCM", "Opacity")
+#: Of classes that need none in a config.
+KNOWN_CODES: dict[str, ClassCode] = {OPACITY[0]: ("112001", "DCM", "Opacity")}
 #: Designator of the codes that no public scheme has: the four appearances (RSNA's wording) and the disclaimer.
 SCHEME = "99COVIDMM"
 STUDY_CLASS_MEANINGS = {

@@ -37,7 +37,9 @@ class Options:
     mask_markers: bool = False
     """Paint over letters burned into the images; see :mod:`covidmm.prepare.markers`."""
     negatives: bool = False
-    """RSNA: keep the images without a lung opacity."""
+    """RSNA: keep the images without a lung opacity. NIH with ``boxes``: those without a finding."""
+    boxes: bool = False
+    """NIH: only the images with boxes, whose classes are the eight findings that have any."""
     patient_from: str | None = None
     """Regular expression for the patient in an image's path below RAW, for layouts whose labels name none."""
     columns: str | None = None

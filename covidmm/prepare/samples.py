@@ -8,6 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from covidmm.findings import OPACITY
+
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels of the original image."""
 
@@ -68,7 +70,7 @@ class LabelledFolder:
     skipped: list[Issue]
     classes: tuple[str, ...]
     """Every name that a sample's ``classes`` may hold, in the order in which people list them."""
-    categories: tuple[str, ...] = ("opacity",)
+    categories: tuple[str, ...] = OPACITY
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Why images were left out on purpose, and how many."""
     notes: list[Issue] = field(default_factory=list)

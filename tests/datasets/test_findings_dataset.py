@@ -1,15 +1,22 @@
 """Data sets of any classes, and the configs that follow them."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from mmdet.registry import DATASETS
+import torch
+from mmdet.registry import DATASETS, MODELS
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 import covidmm.registration  # noqa: F401
 from covidmm.engine.config import load_config
-from covidmm.errors import ConfigError, DataError
+from covidmm.engine.data_classes import class_parameters, leave_out_other_classes
+from covidmm.engine.training_provenance import training_provenance
+from covidmm.errors import CheckpointError, ConfigError, DataError
+from covidmm.jobs.train_test import evaluate
 from covidmm.prepare.options import Options
 from covidmm.prepare.pipeline import prepare
 
@@ -173,3 +180,78 @@ def test_a_machine_without_the_data_reads_the_config(monkeypatch, request, tmp_p
     monkeypatch.chdir(request.config.rootpath)
     monkeypatch.setenv("FINDINGS_ROOT", str(tmp_path / "nowhere"))
     assert "metainfo" not in load_config("configs/small/frcnn_r18_findings.py").test_dataloader.dataset
+
+
+@pytest.fixture
+def trained(root, tmp_path):
+    """A small YOLOv5 with random weights whose checkpoint says its classes."""
+    cfg = load_config("configs/small/yolov5n_findings.py")
+    init_default_scope("mmdet")
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    content = {"state_dict": model.state_dict(), "meta": {"dataset_meta": {"classes": list(CLASSES)}}}
+    torch.save(content, tmp_path / "yolo.pth")
+    return tmp_path / "yolo.pth"
+
+
+def test_a_test_folder_may_list_the_classes_in_another_order(trained, prepared, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    shutil.copytree(prepared, other)
+    for path in (other / "annotations").glob("*.json"):
+        content = json.loads(path.read_text())
+        content["categories"] = [{"id": 9, "name": "never"}, *content["categories"][::-1]]
+        path.write_text(json.dumps(content))
+    found = {}
+    for name, folder in (("same", prepared), ("other", other)):
+        monkeypatch.setenv("FINDINGS_ROOT", str(folder))
+        found[name] = evaluate("configs/small/yolov5n_findings.py", trained, tmp_path / name)
+    keys = [key for key in found["same"] if key.startswith("mAP")]
+    assert keys
+    assert {key: found["other"][key] for key in keys} == {key: found["same"][key] for key in keys}
+    metrics = json.loads((tmp_path / "other/metrics.json").read_text())["detectors"]["yolo"]
+    assert list(metrics["per_class"]) == list(CLASSES)
+
+
+@pytest.mark.parametrize("name", ["frcnn_r18_findings", "yolov5n_findings"])
+def test_the_parameters_of_classes_are_those_of_the_last_layers(root, name):
+    found = class_parameters(load_config(f"configs/small/{name}.py").model)
+    assert found
+    assert all("head" in one and ("pred" in one or "fc_cls" in one or "fc_reg" in one) for one in found)
+
+
+def runner_of(cfg, classes, log, resume=False):
+    loader = SimpleNamespace(dataset=SimpleNamespace(metainfo={"classes": classes}))
+    logger = SimpleNamespace(warning=log.append)
+    return SimpleNamespace(cfg=cfg, _train_dataloader=loader, _load_from="x.pth", _resume=resume, logger=logger)
+
+
+def test_what_was_learned_of_other_classes_is_left_out_and_said(root, trained):
+    cfg, log = load_config("configs/small/yolov5n_findings.py"), []
+    content = torch.load(trained, weights_only=True)
+    leave_out_other_classes(runner_of(cfg, CLASSES, log), content)
+    assert not log
+    before = set(content["state_dict"])
+    leave_out_other_classes(runner_of(cfg, CLASSES[::-1], log), content)
+    assert before - set(content["state_dict"]) == class_parameters(cfg.model)
+    assert log == [
+        "x.pth: its classes are opacity, effusion, nodule, here they are nodule, effusion, opacity; "
+        f"{len(class_parameters(cfg.model))} parameters of its heads are left out"
+    ]
+    with pytest.raises(CheckpointError, match="cannot be resumed: its classes are opacity, effusion, nodule, here"):
+        leave_out_other_classes(runner_of(cfg, ("mass",), log, resume=True), torch.load(trained, weights_only=True))
+
+
+def test_the_provenance_of_a_training_names_every_folder(root, prepared, tmp_path, request):
+    one = f"dict(type='FindingsDataset', data_root='{prepared}', pipeline=_base_.train_pipeline)"
+    file = tmp_path / "two.py"
+    file.write_text(
+        f"_base_ = '{request.config.rootpath}/configs/small/frcnn_r18_findings.py'\n"
+        f"train_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset', datasets=[{one}, {one}]))\n"
+    )
+    digest = json.loads((prepared / "prepared.json").read_text())["data_sha256"]
+    found = training_provenance(load_config(file))
+    assert (found["data_sha256"], found["data_sha256_of_each"]) == (digest, [digest, digest])
+    alone = training_provenance(load_config("configs/small/yolov5n_findings.py"))
+    assert alone["data_sha256"] == digest
+    assert "data_sha256_of_each" not in alone

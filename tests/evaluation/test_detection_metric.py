@@ -247,8 +247,9 @@ def test_classes_that_the_data_set_joins_are_one(file, document):
     for annotation, category in zip(document["annotations"], (1, 4, 9, 4), strict=True):
         annotation["category_id"] = category
     file.write_text(json.dumps(document))
-    metric = METRICS.build({"type": "DetectionMetric", "ann_file": str(file)})
-    metric.dataset_meta = {"classes": ("nodule", "lesion"), "class_map": {"opacity": "lesion", "effusion": "lesion"}}
+    joined = {"opacity": "lesion", "effusion": "lesion"}
+    metric = METRICS.build({"type": "DetectionMetric", "ann_file": str(file), "class_map": joined})
+    metric.dataset_meta = {"classes": ("nodule", "lesion")}
     found = [
         sample(1, [TRUTHS[1][0]], labels=[1]),
         sample(2, []),

@@ -390,3 +390,15 @@ def test_a_compiled_module_wins(tmp_path):
 def test_importing_covidmm_imports_neither_torch_nor_mmcv():
     code = "import sys, covidmm; assert not {'torch', 'mmcv', 'mmdet', 'torchvision'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+def test_a_suppression_that_needs_a_compiled_mmcv_is_refused_when_the_model_is_built():
+    class Head(torch.nn.Module):
+        def __init__(self, kind):
+            super().__init__()
+            self.test_cfg = {"rcnn": {"nms": {"type": kind, "iou_threshold": 0.5}}}
+
+    check_ops(torch.nn.ModuleDict({"head": Head("nms")}))
+    check_ops(torch.nn.ModuleDict({"head": Head("soft_nms")}))
+    with pytest.raises(ConfigError, match=r"model\.head\.test_cfg\.rcnn\.nms: nms_rotated needs mmcv's op 'nms_"):
+        check_ops(torch.nn.ModuleDict({"head": Head("nms_rotated")}))

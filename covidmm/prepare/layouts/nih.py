@@ -1,19 +1,23 @@
 """NIH ChestX-ray14.
 
 ``RAW/images*/**/*.png``, ``RAW/Data_Entry_2017.csv`` (2017 or 2020 edition, plain or gzipped) and, where they
-are there, the publisher's ``train_val_list.txt`` and ``test_list.txt``.
+are there, the publisher's ``train_val_list.txt`` and ``test_list.txt``. With ``--boxes`` also ``BBox_List_2017.csv``:
+984 boxes of eight findings on 880 images, all of them in the publisher's test list, which then counts for nothing.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from covidmm.errors import DataError
+from covidmm.prepare.box_values import FORMS, box_of, numbers, require_pixels
 from covidmm.prepare.label_files import Table, count_others, find_files, join_files, read_rows
 from covidmm.prepare.options import Options
-from covidmm.prepare.samples import Issue, LabelledFolder, Sample
+from covidmm.prepare.samples import Issue, LabelledBox, LabelledFolder, Sample
 
 DATA_ENTRY = (
     "Data_Entry_2017.csv",
@@ -22,6 +26,11 @@ DATA_ENTRY = (
     "Data_Entry_2017_v2020.csv.gz",
 )
 LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
+BOXES = "BBox_List_2017.csv"
+#: Its columns; the comma in the third one parts it into four.
+_BOX_COLUMNS = ("Bbox [x", "y", "w", "h]")
+#: Side in pixels of the publisher's images, on which they were drawn; smaller copies of these are common.
+_DRAWN_ON = 1024
 NO_FINDING = "No Finding"
 # Frozen: a trained backbone's outputs follow this order.
 FINDINGS = (
@@ -40,6 +49,19 @@ FINDINGS = (
     "Pneumonia",
     "Pneumothorax",
     NO_FINDING,
+)
+
+
+# Those that have boxes; frozen, as above.
+BOXED = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
 )
 
 
@@ -109,12 +131,65 @@ def read_lists(raw: Path) -> dict[str, str]:
     return sides
 
 
-def read_folder(raw: Path, options: Options) -> LabelledFolder:
-    """Join the tables of a raw NIH folder with its files.
+def read_boxes(path: Path) -> Table[tuple[LabelledBox, ...]]:
+    """Read ``BBox_List_2017.csv``: file name -> boxes, in shares of the image.
+
+    A bad row makes its image unusable.
 
     Raises:
-        DataError: the table is missing or malformed, a list is missing beside the other, or there is no PNG.
+        DataError: the file cannot be read, or a column is missing.
     """
+    table: Table[tuple[LabelledBox, ...]] = Table(path.name)
+    for line, row in read_rows(path, ("Image Index", "Finding Label", *_BOX_COLUMNS)):
+        name, finding = row["Image Index"], row["Finding Label"]
+        with table.reading(name, line):
+            finding = "Infiltration" if finding == "Infiltrate" else finding  # as the table of findings calls it
+            if not name:
+                raise ValueError("Image Index: is empty")
+            if finding not in BOXED:
+                raise ValueError(f"Finding Label: unknown finding {finding!r}, expected among {', '.join(BOXED)}")
+            values = numbers({column: row[column] for column in _BOX_COLUMNS})
+            require_pixels(values)
+            if name not in table.refused:
+                shares = [value / _DRAWN_ON for value in values]
+                box = LabelledBox(box_of(shares, FORMS[1]), BOXED.index(finding), shares=True)
+                table.rows[name] = (*table.rows.get(name, ()), box)
+    return table
+
+
+def read_folder(raw: Path, options: Options) -> LabelledFolder:
+    """Join the tables of a raw NIH folder with its files; with ``boxes`` only images that have some.
+
+    Raises:
+        DataError: a table is missing or malformed, a list is missing beside the other, or there is no PNG.
+    """
+    labelled = _read_labelled(raw)
+    return _with_boxes(labelled, read_boxes(raw / BOXES), options.negatives) if options.boxes else labelled
+
+
+def _with_boxes(labelled: LabelledFolder, boxes: Table[tuple[LabelledBox, ...]], negatives: bool) -> LabelledFolder:
+    """The images that have boxes, and where wanted those without a finding; the publisher's lists count for nothing."""
+    samples, left_out = {}, Counter()
+    for image_id, sample in labelled.samples.items():
+        own = boxes.rows.get(sample.source.name, ())
+        classes = tuple(dict.fromkeys(BOXED[box.label] for box in own)) or (NO_FINDING,)
+        if own or (negatives and sample.classes == (NO_FINDING,) and sample.source.name not in boxes.refused):
+            samples[image_id] = replace(sample, boxes=own, classes=classes, label_file=boxes.name, official=None)
+        elif sample.classes == (NO_FINDING,):
+            left_out["without a finding (--negatives keeps them)"] += 1
+        else:
+            left_out["with findings that nobody drew boxes around"] += 1
+    skipped = [*labelled.skipped, *boxes.issues]
+    there = {sample.source.name for sample in labelled.samples.values()}
+    skipped += [
+        Issue(boxes.name, f"Image Index {name!r}", "no usable image of this name")
+        for name in sorted(boxes.rows.keys() - there)
+    ]
+    return LabelledFolder(samples, skipped, (*BOXED, NO_FINDING), BOXED, left_out={**labelled.left_out, **left_out})
+
+
+def _read_labelled(raw: Path) -> LabelledFolder:
+    """All images with their findings."""
     table = next((raw / name for name in DATA_ENTRY if (raw / name).exists()), raw / DATA_ENTRY[0])
     entries = read_entries(table)
     sides = read_lists(raw)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ HOW_TO_COMPILE = (
     "`pip install --force-reinstall --no-deps --no-build-isolation --no-binary :all: onedl-mmcv` "
     "with MMCV_WITH_OPS=1 in the environment"
 )
+#: A call of a compiled op in MMCV's source.
+_CALL = re.compile(r"\bext_module\.(\w+)\(")
 
 
 class OpNotServedError(NotImplementedError):
@@ -50,10 +53,34 @@ def ops_not_served(model: Any, served: Collection[str]) -> Iterator[tuple[str, s
             break
 
 
+def suppressions_not_served(config: Any, served: Collection[str], path: str) -> Iterator[tuple[str, str]]:
+    """Suppressions in a ``test_cfg`` or ``train_cfg`` that need a compiled MMCV.
+
+    Args:
+        config: the dict, or a part of one.
+        served: the names of the ops that need none.
+        path: where it stands.
+
+    Yields:
+        The suppression's place, and a sentence on the first op that is missing.
+    """
+    if isinstance(config, list | tuple):
+        for index, one in enumerate(config):
+            yield from suppressions_not_served(one, served, f"{path}.{index}")
+    elif isinstance(config, Mapping):
+        function = getattr(sys.modules.get("mmcv.ops"), str(config.get("type")), None)
+        if path.endswith(("nms", "nms_cfg")) and inspect.isfunction(function):
+            missing = sorted(set(re.findall(_CALL, inspect.getsource(function))) - set(served))
+            if missing:
+                yield path, f"{config['type']} needs mmcv's op '{missing[0]}'"
+        for key, value in config.items():
+            yield from suppressions_not_served(value, served, f"{path}.{key}")
+
+
 @lru_cache
 def _called_by(file: str) -> frozenset[str]:
     """The ops that a module of ``mmcv.ops`` calls, by its source."""
-    return frozenset(re.findall(r"\bext_module\.(\w+)\(", Path(file).read_text(encoding="utf-8")))
+    return frozenset(re.findall(_CALL, Path(file).read_text(encoding="utf-8")))
 
 
 def _caller() -> str | None:

@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from covidmm.errors import DataError
-from covidmm.prepare.layouts.nih import FINDINGS, read_entries, read_folder, read_lists
+from covidmm.prepare.layouts.nih import BOXED, FINDINGS, read_entries, read_folder, read_lists
 from covidmm.prepare.options import Options
 
 # From Wang et al. (2017) and the publisher's table.
@@ -157,3 +157,54 @@ def test_the_full_table_parses_to_the_published_counts(realdata):
     assert len({entry.patient for entry in table.rows.values()}) == 30_805
     assert Counter(name for entry in table.rows.values() for name in entry.findings) == COUNTS
     assert sum(COUNTS.values()) == 141_537
+
+
+BOX_HEADER = ["Image Index", "Finding Label", "Bbox [x", "y", "w", "h]", "", "", ""]
+
+
+def boxed_folder(tmp_path, make, *rows):
+    """Three images: two findings, one finding without a box, none."""
+    for name in ("1_a", "2_b", "3_c"):
+        make.png(tmp_path / "images" / f"{name}.png")
+    findings = {"1_a.png": "Infiltration|Mass", "2_b.png": "Edema", "3_c.png": "No Finding"}
+    table = [[name, found, 0, number, 50, "F"] for number, (name, found) in enumerate(findings.items())]
+    make.csv(tmp_path / "Data_Entry_2017.csv", [make.nih_header, *table])
+    make.csv(tmp_path / "BBox_List_2017.csv", [BOX_HEADER, *rows])
+    return tmp_path
+
+
+def test_boxes_of_eight_findings(tmp_path, make):
+    raw = boxed_folder(tmp_path, make, ["1_a.png", "Infiltrate", 1.5, 2, 30, 40], ["1_a.png", "Mass", 5, 6, 7, 8])
+    found = read_folder(raw, Options(boxes=True))
+    (sample,) = found.samples.values()
+    assert found.categories == BOXED
+    assert all(box.shares for box in sample.boxes)
+    assert [(BOXED[box.label], [1024 * value for value in box.box]) for box in sample.boxes] == [
+        ("Infiltration", [1.5, 2, 30, 40]),
+        ("Mass", [5, 6, 7, 8]),
+    ]
+    assert sample.classes == ("Infiltration", "Mass")
+    assert found.left_out == {
+        "with findings that nobody drew boxes around": 1,
+        "without a finding (--negatives keeps them)": 1,
+    }
+    more = read_folder(raw, Options(boxes=True, negatives=True))
+    assert [sample.classes for sample in more.samples.values()] == [("Infiltration", "Mass"), ("No Finding",)]
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "cause"),
+    [
+        (["1_a.png", "Hernia", 1, 2, 3, 4], "Finding Label (line 2", "unknown finding 'Hernia'"),
+        (["1_a.png", "Mass", "x", 2, 3, 4], "Bbox [x (line 2", "could not convert"),
+        (["1_a.png", "Mass", 0.1, 0.2, 0.3, 0.4], "box (line 2", "got shares of the image"),
+        (["1_a.png", "Mass", 1, 2, -3, 4], "w (line 2", "is no length"),
+        (["gone.png", "Mass", 1, 2, 3, 4], "Image Index 'gone.png'", "no usable image of this name"),
+    ],
+)
+def test_a_bad_box_is_listed_and_its_image_is_no_negative(tmp_path, make, row, field, cause):
+    found = read_folder(boxed_folder(tmp_path, make, row), Options(boxes=True, negatives=True))
+    (issue,) = found.skipped
+    assert issue.field.startswith(field)
+    assert cause in issue.cause
+    assert [sample.classes for sample in found.samples.values()] == [("No Finding",)]
