@@ -2,6 +2,8 @@
 
 _base_ = "yolov5n_phantom.py"
 
+train_cfg = dict(max_epochs=32)  # of several classes each has fewer boxes
+
 data_root = "{{$FINDINGS_ROOT:data/findings}}"
 findings = dict(type="FindingsDataset", data_root=data_root)
 train_dataloader = dict(dataset=dict(dataset=findings))
