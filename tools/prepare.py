@@ -71,10 +71,17 @@ def parser() -> argparse.ArgumentParser:
         help="what becomes of several readers' boxes: one for those that overlap (merge, the default), all of them, "
         "or only those that two readers drew (consensus)",
     )
-    phantom = layouts.add_parser("phantom", help="write synthetic studies in the raw SIIM layout")
+    phantom = layouts.add_parser("phantom", help="write synthetic studies in the raw SIIM layout, or in VinDr-CXR's")
     phantom.add_argument("out", type=Path, metavar="OUT", help="the raw folder to make")
     phantom.add_argument("--studies", type=int, default=100, help="how many (default 100)")
     phantom.add_argument("--seed", type=int, default=0, help="seed of the studies (default 0)")
+    phantom.add_argument(
+        "--layout",
+        dest="raw_layout",
+        choices=("siim", "vindr"),
+        default="siim",
+        help="siim (the default): opacities and study classes; vindr: several findings, each drawn by three readers",
+    )
     anchors = layouts.add_parser("anchors", help="fit YOLOv5 anchors to a prepared data set, and judge the default's")
     anchors.add_argument("annotations", type=Path, metavar="JSON", help="such as OUT/annotations/train.json")
     anchors.add_argument("--size", type=int, default=512, help="side of the network's input (default 512)")
@@ -104,7 +111,7 @@ def main() -> int:
     if layout == "phantom":
         from covidmm.phantom import write_phantoms
 
-        print(write_phantoms(out, **arguments))
+        print(write_phantoms(out, layout=arguments.pop("raw_layout"), **arguments))
         return 0
 
     from covidmm.prepare.options import Options

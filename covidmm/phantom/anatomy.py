@@ -28,6 +28,7 @@ class Thorax:
     attenuation: Picture
     lungs: tuple[Picture, Picture]  # 0..1: the lung that shows beside heart and mediastinum; picture's left, right
     outlines: tuple[Points, Points]  # the lungs' outlines, body coordinates
+    heart: Points  # the part of the mediastinum's outline that is the heart's, body coordinates
 
 
 def draw_thorax(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> Thorax:
@@ -58,7 +59,7 @@ def draw_thorax(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> T
     picture += _airways(canvas) + _breasts(canvas, patient)
     picture += inside * 0.012 * canvas.noise(rng, 0.03)
     lungs = tuple(canvas.blur(field, 0.008) * (1 - soft_middle) for field in fields)
-    return Thorax(np.maximum(picture, 0), lungs, outlines)  # type: ignore[arg-type]
+    return Thorax(np.maximum(picture, 0), lungs, outlines, _heart(patient, centre))  # type: ignore[arg-type]
 
 
 def lung_outline(patient: Patient, side: int) -> Points:
@@ -88,6 +89,12 @@ def _mediastinum(patient: Patient) -> Points:
     points = np.array(right + left, np.float32)
     points[2:-2] += patient.jitter[20 : 20 + len(points) - 4]
     return smooth(points, closed=True)
+
+
+def _heart(patient: Patient, mediastinum: Points) -> Points:
+    """The points of the mediastinum's outline from the waist, under the great vessels, down to the left dome."""
+    y = mediastinum[:, 1]
+    return mediastinum[(y > -0.18) & (y < patient.domes[1] + 0.08)]
 
 
 def _silhouette(patient: Patient) -> list[Points]:

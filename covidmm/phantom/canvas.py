@@ -44,6 +44,12 @@ class Canvas:
         placed = np.asarray(points) @ self._matrix.T + self._centre
         return np.round(placed * (1 << _SHIFT)).astype(np.int32)
 
+    def bounds(self, points: Points) -> NDArray[np.int64]:
+        """x1 y1 x2 y2 in pixels around (N, 2) body coordinates, cut to the picture."""
+        placed = self.pixels(points) / (1 << _SHIFT)
+        box = np.concatenate([np.floor(placed.min(0)), np.ceil(placed.max(0))])
+        return np.clip(box, 0, [self.width, self.height] * 2).astype(np.int64)
+
     def blank(self) -> Picture:
         """A picture of zeros."""
         return np.zeros((self.height, self.width), np.float32)

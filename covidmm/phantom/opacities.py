@@ -7,6 +7,7 @@ effusion, pneumothorax, lobar consolidation, nodules or masses. Negative: none
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -23,6 +24,9 @@ VISIBLE = 0.04
 A box is the tight bounds of such pixels.
 """
 
+KINDS = ("opacity", "consolidation", "effusion", "nodule", "pneumothorax")
+"""Patches and perihilar clouds, lobes, fluid, round masses, and free air."""
+
 _SMALLEST = 0.09  # the least side of a box, as a share of the image's width
 _TRIES = 40
 
@@ -37,11 +41,13 @@ class Opacities:
             its pleural line); no box covers it.
         boxes: (N, 4) int, x1 y1 x2 y2 in pixels, x2 and y2 exclusive: the tight bounds of each region
             where ``density`` exceeds :data:`VISIBLE`.
+        kinds: the same boxes by what they surround, one of :data:`KINDS`; and the one around a pneumothorax.
     """
 
     density: Picture
     signs: Picture
     boxes: NDArray[np.int64]
+    kinds: Mapping[str, NDArray[np.int64]]
 
 
 def draw_opacities(canvas: Canvas, thorax: Thorax, study_class: str, rng: np.random.Generator) -> Opacities:
@@ -66,7 +72,13 @@ def draw_opacities(canvas: Canvas, thorax: Thorax, study_class: str, rng: np.ran
     density = canvas.blank()
     for region in draw():
         density = np.maximum(density, region)
-    return Opacities(density, painter.signs, bounds(density))
+    boxes = bounds(density)
+    kinds = {painter.kind: boxes}
+    if painter.air is not None:
+        # one, though the mediastinum may cut the rim of air
+        pieces = bounds(painter.air)
+        kinds["pneumothorax"] = np.concatenate([pieces[:, :2].min(0), pieces[:, 2:].max(0)])[None]
+    return Opacities(density, painter.signs, boxes, kinds)
 
 
 def bounds(density: Picture) -> NDArray[np.int64]:
@@ -96,6 +108,8 @@ class _Painter:
     def __init__(self, canvas: Canvas, thorax: Thorax, rng: np.random.Generator) -> None:
         self.canvas, self.thorax, self.rng = canvas, thorax, rng
         self.signs = canvas.blank()
+        self.kind = "opacity"  # of the regions
+        self.air: Picture | None = None  # what a pneumothorax takes away
 
     def typical(self) -> list[Picture]:
         regions = []
@@ -116,6 +130,7 @@ class _Painter:
     def atypical(self) -> list[Picture]:
         side = int(self.rng.integers(2))
         kind = self.rng.choice(["effusion", "pneumothorax", "lobar", "nodules"], p=[0.35, 0.15, 0.25, 0.25])
+        self.kind = {"lobar": "consolidation", "nodules": "nodule"}.get(kind, "effusion")
         if kind == "effusion":
             both = self.rng.random() < 0.3
             return [self._effusion(each) for each in ((0, 1) if both else (side,))]
@@ -246,4 +261,5 @@ class _Painter:
         outer = ramp(np.abs(self.canvas.x), 0.25, 0.5)
         air = (1 - ramp(depth - gap, -0.01, 0.01)) * outer * lung
         line = np.exp(-(((depth - gap) / 0.008) ** 2)) * outer * lung
-        self.signs = self.signs - 0.10 * air + 0.11 * line
+        self.air = 0.10 * air
+        self.signs = self.signs - self.air + 0.11 * line

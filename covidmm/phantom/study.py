@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TypeVar
 
@@ -19,8 +20,13 @@ from covidmm.phantom.patient import Patient
 
 _Value = TypeVar("_Value")
 
-# Shares as in SIIM's training set; rare depths and syntaxes are lifted so that a small set has them all.
-_CLASS_SHARES = dict(zip(STUDY_CLASSES, (0.277, 0.471, 0.173, 0.078), strict=True))
+SHARES = dict(zip(STUDY_CLASSES, (0.277, 0.471, 0.173, 0.078), strict=True))
+"""Of the study classes in SIIM's training set."""
+
+ENLARGED = 1.1
+"""Width over the usual above which a heart is enlarged: more than 0.55 of the chest's. Chosen here."""
+
+# Also as in SIIM's training set; rare depths and syntaxes are lifted so that a small set has them all.
 _PHOTOMETRIC = {"MONOCHROME2": 0.73, "MONOCHROME1": 0.27}
 _BITS = {12: 0.60, 15: 0.17, 8: 0.08, 14: 0.06, 16: 0.05, 10: 0.04}
 _SYNTAX = {ExplicitVRLittleEndian: 0.76, JPEGLosslessSV1: 0.10, JPEG2000Lossless: 0.07, RLELossless: 0.07}
@@ -58,27 +64,31 @@ class Rendering:
     Attributes:
         grey: (H, W) float32, 0..1, 0 = black = air.
         density: (H, W) float32, the attenuation that the opacities added.
-        boxes: (N, 4) int64 x1 y1 x2 y2, pixels, x2 and y2 exclusive.
+        boxes: (N, 4) int64 x1 y1 x2 y2, pixels, x2 and y2 exclusive, around opacities of any kind.
+        kinds: boxes of the same form by what they surround: one of :data:`covidmm.phantom.opacities.KINDS`, or
+            ``cardiomegaly``. None where opacities were left out.
     """
 
     grey: Picture
     density: Picture
     boxes: NDArray[np.int64]
+    kinds: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
-def plan_study(seed: int, index: int, size: tuple[int, int]) -> Study:
+def plan_study(seed: int, index: int, size: tuple[int, int], shares: Mapping[str, float] = SHARES) -> Study:
     """Decide everything about study ``index`` but its pixels.
 
     Args:
         seed: of the set.
         index: of the study in the set; the first four studies show the four classes.
         size: least and greatest length of the longer side, pixels.
+        shares: of the study classes.
     """
     rng = np.random.default_rng([seed, index, 0])
     if index < len(STUDY_CLASSES):
         study_class = STUDY_CLASSES[np.random.default_rng(seed).permutation(len(STUDY_CLASSES))[index]]
     else:
-        study_class = _spread(seed, index, 2, _CLASS_SHARES)
+        study_class = _spread(seed, index, 2, shares)
     longer = int(rng.integers(size[0], size[1] + 1))
     ratio = rng.uniform(0.80, 0.96) if rng.random() < 0.45 else rng.uniform(0.98, 1.2)
     shape = (longer, round(longer * ratio)) if ratio < 1 else (round(longer / ratio), longer)
@@ -126,14 +136,17 @@ def render(study: Study, image: int, opacities: bool = True) -> Rendering:
     grey = Exposure(canvas, study.patient, shot).take(attenuation)
     if not opacities:
         return Rendering(grey, canvas.blank(), found.boxes[:0])
-    return Rendering(grey, found.density, found.boxes)
+    kinds = {kind: boxes for kind, boxes in found.kinds.items() if len(boxes)}
+    if study.patient.heart > ENLARGED:
+        kinds["cardiomegaly"] = canvas.bounds(thorax.heart)[None]
+    return Rendering(grey, found.density, found.boxes, kinds)
 
 
 def _identifier(seed: int, index: int, what: str) -> str:
     return blake2b(f"covidmm phantom {seed} {index} {what}".encode(), digest_size=6).hexdigest()
 
 
-def _spread(seed: int, index: int, prime: int, shares: dict[_Value, float]) -> _Value:
+def _spread(seed: int, index: int, prime: int, shares: Mapping[_Value, float]) -> _Value:
     """A value by its share. Multiples of an irrational number, not random ones: any run of studies has the mix."""
     start = np.random.default_rng([seed, prime]).random()
     place = (start + index * np.sqrt(prime)) % 1 * sum(shares.values())

@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from covidmm.findings import STUDY_CLASSES
-from covidmm.phantom.opacities import VISIBLE, bounds
-from covidmm.phantom.study import plan_study, render
+from covidmm.phantom.anatomy import draw_thorax
+from covidmm.phantom.opacities import KINDS, VISIBLE, bounds
+from covidmm.phantom.study import ENLARGED, plan_study, render
 
 SIZE = (300, 330)
 
@@ -119,3 +122,48 @@ def test_bounds_equal_scipy_and_meeting_boxes_are_joined():
 
 def test_nothing_visible_gives_no_box():
     assert bounds(np.full((9, 9), VISIBLE, np.float32)).shape == (0, 4)
+
+
+def test_every_box_has_a_kind(rendered):
+    seen = set()
+    for study_class, pictures in rendered.items():
+        for study, picture in pictures:
+            kinds = dict(picture.kinds)
+            seen |= set(kinds)
+            assert ("cardiomegaly" in kinds) == (study.patient.heart > ENLARGED)
+            for name in ("cardiomegaly", "pneumothorax"):
+                assert len(kinds.pop(name, [0])) == 1
+            assert [boxes.tolist() for boxes in kinds.values()] == (
+                [picture.boxes.tolist()] if len(picture.boxes) else []
+            )
+            assert set(kinds) <= ({"opacity"} if study_class != "atypical" else set(KINDS) - {"opacity"})
+    assert seen >= {"opacity", "consolidation", "effusion", "nodule", "cardiomegaly"}
+
+
+def test_a_pneumothorax_is_boxed_where_it_darkens_the_lung_outside_its_line():
+    for index in range(200):
+        study = plan_study(3, index, SIZE, {"atypical": 1.0})
+        picture = render(study, 0)
+        if "pneumothorax" in picture.kinds:
+            break
+    ((x1, y1, x2, y2),) = picture.kinds["pneumothorax"].tolist()
+    height, width = study.shape
+    assert 0 <= x1 < x2 <= width
+    assert 0 <= y1 < y2 <= height
+    assert y2 - y1 > 0.3 * height, "air rises to the apex"
+    assert x2 < 0.6 * width or x1 > 0.4 * width, "of one lung"
+
+
+def test_the_box_of_an_enlarged_heart_holds_it(upright, person):
+    large, usual = (
+        draw_thorax(upright, replace(person, heart=heart), np.random.default_rng(0)) for heart in (1.2, 1.0)
+    )
+    left, top, right, bottom = upright.bounds(large.heart)
+    assert right - left > 1.1 * np.subtract(*upright.bounds(usual.heart)[[2, 0]])
+    # wider than 0.55 of the chest between the lungs' outer edges
+    edges = np.concatenate([upright.bounds(outline)[[0, 2]] for outline in large.outlines])
+    assert right - left > 0.55 * (edges.max() - edges.min())
+    changed = np.abs(large.attenuation - usual.attenuation) > 0.1
+    assert changed[:, left:right].sum() == pytest.approx(changed.sum(), rel=0.05)
+    assert changed[: top - 3].sum() < 0.02 * changed.sum()
+    assert bottom < 300

@@ -8,6 +8,11 @@ import pytest
 import covidmm.phantom.writer as writer_module
 from covidmm.errors import DataError
 from covidmm.phantom import write_phantoms
+from covidmm.phantom.study import plan_study, render
+from covidmm.phantom.three_readers import NAMES
+from covidmm.phantom.writer import LAYOUTS
+from covidmm.prepare.layouts.vindr import FINDINGS, read_folder
+from covidmm.prepare.options import Options
 
 # SIIM's ids, 12 hex digits, are no valid UIDs.
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
@@ -82,6 +87,67 @@ def test_layout_and_tables_agree(raw):
     assert sum(summary.classes.values()) == STUDIES
 
 
+@pytest.fixture(scope="module")
+def vindr(tmp_path_factory):
+    out = tmp_path_factory.mktemp("phantoms") / "vindr"
+    return out, write_phantoms(out, STUDIES, seed=4, size=SIZE, workers=1, layout="vindr")
+
+
+def truths():
+    """The true boxes by image: name of the finding, and corners."""
+    found = {}
+    for index in range(STUDIES):
+        study = plan_study(4, index, SIZE, LAYOUTS["vindr"])
+        for number, image in enumerate(study.images):
+            kinds = render(study, number).kinds.items()
+            found[image] = [(NAMES[kind][0], box) for kind, boxes in kinds for box in boxes.tolist()]
+    return found
+
+
+def test_vindr_is_the_same_whatever_the_workers_and_the_number_of_studies(vindr, tmp_path):
+    whole = contents(vindr[0])
+    write_phantoms(tmp_path, 8, seed=4, size=SIZE, workers=2, layout="vindr")
+    fewer = contents(tmp_path)
+    lines = fewer.pop("train.csv").splitlines()
+    assert all(whole[name] == data for name, data in fewer.items())
+    assert set(lines) < set(whole["train.csv"].splitlines())
+
+
+def test_three_readers_nearly_agree_on_the_findings_of_an_image(vindr):
+    out, summary = vindr
+    true, listed = truths(), rows(out / "train.csv")
+    assert summary.boxes == sum(map(len, true.values()))
+    assert {row["image_id"] for row in listed} == set(true) == {path.stem for path in out.glob("train/*.dicom")}
+    drawn, right = 0, 0
+    for image, boxes in true.items():
+        own = [row for row in listed if row["image_id"] == image]
+        assert len({row["rad_id"] for row in own}) == 3
+        for row in own if boxes else ():
+            if row["class_name"] != "No finding":
+                corners = [int(row[name]) for name in ("x_min", "y_min", "x_max", "y_max")]
+                best = max(boxes, key=lambda box: iou(box[1], corners))
+                assert iou(best[1], corners) > 0.7
+                drawn, right = drawn + 1, right + (best[0] == row["class_name"])
+        assert boxes or {row["class_name"] for row in own} == {"No finding"}
+    assert 0.8 * 3 * summary.boxes < drawn < 3 * summary.boxes, "readers miss few"
+    assert 0.85 * drawn < right < drawn, "readers mistake few"
+
+
+def iou(a, b):
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(width, 0) * max(height, 0)
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+
+
+def test_vindr_is_read_by_its_layout(vindr):
+    folder = read_folder(vindr[0], Options())
+    assert folder.categories == FINDINGS
+    assert not folder.skipped
+    assert len(folder.samples) == vindr[1].images
+    names = {FINDINGS[box.label] for sample in folder.samples.values() for box in sample.boxes}
+    assert {"Lung Opacity", "Consolidation", "Pleural effusion", "Cardiomegaly"} <= names
+
+
 def test_files_are_mixed_as_in_siim(raw):
     seen = set()
     for path in raw[0].rglob("*.dcm"):
@@ -101,6 +167,7 @@ def test_files_are_mixed_as_in_siim(raw):
         ({"studies": 1, "seed": -1}, r"seed: 0 or more expected, got -1"),
         ({"studies": 1, "seed": 0, "size": (900, 800)}, r"size: .* got \(900, 800\)"),
         ({"studies": 1, "seed": 0, "size": (16, 800)}, r"size: "),
+        ({"studies": 1, "seed": 0, "layout": "nih"}, r"layout: siim or vindr expected, got 'nih'"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_written(tmp_path, arguments, message):
