@@ -13,6 +13,8 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	# yapf, which MMEngine imports, writes its grammar at its first import: two at once read half a file
+	$(BIN)/python -c "import yapf.yapflib.yapf_api"
 	touch $@
 
 demo: $(READY)
