@@ -41,7 +41,7 @@ def made(tmp_path_factory):
     """The folder in which all steps have run."""
     folder = tmp_path_factory.mktemp("findings")
     prepared = folder / "prepared"
-    run("prepare.py", "phantom", folder / "raw", "--layout", "vindr", "--studies", 30, "--seed", 2)
+    run("prepare.py", "phantom", folder / "raw", "--layout", "vindr", "--studies", 24, "--seed", 2)
     run("prepare.py", "vindr", folder / "raw", prepared, "--test-fraction", 0.3)
     root = {"FINDINGS_ROOT": str(prepared)}
     for name, shipped, epochs, cosine, test_cfg in (
@@ -67,7 +67,7 @@ def made(tmp_path_factory):
     run("ensemble.py", config, "--data", prepared, "--score", "--show-dir", folder / "pictures", *options, **root)
     # reports are made of DICOM files
     (folder / "dicom").mkdir()
-    for image in json_of(prepared, "annotations/test.json")["images"]:
+    for image in json_of(prepared, "annotations/test.json")["images"][:3]:
         shutil.copy(folder / f"raw/train/{image['image_id']}.dicom", folder / "dicom")
     reports = ["--sr", folder / "sr", "--sr-threshold", 0.01]
     run("ensemble.py", config, "--data", folder / "dicom", *reports, *options, **root)
@@ -130,13 +130,15 @@ def test_the_ensemble_and_its_members_are_scored_as_pycocotools_does(made, name)
         for one in json_of(made, f"fused/test/{name}.json")
         for label in [FINDINGS[one["category_id"] - 1]]
     ]
-    same_scores(own, average_precisions(annotations, results))
+    expected = average_precisions(annotations, results)
+    same_scores(own, expected)
+    # some of so many boxes lie right; of Faster R-CNN's hundred an image maybe none
+    assert name == "frcnn" or any(one["mAP_50"] > 0 for one in expected.values())
 
 
 def same_scores(own, expected):
     assert {name for name, one in own.items() if one["boxes"]} == set(expected)
     assert len(expected) >= 4
-    assert any(one["mAP_50"] > 0 for one in expected.values())
     for name, scores in expected.items():
         assert {key: own[name][key] for key in scores} == pytest.approx(scores, abs=1e-9)
 
@@ -183,7 +185,7 @@ def test_nothing_speaks_of_opacities_alone(made):
     assert len(found) > 4
     assert len(rows) == len(json_of(made, "prepared/annotations/test.json")["images"])
     reports = list((made / "sr").rglob("*.dcm"))
-    assert reports
+    assert len(reports) == 3
     names = {str(one.value) for path in reports for one in dcmread(path).iterall() if one.keyword == "CodeMeaning"}
     assert names & set(FINDINGS)
     assert (made / "pictures/grid.png").is_file()
