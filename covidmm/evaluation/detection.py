@@ -43,17 +43,24 @@ def match(boxes: NDArray, scores: NDArray, truths: NDArray, iou_threshold: float
     Returns:
         (N,) in the order of ``boxes``.
     """
-    hits = np.zeros(len(boxes), bool)
+    return claimed(boxes, scores, truths, iou_threshold) >= 0
+
+
+def claimed(
+    boxes: NDArray, scores: NDArray, truths: NDArray, iou_threshold: float = IOU_THRESHOLD
+) -> NDArray[np.int64]:
+    """As :func:`match`, (N,) the place of the ground truth that each prediction claims; -1 for none."""
+    places = np.full(len(boxes), -1, np.int64)
     if not len(boxes) or not len(truths):
-        return hits
+        return places
     overlaps = iou(boxes, truths)
     nearest, best = overlaps.argmax(1), overlaps.max(1)
     order = np.argsort(-np.asarray(scores), kind="stable")
     claiming = order[best[order] > iou_threshold]
     # a truth goes to the first that claims it, and no prediction has a second choice
     _, first = np.unique(nearest[claiming], return_index=True)
-    hits[claiming[first]] = True
-    return hits
+    places[claiming[first]] = nearest[claiming[first]]
+    return places
 
 
 def match_classes(

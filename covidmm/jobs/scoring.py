@@ -17,6 +17,7 @@ from covidmm.evaluation.classification import score_studies
 from covidmm.evaluation.coco_dicts import coco_truth
 from covidmm.evaluation.competition import labels_of, score_submission
 from covidmm.evaluation.detection import score_detections
+from covidmm.evaluation.error_types import class_errors
 from covidmm.evaluation.metric_tables import format_comparison
 from covidmm.evaluation.metrics_file import machine, write_metrics
 from covidmm.findings import OPACITY
@@ -222,7 +223,11 @@ def score_each(
             found = json_value(one.path.read_text())
             common = None if thresholds is None else thresholds.common[name]
             per_class = None if thresholds is None else thresholds.per_class.get(name)
-            scored[name] = score_detections(ground_truth(one, truth, classes), found, common, with_intervals, per_class)
+            boxes = ground_truth(one, truth, classes)
+            scored[name] = score_detections(boxes, found, common, with_intervals, per_class)
+            if own := scored[name].get("per_class"):
+                used = {key: value["threshold"] for key, value in own.items() if "threshold" in value}
+                scored[name] |= class_errors(boxes, found, used)
         except (ValueError, DataError) as error:
             raise DataError(f"{one.path}: {error}") from error
     return scored

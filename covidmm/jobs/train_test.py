@@ -173,7 +173,8 @@ def evaluate(
         run.seconds = time.monotonic() - started
         dataset = runner.test_dataloader.dataset
         run.classes = dataset.metainfo.get("classes")
-        run.files = _images(dataset) if show_dir else {}
+        images = _images(dataset)
+        run.images, run.files = set(images), images if show_dir else {}
     if is_first():
         report(run, found, show_dir)
         report_others(run, others)

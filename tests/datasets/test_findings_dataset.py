@@ -212,6 +212,9 @@ def test_a_test_folder_may_list_the_classes_in_another_order(trained, prepared, 
     assert {key: found["other"][key] for key in keys} == {key: found["same"][key] for key in keys}
     metrics = json.loads((tmp_path / "other/metrics.json").read_text())["detectors"]["yolo"]
     assert list(metrics["per_class"]) == list(CLASSES)
+    assert metrics["confusion"]["classes"] == list(CLASSES)
+    same = json.loads((tmp_path / "same/metrics.json").read_text())["detectors"]["yolo"]
+    assert (metrics["confusion"], metrics["errors"]) == (same["confusion"], same["errors"])
 
 
 @pytest.mark.parametrize("name", ["frcnn_r18_findings", "yolov5n_findings"])
