@@ -11,6 +11,9 @@ from typing import Any
 
 from mmengine.config import Config
 
+from covidmm.datasets.annotations import read_annotations
+from covidmm.evaluation.coco_dicts import of_classes
+from covidmm.evaluation.detection_details import with_details
 from covidmm.evaluation.detection_metric import by_class
 from covidmm.evaluation.metric_tables import format_labels, format_table
 from covidmm.evaluation.metrics_file import provenance, write_metrics
@@ -30,7 +33,7 @@ class Evaluation:
     predictions: Path
     seconds: float = 0.0
     threshold_source: str = "this split, maximising F1 (optimistic)"
-    files: Mapping[int, Path] = field(default_factory=dict)  # of the images, by their number, where pictures are drawn
+    files: Mapping[int, Path] = field(default_factory=dict)  # of the images, by number, for boxes and pictures
     classes: Sequence[str] | None = None  # of the data set that was evaluated
     class_map: Mapping[str, str | None] | None = None  # of its categories
 
@@ -65,8 +68,11 @@ class Evaluation:
 def report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:
     """Print and keep the scores of a detector; draw its pictures."""
     found["threshold_source"] = run.threshold_source
-    name, found = run.name, by_class(found, run.classes or ())
-    run.write(name, Path(run.metric.ann_file), detectors={name: found})
+    annotations = Path(run.metric.ann_file)
+    truth = of_classes(annotations, read_annotations(annotations), run.files, run.classes, run.class_map)
+    results = json.loads(run.predictions.read_text())
+    name, found = run.name, with_details(by_class(found, run.classes or ()), truth, results)
+    run.write(name, annotations, detectors={name: found})
     print(f"{found['images']} images, {found['boxes']} boxes; threshold from {found['threshold_source']}")
     print(format_table({name: found}))
     if per_class := found.get("per_class"):
@@ -75,7 +81,7 @@ def report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | 
     if show_dir:
         from covidmm.reports.pictures import draw_show_dir  # matplotlib takes a second, which a training saves
 
-        files = run.metric.ann_file, run.predictions
+        files = annotations, run.predictions
         draw_show_dir(show_dir, run.files, *files, found["threshold"], name, run.classes, run.class_map)
         print(f"pictures: {show_dir}")
 

@@ -165,7 +165,7 @@ def evaluate(
         run.seconds = time.monotonic() - started
         dataset = runner.test_dataloader.dataset
         run.classes, run.class_map = dataset.metainfo.get("classes"), dataset.metainfo.get("class_map")
-        run.files = _images(dataset) if show_dir else {}
+        run.files = _images(dataset) if show_dir or report is report_boxes else {}
     if is_first():
         report(run, found, show_dir)
         report_others(run, others)
