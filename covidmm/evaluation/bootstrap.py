@@ -6,7 +6,7 @@ matching of boxes, which does not depend on the draw, is done once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,12 @@ RESAMPLES = 1000
 LEVEL = 0.95
 
 Statistic = Callable[[NDArray[np.float64]], Mapping[str, float]]
+
+
+def study_numbers(studies: Sequence[str]) -> list[int]:
+    """A number for the study of each image, from 0 in the order of first appearance."""
+    numbers = {study: number for number, study in enumerate(dict.fromkeys(studies))}
+    return [numbers[study] for study in studies]
 
 
 def intervals(

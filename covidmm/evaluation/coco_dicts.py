@@ -109,6 +109,24 @@ def found_by_image(
     return [(boxes, scores, np.array(labels[image], np.int64)) for image, (boxes, scores) in rows]
 
 
+def truths_by_image(
+    annotations: Sequence[Mapping[str, Any]], images: Sequence[int], category_ids: Sequence[int]
+) -> list[TrueBoxes]:
+    """Annotations of COCO files as boxes and crowds of each image.
+
+    Args:
+        annotations: each with ``image_id``, ``category_id`` and ``bbox``.
+        images: ids, in the order of the answer.
+        category_ids: by class index.
+
+    Raises:
+        DataError: an annotation of an image or a category that is not among them.
+    """
+    kinds = ([one for one in annotations if bool(one.get("iscrowd")) == crowd] for crowd in (False, True))
+    rows = zip(*(found_by_image(own, images, category_ids) for own in kinds), strict=True)
+    return [TrueBoxes(boxes, labels, crowds, of_crowds) for (boxes, _, labels), (crowds, _, of_crowds) in rows]
+
+
 def read_results(path: Path) -> list[dict[str, Any]]:
     """Read a COCO results list, as ``tools/test.py --out`` writes it.
 

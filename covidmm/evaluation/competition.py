@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import DataError
-from covidmm.evaluation.bootstrap import intervals
-from covidmm.evaluation.detection import rank, study_numbers
+from covidmm.evaluation.bootstrap import intervals, study_numbers
+from covidmm.evaluation.detection import rank
 from covidmm.evaluation.ranking import Ranking
 from covidmm.findings import STUDY_CLASSES, Detections
 from covidmm.outputs.kaggle import (

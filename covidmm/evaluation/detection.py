@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.errors import DataError
-from covidmm.evaluation.bootstrap import intervals
+from covidmm.evaluation.bootstrap import intervals, study_numbers
 from covidmm.evaluation.coco_dicts import Found, Labelled, by_image, require_finite
 from covidmm.evaluation.ranking import OperatingCurve, Ranking, mean_curve
 from covidmm.utils.boxes import iou, shares_inside
@@ -43,24 +43,17 @@ def match(boxes: NDArray, scores: NDArray, truths: NDArray, iou_threshold: float
     Returns:
         (N,) in the order of ``boxes``.
     """
-    return claimed(boxes, scores, truths, iou_threshold) >= 0
-
-
-def claimed(
-    boxes: NDArray, scores: NDArray, truths: NDArray, iou_threshold: float = IOU_THRESHOLD
-) -> NDArray[np.int64]:
-    """As :func:`match`, (N,) the place of the ground truth that each prediction claims; -1 for none."""
-    places = np.full(len(boxes), -1, np.int64)
+    hits = np.zeros(len(boxes), bool)
     if not len(boxes) or not len(truths):
-        return places
+        return hits
     overlaps = iou(boxes, truths)
     nearest, best = overlaps.argmax(1), overlaps.max(1)
     order = np.argsort(-np.asarray(scores), kind="stable")
     claiming = order[best[order] > iou_threshold]
     # a truth goes to the first that claims it, and no prediction has a second choice
     _, first = np.unique(nearest[claiming], return_index=True)
-    places[claiming[first]] = nearest[claiming[first]]
-    return places
+    hits[claiming[first]] = True
+    return hits
 
 
 def match_classes(
@@ -77,17 +70,43 @@ def match_classes(
     Returns:
         (N,) true positives as :func:`match` takes them, and (N,) those that are none but lie in a crowd.
     """
-    hits, ignored = np.zeros(len(boxes), bool), np.zeros(len(boxes), bool)
+    hits = np.zeros(len(boxes), bool)
     for label in np.unique(labels):
         own = np.flatnonzero(labels == label)
         hits[own] = match(boxes[own], scores[own], truth.boxes[truth.labels == label])
-        ignored[own] = ~hits[own] & _in_crowd(boxes[own], truth.crowds[truth.crowd_labels == label])
-    return hits, ignored
+    return hits, ~hits & in_own_crowd(boxes, labels, truth)
+
+
+def in_own_crowd(boxes: NDArray, labels: NDArray, truth: TrueBoxes) -> NDArray[np.bool_]:
+    """(N,) which boxes (N, 4) of classes (N,) have their larger part in one crowd of their class."""
+    inside = shares_inside(boxes, truth.crowds) >= IOU_THRESHOLD
+    return (inside & (labels[:, None] == truth.crowd_labels)).any(1)
 
 
 def _in_crowd(boxes: NDArray, crowds: NDArray) -> NDArray[np.bool_]:
     """(N,) which boxes have their larger part in one crowd: as COCOeval, no false positives if they are no hits."""
     return (shares_inside(boxes, crowds) >= IOU_THRESHOLD).any(1)
+
+
+def claims(overlaps: NDArray[np.float64], least: float) -> NDArray[np.intp]:
+    """The truth that each prediction takes: of those that no earlier one took, the one that it overlaps most.
+
+    Args:
+        overlaps: (N, M) IoU of predictions, in their order, and truths.
+        least: the IoU that is enough.
+
+    Returns:
+        (N,) places of truths, the first of equals; -1 for none.
+    """
+    taken = np.full(len(overlaps), -1)
+    if overlaps.size:
+        left = overlaps.copy()
+        for number in np.flatnonzero(overlaps.max(1) >= least).tolist():
+            best = int(left[number].argmax())
+            if left[number, best] >= least:
+                taken[number] = best
+                left[:, best] = -1
+    return taken
 
 
 def coco_match(
@@ -108,15 +127,8 @@ def coco_match(
         Falling scores and true positives of those that count, at most 100.
     """
     order = np.argsort(-np.asarray(scores), kind="stable")[:_MOST_BOXES]
-    hits = np.zeros(len(order), bool)
-    if len(order) and len(truths):
-        # COCOeval takes the last of equally good truths, argmax the first
-        overlaps = iou(boxes[order], truths[::-1])
-        for number in np.flatnonzero(overlaps.max(1) >= IOU_THRESHOLD).tolist():
-            best = int(overlaps[number].argmax())
-            if overlaps[number, best] >= IOU_THRESHOLD:
-                hits[number] = True
-                overlaps[:, best] = -1
+    # COCOeval takes the last of equally good truths, argmax the first
+    hits = claims(iou(boxes[order], truths[::-1]), IOU_THRESHOLD) >= 0
     counts = hits | ~_in_crowd(boxes[order], crowds)
     return scores[order][counts], hits[counts]
 
@@ -170,12 +182,6 @@ def rank_classes(found: Sequence[Labelled], truths: Sequence[TrueBoxes], coco: b
             own.append(judge(boxes[labels == label], scores[labels == label], *of_class))
         matched.append(tuple(map(np.concatenate, zip(*own, strict=True))))
     return Ranking.of([scores for scores, _ in matched], [hits for _, hits in matched], list(map(len, truths)))
-
-
-def study_numbers(studies: Sequence[str]) -> list[int]:
-    """A number for the study of each image, from 0 in the order of first appearance."""
-    numbers = {study: number for number, study in enumerate(dict.fromkeys(studies))}
-    return [numbers[study] for study in studies]
 
 
 def average_precision(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from mmengine.config import Config
 
 from covidmm.datasets.annotations import read_annotations
 from covidmm.evaluation.coco_dicts import of_classes, read_results
+from covidmm.evaluation.detection_details import with_details
 from covidmm.evaluation.detection_metric import by_class
-from covidmm.evaluation.error_types import class_errors
 from covidmm.evaluation.metric_tables import format_labels, format_table
 from covidmm.evaluation.metrics_file import provenance, write_metrics
 from covidmm.jobs.job_inputs import annotation_files, own_metric
@@ -33,9 +33,8 @@ class Evaluation:
     predictions: Path
     seconds: float = 0.0
     threshold_source: str = "this split, maximising F1 (optimistic)"
-    files: Mapping[int, Path] = field(default_factory=dict)  # of the images, by their number, where pictures are drawn
+    files: Mapping[int, Path] = field(default_factory=dict)  # of the images, by number, for boxes and pictures
     classes: Sequence[str] | None = None  # of the data set that was evaluated
-    images: Collection[int] = ()  # their numbers
 
     @property
     def metric(self) -> Any:
@@ -69,9 +68,11 @@ def report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | 
     """Print and keep the scores of a detector; draw its pictures."""
     found["threshold_source"] = run.threshold_source
     name, found = run.name, by_class(found, run.classes or ())
+    annotations, class_map = Path(run.metric.ann_file), run.metric.get("class_map")
     if "per_class" in found:
-        found |= _class_errors(run, found["per_class"])
-    run.write(name, Path(run.metric.ann_file), detectors={name: found})
+        truth = of_classes(annotations, read_annotations(annotations), run.files, run.classes, class_map)
+        found = with_details(found, truth, read_results(run.predictions))
+    run.write(name, annotations, detectors={name: found})
     print(f"{found['images']} images, {found['boxes']} boxes; threshold from {found['threshold_source']}")
     print(format_table({name: found}))
     if per_class := found.get("per_class"):
@@ -80,20 +81,9 @@ def report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | 
     if show_dir:
         from covidmm.reports.pictures import draw_show_dir  # matplotlib takes a second, which a training saves
 
-        files = run.metric.ann_file, run.predictions
-        draw_show_dir(show_dir, run.files, *files, found["threshold"], name, run.classes, run.metric.get("class_map"))
+        files = annotations, run.predictions
+        draw_show_dir(show_dir, run.files, *files, found["threshold"], name, run.classes, class_map)
         print(f"pictures: {show_dir}")
-
-
-def _class_errors(run: Evaluation, per_class: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Confusion and types of errors at each class's threshold."""
-    path, results = Path(run.metric.ann_file), read_results(run.predictions)
-    content = read_annotations(path)
-    images = run.images or {image["id"] for image in content["images"]}
-    truth = of_classes(path, content, images, run.classes, run.metric.get("class_map"))
-    return class_errors(
-        truth, results, {name: own["threshold"] for name, own in per_class.items() if "threshold" in own}
-    )
 
 
 def report_labels(run: Evaluation, found: dict[str, Any], show_dir: str | Path | None) -> None:

@@ -17,7 +17,7 @@ from covidmm.evaluation.classification import score_studies
 from covidmm.evaluation.coco_dicts import coco_truth
 from covidmm.evaluation.competition import labels_of, score_submission
 from covidmm.evaluation.detection import score_detections
-from covidmm.evaluation.error_types import class_errors
+from covidmm.evaluation.detection_details import with_details
 from covidmm.evaluation.metric_tables import format_comparison
 from covidmm.evaluation.metrics_file import machine, write_metrics
 from covidmm.findings import OPACITY
@@ -211,7 +211,8 @@ def score_each(
         predictions: by name.
         truth: of the same images.
         thresholds: the confidence at which precision, recall and F1 are taken; None for the best F1 of these images.
-        with_intervals: add intervals over studies of mAP@.50, precision, recall and F1, all from the same draws.
+        with_intervals: add intervals over studies of mAP@.50, precision, recall and F1, all from the same draws, and
+            what :func:`~covidmm.evaluation.detection_details.with_details` does.
         classes: what the labels stand for.
 
     Raises:
@@ -223,11 +224,10 @@ def score_each(
             found = json_value(one.path.read_text())
             common = None if thresholds is None else thresholds.common[name]
             per_class = None if thresholds is None else thresholds.per_class.get(name)
-            boxes = ground_truth(one, truth, classes)
-            scored[name] = score_detections(boxes, found, common, with_intervals, per_class)
-            if own := scored[name].get("per_class"):
-                used = {key: value["threshold"] for key, value in own.items() if "threshold" in value}
-                scored[name] |= class_errors(boxes, found, used)
+            document = ground_truth(one, truth, classes)
+            scored[name] = score_detections(document, found, common, with_intervals, per_class)
+            if with_intervals:
+                scored[name] = with_details(scored[name], document, found)
         except (ValueError, DataError) as error:
             raise DataError(f"{one.path}: {error}") from error
     return scored

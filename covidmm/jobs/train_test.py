@@ -173,8 +173,7 @@ def evaluate(
         run.seconds = time.monotonic() - started
         dataset = runner.test_dataloader.dataset
         run.classes = dataset.metainfo.get("classes")
-        images = _images(dataset)
-        run.images, run.files = set(images), images if show_dir else {}
+        run.files = _images(dataset) if show_dir or report is report_boxes else {}
     if is_first():
         report(run, found, show_dir)
         report_others(run, others)

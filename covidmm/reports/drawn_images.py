@@ -6,17 +6,17 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.datasets.annotations import read_annotations
-from covidmm.evaluation.coco_dicts import found_by_image, of_classes, read_results
+from covidmm.evaluation.coco_dicts import found_by_image, of_classes, read_results, truths_by_image
 from covidmm.evaluation.detection import match_classes
+from covidmm.evaluation.detection_errors import unclaimed
 from covidmm.findings import STUDY_CLASSES, Detections
-from covidmm.utils.boxes import iou
 
 Order = Literal["spread", "worst", "best"]
 
@@ -58,13 +58,9 @@ class DrawnImage:
     @property
     def missed(self) -> NDArray[np.bool_]:
         """(M,) which true boxes no prediction hit; none where there are no ``hits``."""
-        missed = np.full(len(self.truth), self.hits is not None)
-        hits = np.flatnonzero(self.hits) if self.hits is not None else ()
-        for box, label in zip(self.found.boxes[hits], self.found.labels[hits], strict=True) if len(hits) else ():
-            # a hit claims the true box of its class that it overlaps most
-            own = np.flatnonzero(self.truth.labels == label)
-            missed[own[iou([box], self.truth.boxes[own])[0].argmax()]] = False
-        return missed
+        if self.hits is None:
+            return np.zeros(len(self.truth), bool)
+        return unclaimed(self.found.boxes, self.found.labels, self.hits, self.truth)
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -109,7 +105,7 @@ def drawn_images(
     names = [category["name"] for category in content["categories"]]
     annotated = content["annotations"]
     found = dict(zip(numbers, found_by_image(results, numbers, ids), strict=True))
-    truths = dict(zip(numbers, _truths(annotated, numbers, ids), strict=True))
+    truths = dict(zip(numbers, truths_by_image(annotated, numbers, ids), strict=True))
     drawn = {}
     for image in images:
         boxes, scores, labels = found[image["id"]]
@@ -125,15 +121,6 @@ def drawn_images(
             classes=names,
         ).compared(Detections(boxes[kept], scores[kept], labels[kept]))
     return drawn
-
-
-def _truths(
-    annotations: Sequence[Mapping[str, Any]], images: Sequence[int], category_ids: Sequence[int]
-) -> list[TrueBoxes]:
-    """Boxes and crowds of each image."""
-    kinds = ([one for one in annotations if bool(one.get("iscrowd")) == crowd] for crowd in (False, True))
-    rows = zip(*(found_by_image(own, images, category_ids) for own in kinds), strict=True)
-    return [TrueBoxes(boxes, labels, crowds, of_crowds) for (boxes, _, labels), (crowds, _, of_crowds) in rows]
 
 
 def choose(images: Sequence[DrawnImage], count: int, order: Order = "spread") -> list[DrawnImage]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from covidmm.evaluation.bootstrap import study_numbers
 from covidmm.evaluation.coco_dicts import coco_results, coco_truth
 from covidmm.evaluation.detection import (
     average_precision,
@@ -18,7 +19,6 @@ from covidmm.evaluation.detection import (
     match,
     rank,
     score_detections,
-    study_numbers,
 )
 from covidmm.findings import Detections
 
