@@ -19,7 +19,7 @@ from covidmm.errors import CheckpointError, ConfigError
 from covidmm.models.checkpoints import classes_in
 from covidmm.models.pretrained import without_pretraining
 
-#: Loaders in the order in which their data sets are asked for the classes.
+#: In the order in which their data sets are asked for the classes.
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 _HEADS = ("bbox_head", "mask_head", "query_head")
 
@@ -35,7 +35,7 @@ def follow_data(cfg: Config) -> None:
         ConfigError: ``classes`` or ``class_map`` stands in a config that has no such data set, or is none.
         DataError: the annotation file is damaged, or its categories do not fit.
     """
-    datasets = [one for loader in _LOADERS for one in _datasets((cfg.get(loader) or {}).get("dataset"))]
+    datasets = _followed(cfg)
     named, class_map = cfg.get("classes"), cfg.get("class_map")
     if not datasets:
         for key in ("classes", "class_map"):
@@ -58,7 +58,7 @@ def follow_data(cfg: Config) -> None:
 
 def follows_data(cfg: Config) -> bool:
     """Whether the classes of a config are those of its prepared folder."""
-    return any(True for loader in _LOADERS for _ in _datasets((cfg.get(loader) or {}).get("dataset")))
+    return bool(_followed(cfg))
 
 
 def follow_checkpoint(cfg: Config, classes: Sequence[str]) -> None:
@@ -70,7 +70,7 @@ def follow_checkpoint(cfg: Config, classes: Sequence[str]) -> None:
         cfg: loaded.
         classes: of the checkpoint; empty where it does not say.
     """
-    datasets = [one for loader in _LOADERS for one in _datasets((cfg.get(loader) or {}).get("dataset"))]
+    datasets = _followed(cfg)
     if not datasets or not classes:
         return
     for dataset in datasets:
@@ -105,7 +105,8 @@ def class_parameters(model: Mapping[str, Any]) -> set[str]:
     for more in (2, 3):  # one class alone is often a case of its own
         changed = deepcopy(ConfigDict(without_pretraining(model)))
         set_class_count(changed, more)
-        with torch.device("meta"):
+        # not on the meta device, on which Swin and others cannot be built
+        with torch.random.fork_rng(devices=[]):
             state = MODELS.build(changed).state_dict()
         shapes.append({name: tensor.shape for name, tensor in state.items()})
     return {name for name, shape in shapes[0].items() if shapes[1].get(name) != shape}
@@ -145,6 +146,11 @@ def _set(head: Any, count: int) -> None:
             value["num_classes"] = count
 
 
+def _followed(cfg: Config) -> list[Any]:
+    """The configs of all findings that a config reads."""
+    return [one for loader in _LOADERS for one in _datasets((cfg.get(loader) or {}).get("dataset"))]
+
+
 def _datasets(dataset: Any) -> Iterator[Any]:
     """The configs of the findings inside wrappers such as RepeatDataset, ConcatDataset and MultiImageMixDataset."""
     if isinstance(dataset, list | tuple):
@@ -159,7 +165,7 @@ def _datasets(dataset: Any) -> Iterator[Any]:
 
 
 def _classes_of(datasets: list[Any]) -> tuple[str, ...]:
-    """The classes of the first loader's folders that are there, in their order."""
+    """The classes of all folders that are there, in the order of the loaders and of their files."""
     names: dict[str, None] = {}
     for dataset in datasets:
         own = (dataset.get("metainfo") or {}).get("classes")

@@ -23,7 +23,7 @@ from torchvision.ops import batched_nms
 
 from covidmm.engine.checkpointing import load_trained, trained_file
 from covidmm.engine.config import load_config
-from covidmm.engine.data_classes import follows_data, set_class_count
+from covidmm.engine.data_classes import follow_checkpoint, follows_data
 from covidmm.engine.model_checks import why_no_boxes
 from covidmm.ensembles.ensemble_config import Backend, Member
 from covidmm.errors import CheckpointError, ConfigError
@@ -272,8 +272,7 @@ def _fit_classes(cfg: Config, member: Member, name: str) -> tuple[str, ...]:
             f"member '{name}': neither its checkpoint nor its config says which classes it finds, and the prepared "
             "folder that it follows is not here"
         )
-    if follows_data(cfg):
-        set_class_count(cfg.model, len(found))
+    follow_checkpoint(cfg, found)
     for count in _class_counts(cfg.model):
         if count != len(found):
             names = f"'{found[0]}' alone" if len(found) == 1 else f"{len(found)}"

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
+import mmdet
 import numpy as np
 import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
 
@@ -221,6 +224,9 @@ def test_a_test_folder_may_list_the_classes_in_another_order(trained, prepared, 
 def test_the_parameters_of_classes_are_those_of_the_last_layers(root, name):
     found = class_parameters(load_config(f"configs/small/{name}.py").model)
     assert found
+    state = torch.get_rng_state()
+    assert class_parameters(load_config(f"configs/small/{name}.py").model) == found
+    assert torch.equal(torch.get_rng_state(), state)
     assert all("head" in one and ("pred" in one or "fc_cls" in one or "fc_reg" in one) for one in found)
 
 
@@ -267,3 +273,10 @@ def test_a_model_is_built_with_the_classes_of_its_checkpoint(trained, tmp_path, 
     assert cfg.model.bbox_head.num_classes == 1
     model, _ = load_trained(cfg, trained)
     assert model.bbox_head.num_classes == 3
+
+
+def test_the_parameters_of_classes_of_a_backbone_that_computes_while_it_is_built():
+    config = Path(mmdet.__file__).parent / ".mim/configs/swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py"
+    init_default_scope("mmdet")
+    found = class_parameters(Config.fromfile(config).model.to_dict())
+    assert found == {"bbox_head.retina_cls.weight", "bbox_head.retina_cls.bias"}

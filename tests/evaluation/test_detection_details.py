@@ -58,7 +58,9 @@ def test_confusion_is_at_the_threshold_of_each_class(scored):
     assert detailed["confusion"]["classes"] == list(CLASSES)
     assert detailed["confusion"]["counts"] == naive_confusion(found, truths).tolist()
     assert list(detailed["errors"]) == list(CLASSES)
-    assert [[own[kind] for kind in KINDS] for own in detailed["errors"].values()] == naive_errors(found, truths).tolist()
+    assert [[own[kind] for kind in KINDS] for own in detailed["errors"].values()] == naive_errors(
+        found, truths
+    ).tolist()
 
 
 def test_one_class_is_not_confused():
