@@ -33,7 +33,7 @@ def confusion_counts(
         thresholds: of the C classes, the scores that predictions need.
 
     Returns:
-        (C + 1, C + 1) boxes: rows true classes, the last background; columns predicted classes, the last one missed.
+        (C + 1, C + 1) counts. Rows are true classes, the last background; columns predicted classes, the last missed.
     """
     background = len(thresholds)
     counts = np.zeros((background + 1, background + 1), np.int64)

@@ -156,9 +156,9 @@ def _document(
     groups: list[Any] = []
     if findings.probabilities is not None:
         groups += _classes(findings, evidence, algorithm, seed)
+    kinds = [(name, code_of(name, coded)) for name in findings.classes]
     for image in findings.images:
         if image.error is None:
-            kinds = [(name, code_of(name, coded)) for name in findings.classes]
             of_image = _boxes(image, by_uid[image.image_id], threshold, algorithm, seed, kinds)
             _comment(of_image[0], image.notes)
             groups += of_image
