@@ -38,7 +38,7 @@ def fit(
     metadata: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LearnedParameters:
-    """Fit a learned fusion on validation predictions.
+    """Fit a learned fusion of one class on validation predictions.
 
     Each member's scores are calibrated to the probability that a box is a true positive (Platt, 1999, on the logit
     of the score). Then the IoU threshold, the members' weights and score thresholds are searched one at a time for
@@ -66,14 +66,7 @@ def fit(
     count = require_cases(cases)
     if len(names) != count:
         raise ConfigError(f"{len(names)} names for {count} members")
-    checked = require_weights([1.0] * count if weights is None else weights, count)
-    try:
-        WeightedBoxesFusion(iou_thr, skip_box_thr, final_nms)
-    except ValueError as error:
-        raise ConfigError(f"plain fusion: {error}") from error
-    pairs = zip(names, checked.tolist(), strict=True)
-    members = tuple(MemberParameters(name, weight, skip_box_thr) for name, weight in pairs)
-    plain = LearnedParameters(members, iou_thr, final_nms, len(cases))
+    plain = plain_parameters(names, len(cases), weights, iou_thr, skip_box_thr, final_nms)
     gains: list[tuple[float, float]] = []
     for number, (train, test) in enumerate(_parts(cases, folds, seed)):
         fitted = _search(train, plain)
@@ -94,6 +87,37 @@ def fit(
         "chosen": "learned" if better else "plain",
     }
     return dataclasses.replace(chosen, cross_validation=report, fitted_on=dict(metadata or {}))
+
+
+def plain_parameters(
+    names: Sequence[str],
+    images: int,
+    weights: Sequence[float] | None = None,
+    iou_thr: float = 0.55,
+    skip_box_thr: float = 0.0,
+    final_nms: float | None = None,
+) -> LearnedParameters:
+    """Plain weighted boxes fusion as parameters of a learned one.
+
+    Args:
+        names: the members' names.
+        images: how many it is kept for.
+        weights: one positive number per member; equal by default.
+        iou_thr: as in :class:`covidmm.ensembles.wbf.WeightedBoxesFusion`, like the rest.
+        skip_box_thr: as there.
+        final_nms: as there.
+
+    Raises:
+        ConfigError: weights that do not fit the members, a number out of its range.
+    """
+    checked = require_weights([1.0] * len(names) if weights is None else weights, len(names))
+    try:
+        WeightedBoxesFusion(iou_thr, skip_box_thr, final_nms)
+    except ValueError as error:
+        raise ConfigError(f"plain fusion: {error}") from error
+    pairs = zip(names, checked.tolist(), strict=True)
+    members = tuple(MemberParameters(name, weight, skip_box_thr) for name, weight in pairs)
+    return LearnedParameters(members, iou_thr, final_nms, images)
 
 
 def _parts(cases: Sequence[FusionCase], folds: int, seed: int) -> Iterator[tuple[list[FusionCase], list[FusionCase]]]:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from covidmm.ensembles.pooled_boxes import NormBoxes, PooledStrategy, require_unit
 from covidmm.ensembles.wbf import WeightedBoxesFusion
 from covidmm.errors import ConfigError
+from covidmm.findings import OPACITY
 from covidmm.utils.fileio import json_bytes, json_value, write_bytes
 
 FORMAT = "covidmm learned fusion"
-VERSION = 1
+VERSION = 2
 #: Scores are taken for at least this, and at most 1 less this, where their logit is needed.
 _EDGE = 1e-6
 
@@ -54,7 +55,7 @@ class MemberParameters:
 
 @dataclass(frozen=True)
 class LearnedParameters:
-    """A fitted fusion: weighted boxes fusion after a calibration of each member's scores.
+    """A fitted fusion of one class: weighted boxes fusion after a calibration of each member's scores.
 
     Attributes:
         members: what was fitted for each member, in their order.
@@ -73,7 +74,7 @@ class LearnedParameters:
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
 
     def fuse_pool(self, pool: NormBoxes) -> NormBoxes:
-        """Fuse one image: calibrate, drop what is below its threshold, fuse."""
+        """Fuse the boxes of the class on one image: calibrate, drop what is below its threshold, fuse."""
         calibrated, kept = pool.scores.copy(), np.ones(len(pool), bool)
         for index, member in enumerate(self.members):
             own = pool.members == index
@@ -84,83 +85,105 @@ class LearnedParameters:
         chosen = NormBoxes(pool.boxes, calibrated, pool.labels, pool.members).take(kept)
         return WeightedBoxesFusion(self.iou_thr, final_nms=self.final_nms).fuse_pool(chosen, weights)
 
-    def write(self, path: str | Path) -> None:
-        """Write a JSON file for people and programs, whole or not at all."""
-        write_bytes(Path(path), json_bytes({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=2))
 
-    @classmethod
-    def read(cls, path: str | Path) -> LearnedParameters:
-        """Read what :meth:`write` wrote.
+def write_learned(path: Path, classes: Mapping[str, LearnedParameters]) -> None:
+    """Write the fitted fusion of each class as a JSON file for people and programs, whole or not at all."""
+    content = {"format": FORMAT, "version": VERSION, "classes": {name: asdict(one) for name, one in classes.items()}}
+    write_bytes(path, json_bytes(content, indent=2))
 
-        Raises:
-            ConfigError: the file is missing, damaged, something else, or of another version.
-        """
-        path = Path(path)
-        try:
-            content = json_value(path.read_bytes())
-        except OSError as error:
-            raise ConfigError(f"{path}: no parameters of a learned fusion: {error.strerror}") from error
-        except ValueError as error:
-            raise ConfigError(f"{path}: damaged, no JSON: {error}") from error
-        if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-            raise ConfigError(f"{path}: no parameters of a learned fusion: its format is not '{FORMAT}'")
-        version = content.pop("version", None)
-        if version != VERSION:
-            raise ConfigError(f"{path}: version {version} of the format, this covidmm reads {VERSION}; fit again")
-        try:
-            members = tuple(MemberParameters(**member) for member in content.pop("members"))
-            found = cls(members=members, **content)
-            WeightedBoxesFusion(found.iou_thr, final_nms=found.final_nms)
-        except (TypeError, ValueError, KeyError) as error:
-            raise ConfigError(f"{path}: damaged: {error}") from error
-        if not members:
-            raise ConfigError(f"{path}: damaged: it has no member")
-        return found
+
+def read_learned(path: Path) -> dict[str, LearnedParameters]:
+    """Read what :func:`write_learned` wrote.
+
+    Raises:
+        ConfigError: the file is missing, damaged, something else, or of another version.
+    """
+    try:
+        content = json_value(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: no parameters of a learned fusion: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: damaged, no JSON: {error}") from error
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise ConfigError(f"{path}: no parameters of a learned fusion: its format is not '{FORMAT}'")
+    version = content.pop("version", None)
+    if version == 1:  # of the time when there was one class
+        content = {"classes": {OPACITY[0]: content}}
+    elif version != VERSION:
+        raise ConfigError(f"{path}: version {version} of the format, this covidmm reads 1 and {VERSION}; fit again")
+    try:
+        return {str(name): _read_parameters(one) for name, one in _filled(content.pop("classes"), "class").items()}
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ConfigError(f"{path}: damaged: {error}") from error
+
+
+def _read_parameters(content: dict[str, Any]) -> LearnedParameters:
+    members = tuple(MemberParameters(**member) for member in _filled(content.pop("members"), "member"))
+    found = LearnedParameters(members=members, **content)
+    WeightedBoxesFusion(found.iou_thr, final_nms=found.final_nms)
+    return found
+
+
+def _filled(found: Any, what: str) -> Any:
+    if not found:
+        raise ValueError(f"it has no {what}")
+    return found
 
 
 class LearnedFusion(PooledStrategy):
     """The ensemble strategy ``dict(type='learned', parameters='fusion.json')``.
 
-    The fitted weights count, not the config's.
+    Each class is fused by what was fitted for it. The fitted weights count, not the config's.
 
     Args:
-        parameters: file that :meth:`LearnedParameters.write` wrote.
+        parameters: file that :func:`write_learned` wrote.
 
     Raises:
         ConfigError: the file is missing, damaged, something else, or of another version.
     """
 
-    #: Fitted to the boxes of one class.
-    one_class = True
-
     def __init__(self, parameters: str) -> None:
         self.path = Path(parameters)
-        self.parameters = LearnedParameters.read(self.path)
+        self.parameters = read_learned(self.path)
 
-    def require_members(self, names: Sequence[str]) -> None:
-        """Refuse members that it was not fitted for, before anything is predicted.
+    def require_voters(self, voters: Mapping[str, Sequence[str]]) -> None:
+        """Refuse classes and members that it was not fitted for, before anything is predicted.
 
         Raises:
-            ConfigError: other names, or another order: each member's numbers are found by its place.
+            ConfigError: other names, or another order: what was fitted is found by its place.
         """
-        fitted = [member.name for member in self.parameters.members]
-        if fitted != list(names):
+        again = "fit it again with --sweep"
+        if list(voters) != list(self.parameters):
+            fitted, found = ", ".join(self.parameters), ", ".join(voters)
             raise ConfigError(
-                f"{self.path}: fitted for the members {', '.join(fitted)}, in this order; the config has "
-                f"{', '.join(names)}; fit it again with --sweep"
+                f"{self.path}: fitted for the classes {fitted}, in this order; the ensemble finds {found}; {again}"
             )
+        for name, one in self.parameters.items():
+            fitted = [member.name for member in one.members]
+            if fitted != list(voters[name]):
+                of = f" of '{name}'" if len(voters) > 1 else ""
+                raise ConfigError(
+                    f"{self.path}: fitted for the members {', '.join(fitted)}{of}, in this order; the config has "
+                    f"{', '.join(voters[name])}; {again}"
+                )
 
     def fuse_pool(self, pool: NormBoxes, weights: NDArray[np.float64]) -> NormBoxes:
         """Fuse one image; see :meth:`PooledStrategy.fuse_pool`.
 
         Raises:
-            ConfigError: it was fitted for another number of members.
+            ConfigError: it was fitted for another number of members or classes.
         """
-        fitted = self.parameters.members
-        if len(weights) != len(fitted):
-            names = ", ".join(member.name for member in fitted)
-            raise ConfigError(f"{self.path}: fitted for {len(fitted)} members ({names}), not for {len(weights)}")
-        return self.parameters.fuse_pool(pool)
+        by_label = list(self.parameters.values())
+        if len(pool) and pool.labels.max() >= len(by_label):
+            raise ConfigError(f"{self.path}: fitted for {len(by_label)} classes, a box has class {pool.labels.max()}")
+        parts = []
+        for label in np.unique(pool.labels):
+            fitted = by_label[label].members
+            if len(weights) != len(fitted):
+                names = ", ".join(member.name for member in fitted)
+                raise ConfigError(f"{self.path}: fitted for {len(fitted)} members ({names}), not for {len(weights)}")
+            parts.append(by_label[label].fuse_pool(pool.take(pool.labels == label)))
+        return NormBoxes.joined(parts).best_first()
 
 
 def logit(scores: NDArray[np.float64]) -> NDArray[np.float64]:

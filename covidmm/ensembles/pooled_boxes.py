@@ -50,6 +50,16 @@ class NormBoxes:
         """The same by falling score; equal scores keep their order."""
         return self.take(np.argsort(-self.scores, kind="stable"))
 
+    @classmethod
+    def joined(cls, parts: Sequence[NormBoxes]) -> NormBoxes:
+        """The boxes of all parts, in their order."""
+        return cls(
+            np.concatenate([np.zeros((0, 4)), *(one.boxes for one in parts)]),
+            np.concatenate([np.zeros(0), *(one.scores for one in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *(one.labels for one in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *(one.members for one in parts)]),
+        )
+
     def detections(self, size: tuple[int, int]) -> Detections:
         """The same in pixels of an image of ``size`` (height, width)."""
         return Detections(in_pixels(self.boxes, size), self.scores, self.labels)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covidmm.ensembles.pooled_boxes import require_weights
-from covidmm.ensembles.validation_images import FusionCase, mean_ap_50, require_cases
+from covidmm.ensembles.validation_images import ClassCases, mean_ap_50, require_cases
 from covidmm.ensembles.wbf import WeightedBoxesFusion
-from covidmm.errors import ConfigError
+from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.detection import rank
 
 
@@ -35,26 +36,36 @@ class Grid:
 
 
 def sweep(
-    cases: Sequence[FusionCase], grid: Grid | None = None, progress: Callable[[int, int], None] | None = None
+    classes: Mapping[str, ClassCases],
+    names: Sequence[str],
+    grid: Grid | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Score weighted boxes fusion at every point of a grid.
+    """Score weighted boxes fusion at every point of a grid, the same point for every class.
 
     Args:
-        cases: images of the validation split, never of the test split.
+        classes: by class, the images of the validation split, never of the test split.
+        names: of the ensemble's members.
         grid: the values to try.
         progress: called with the points done and their number after each.
 
     Returns:
         A row per point, in the grid's order: ``iou_thr``, ``skip_box_thr``, ``weights``, ``final_nms``, ``mAP_50``
-        (COCOeval's), ``f1`` (the greatest one) and the ``threshold`` at which that is reached.
+        (COCOeval's AP at IoU 0.50, the mean of the classes) and ``f1`` (the greatest one, likewise). With one class
+        also the ``threshold`` at which that is reached, with several the AP of each as ``AP_50 NAME``.
 
     Raises:
-        DataError: cases that cannot be scored, see :func:`covidmm.ensembles.validation_images.require_cases`.
+        DataError: no class, or cases that cannot be scored, see
+            :func:`covidmm.ensembles.validation_images.require_cases`.
         ConfigError: a value out of its range, or weights that do not fit; before anything is fused.
     """
     grid = grid or Grid()
-    count = require_cases(cases)
-    weights = [require_weights(one, count) for one in (ratios(count) if grid.weights is None else grid.weights)]
+    if not classes:
+        raise DataError("a fusion cannot be chosen without validation images")
+    for one in classes.values():
+        require_cases(one.cases)
+    given = ratios(len(names)) if grid.weights is None else grid.weights
+    weights = [require_weights(one, len(names)) for one in given]
     try:
         strategies = [
             WeightedBoxesFusion(iou_thr, skip, final)
@@ -65,23 +76,40 @@ def sweep(
     points = list(itertools.product(strategies, weights))
     rows = []
     for strategy, own in points:
-        fused = [strategy.fuse_pool(case.pool, own) for case in cases]
-        curve = rank([(one.boxes, one.scores) for one in fused], [case.truths_norm for case in cases]).operating_curve()
-        best = curve.best_f1()
+        scored = {
+            name: _scored(one, strategy, own[[names.index(voter) for voter in one.voters]])
+            for name, one in classes.items()
+        }
         rows.append(
             {
                 "iou_thr": strategy.iou_thr,
                 "skip_box_thr": strategy.skip_box_thr,
                 "weights": own.tolist(),
                 "final_nms": strategy.final_nms,
-                "mAP_50": mean_ap_50(fused, cases),
-                "f1": best.f1,
-                "threshold": best.threshold,
+                **_means(scored),
             }
         )
         if progress is not None:
             progress(len(rows), len(points))
     return rows
+
+
+def _scored(
+    one: ClassCases, strategy: WeightedBoxesFusion, weights: NDArray[np.float64]
+) -> tuple[float, float, float | None]:
+    """The AP at IoU 0.50 of one class, its greatest F1, and the threshold of that."""
+    fused = [strategy.fuse_pool(case.pool, weights) for case in one.cases]
+    found = [(boxes.boxes, boxes.scores) for boxes in fused]
+    best = rank(found, [case.truths_norm for case in one.cases]).operating_curve().best_f1()
+    return mean_ap_50(fused, one.cases), best.f1, best.threshold
+
+
+def _means(scored: Mapping[str, tuple[float, float, float | None]]) -> dict[str, Any]:
+    areas, best, thresholds = zip(*scored.values(), strict=True)
+    means = {"mAP_50": float(np.mean(areas)), "f1": float(np.mean(best))}
+    if len(scored) == 1:
+        return means | {"threshold": thresholds[0]}
+    return means | {f"AP_50 {name}": area for name, area in zip(scored, areas, strict=True)}
 
 
 def ratios(count: int, greatest: int = 3) -> list[tuple[int, ...]]:

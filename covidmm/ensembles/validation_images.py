@@ -44,6 +44,24 @@ class FusionCase:
         return normalised(self.truths, self.size)
 
 
+@dataclass(frozen=True)
+class ClassCases:
+    """The validation images for the choice of one class's fusion.
+
+    Attributes:
+        voters: the names of the members that find the class, in the order of each case's members.
+        cases: the images, those without a true box of the class included.
+    """
+
+    voters: tuple[str, ...]
+    cases: Sequence[FusionCase]
+
+    @property
+    def groups_with_boxes(self) -> int:
+        """How many groups have a true box of the class."""
+        return len({case.group for case in self.cases if len(case.truths)})
+
+
 def require_cases(cases: Sequence[FusionCase]) -> int:
     """The number of members, the same in all cases.
 

@@ -39,22 +39,28 @@ class EnsembleClasses:
         names = config.classes
         if names is None:
             names = tuple(dict.fromkeys(one for name in own for one in mapped_names(own[name], maps[name])))
-        return cls(names, {name: _indices(name, own[name], names, maps[name]) for name in own})
+        found = cls(names, {name: _indices(name, own[name], names, maps[name]) for name in own})
+        if nobody := [f"'{name}'" for label, name in enumerate(names) if not found.voters(label, tuple(own))]:
+            raise ConfigError(f"{config.path}: classes: no member finds {', '.join(nobody)}")
+        return found
 
     def voters(self, label: int, members: Sequence[str]) -> tuple[str, ...]:
         """Those of some members that find a class."""
         return tuple(name for name in members if self.indices is None or label in self.indices[name])
 
     def require_fits(self, strategy: EnsembleStrategy) -> None:
-        """Refuse a strategy that knows its members by their places, where some have no vote on a class.
+        """Refuse a strategy that does not know these classes and their voters.
+
+        One with ``require_voters`` looks itself; another with ``require_members`` knows its members by their places,
+        so that all of them must have a vote on each class.
 
         Raises:
-            ConfigError: it is one.
+            ConfigError: it does not.
         """
         every = tuple(self.indices or ())
-        if getattr(strategy, "one_class", False) and len(self.names) > 1:
-            kind = type(strategy).__name__
-            raise ConfigError(f"strategy: {kind} was fitted to one class, the ensemble finds {', '.join(self.names)}")
+        if require := getattr(strategy, "require_voters", None):
+            require({name: self.voters(label, every) for label, name in enumerate(self.names)})
+            return
         if not hasattr(strategy, "require_members"):
             return
         for label, name in enumerate(self.names):

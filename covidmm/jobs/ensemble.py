@@ -85,7 +85,7 @@ def _ensemble(request: Request, mapping: Mapper) -> Outcome:
     manager, config = job.manager, job.run.config
     if job.validation is not None:
         truth = read_truth(job.validation.cases, job.validation.classes.names)
-        tune(config, predict_members(job.validation), truth, job.validation.folder.parent)
+        tune(config, job.validation.classes, predict_members(job.validation), truth, job.validation.folder.parent)
     started = time.monotonic()
     outcome = run_folder(job.run, manager)
     out = Path(request.out) if request.out else outcome.run.folder / "submission.csv"
@@ -138,8 +138,6 @@ def _checked(request: Request, mapping: Mapper) -> _Job:
     run.classes.require_fits(strategy)
     validation, operating, looked_at = None, None, []
     if request.sweep:
-        if len(run.classes.names) > 1:
-            raise ConfigError(f"--sweep: chooses a fusion by one class, the ensemble finds {len(run.classes.names)}")
         validation = FolderRun(config, read_image_folder(request.data, "val"), folder / "val", mapping=mapping)
         require_scorable(validation.cases, run.classes.names)
         looked_at.append(validation.cases)

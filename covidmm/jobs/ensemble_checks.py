@@ -96,8 +96,8 @@ def require_unfitted_fusion(
     """
     if not isinstance(strategy, LearnedFusion):
         return
-    fitted = strategy.parameters.fitted_on
-    data = {one["data_sha256"] for one in fitted.values() if isinstance(one, Mapping) and "data_sha256" in one}
+    fitted = [one for parameters in strategy.parameters.values() for one in parameters.fitted_on.values()]
+    data = {one["data_sha256"] for one in fitted if isinstance(one, Mapping) and "data_sha256" in one}
     if not any(key.get("data_sha256") in data for key in keys.values()):
         return
     line = f"{strategy.path}: the fusion was fitted on the images of {folder.source} ({folder.split})"

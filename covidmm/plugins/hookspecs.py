@@ -35,7 +35,8 @@ class EnsembleStrategy(Protocol):
     """Fuses the boxes of several detectors on one image into one set.
 
     A method ``require_members(names)``, where there is one, is called with the names of the members before anything is
-    predicted, and raises a ``ConfigError`` where it cannot fuse them.
+    predicted, and raises a ``ConfigError`` where it cannot fuse them; it needs members that find the same classes. A
+    method ``require_voters(voters)`` gets, by class, the names of the members that find it.
     """
 
     def fuse(self, members: Sequence[Detections], weights: Sequence[float], size: tuple[int, int]) -> Detections:

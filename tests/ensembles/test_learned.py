@@ -7,12 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import covidmm.ensembles
-from covidmm.ensembles.learned import LearnedFusion, LearnedParameters, MemberParameters, logit
+from covidmm.ensembles.learned import (
+    LearnedFusion,
+    LearnedParameters,
+    MemberParameters,
+    logit,
+    read_learned,
+    write_learned,
+)
 from covidmm.ensembles.wbf import WeightedBoxesFusion
 from covidmm.errors import ConfigError
 from covidmm.findings import Detections
 from covidmm.plugins import PluginManager
 
+NAMES = ("frcnn", "yolo")
 FITTED = LearnedParameters(
     (MemberParameters("frcnn"), MemberParameters("yolo", 2.0, 0.1, 1.5, -0.5)),
     iou_thr=0.6,
@@ -25,18 +33,19 @@ FITTED = LearnedParameters(
 
 def test_the_file_is_for_people_and_comes_back_the_same(tmp_path):
     path = tmp_path / "fusion.json"
-    FITTED.write(path)
+    write_learned(path, {"opacity": FITTED})
     content = json.loads(path.read_text())
-    assert (content["format"], content["version"], content["images"]) == ("covidmm learned fusion", 1, 94)
-    assert [member["name"] for member in content["members"]] == ["frcnn", "yolo"]
+    assert (content["format"], content["version"]) == ("covidmm learned fusion", 2)
+    assert content["classes"]["opacity"]["images"] == 94
+    assert [member["name"] for member in content["classes"]["opacity"]["members"]] == ["frcnn", "yolo"]
     assert path.read_text().count("\n") > 20
-    assert LearnedParameters.read(path) == FITTED
+    assert read_learned(path) == {"opacity": FITTED}
     assert [p.name for p in tmp_path.iterdir()] == ["fusion.json"]
 
 
 def test_the_strategy_calibrates_drops_weighs_and_fuses(tmp_path, fake):
     path = tmp_path / "fusion.json"
-    FITTED.write(path)
+    write_learned(path, {"opacity": FITTED})
     strategy = PluginManager([covidmm.ensembles], installed=False).build_strategy(
         {"type": "learned", "parameters": str(path)}
     )
@@ -54,7 +63,8 @@ def test_the_strategy_calibrates_drops_weighs_and_fuses(tmp_path, fake):
 
 def test_parameters_that_change_nothing_are_plain_fusion(tmp_path, fake):
     names = ("a", "b", "c")
-    LearnedParameters(tuple(map(MemberParameters, names)), 0.55, None, 1).write(tmp_path / "plain.json")
+    plain = LearnedParameters(tuple(map(MemberParameters, names)), 0.55, None, 1)
+    write_learned(tmp_path / "plain.json", {"opacity": plain})
     members = fake.members(np.random.default_rng(0), (20, 0, 30))
     found = LearnedFusion(str(tmp_path / "plain.json")).fuse(members, [1, 1, 1], fake.size)
     expected = WeightedBoxesFusion().fuse(members, [1, 1, 1], fake.size)
@@ -79,8 +89,47 @@ def test_logit_is_finite_at_the_edges():
     assert logit(np.array([0.5])) == pytest.approx(0)
 
 
-def damaged(**changes):
-    return json.dumps({"format": "covidmm learned fusion", "version": 1, **dataclasses.asdict(FITTED), **changes})
+def damaged(version=2, **changes):
+    content = {"classes": {"opacity": dataclasses.asdict(FITTED) | changes}}
+    return json.dumps({"format": "covidmm learned fusion", "version": version, **content})
+
+
+def test_a_file_of_the_first_version_is_of_opacities(tmp_path):
+    old = {"format": "covidmm learned fusion", "version": 1, **dataclasses.asdict(FITTED)}
+    (tmp_path / "fusion.json").write_text(json.dumps(old))
+    assert read_learned(tmp_path / "fusion.json") == {"opacity": FITTED}
+
+
+def test_each_class_is_fused_by_what_was_fitted_for_it(tmp_path, fake):
+    other = LearnedParameters((MemberParameters("frcnn", 3.0), MemberParameters("yolo")), 0.4, None, 20)
+    write_learned(tmp_path / "fusion.json", {"opacity": FITTED, "nodule": other})
+    strategy = LearnedFusion(str(tmp_path / "fusion.json"))
+    members = fake.members(np.random.default_rng(3), (40, 50), labels=2)
+    found = strategy.fuse(members, [1, 1], fake.size)
+    assert (np.diff(found.scores) <= 0).all()
+    for label, one in enumerate((FITTED, other)):
+        write_learned(tmp_path / "one.json", {"alone": one})
+        own = [m.of([label]) for m in members]
+        zeros = [Detections(m.boxes, m.scores) for m in own]
+        expected = LearnedFusion(str(tmp_path / "one.json")).fuse(zeros, [1, 1], fake.size)
+        np.testing.assert_allclose(found.of([label]).boxes, expected.boxes, atol=1e-4)
+        np.testing.assert_allclose(found.of([label]).scores, expected.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("voters", "message"),
+    [
+        ({"nodule": NAMES}, "fitted for the classes opacity, in this order; the ensemble finds nodule"),
+        ({"opacity": ("yolo", "frcnn")}, "fitted for the members frcnn, yolo, in this order; the config has yolo"),
+        ({"opacity": ("frcnn",)}, "the config has frcnn; fit it again with --sweep"),
+    ],
+)
+def test_other_classes_and_members_are_refused_before_anything_is_predicted(voters, message, tmp_path):
+    write_learned(tmp_path / "fusion.json", {"opacity": FITTED})
+    strategy = LearnedFusion(str(tmp_path / "fusion.json"))
+    strategy.require_voters({"opacity": NAMES})
+    with pytest.raises(ConfigError, match=message):
+        strategy.require_voters(voters)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +138,11 @@ def damaged(**changes):
         ("", "damaged, no JSON"),
         (damaged()[:80], "damaged, no JSON"),
         (b"\xff\xfe\x00", "damaged, no JSON"),
+        ('{"format": "covidmm learned fusion", "version": 2, "classes": {}}', "damaged: it has no class"),
+        ('{"format": "covidmm learned fusion", "version": 2, "classes": [1]}', "damaged"),
         ("[]", "its format is not 'covidmm learned fusion'"),
         ("{}", "its format is not"),
-        (damaged(version=2), "version 2 of the format, this covidmm reads 1"),
+        (damaged(version=3), "version 3 of the format, this covidmm reads 1 and 2"),
         (damaged(members=[]), "damaged: it has no member"),
         (damaged(members=[{"name": "a", "weight": -1}]), "damaged: member 'a': weight and slope must be positive"),
         (damaged(members=[{"name": "a", "weight": "heavy"}]), "damaged"),
@@ -119,7 +170,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_another_number_of_members_is_named(tmp_path, fake):
-    FITTED.write(tmp_path / "fusion.json")
+    write_learned(tmp_path / "fusion.json", {"opacity": FITTED})
     strategy = LearnedFusion(str(tmp_path / "fusion.json"))
     members = fake.members(np.random.default_rng(0), (1, 1, 1))
     with pytest.raises(ConfigError, match=r"fusion.json: fitted for 2 members \(frcnn, yolo\), not for 3"):
