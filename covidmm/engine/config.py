@@ -154,6 +154,10 @@ def _override(cfg: Config, text: str, variables: frozenset[str], keys: Collectio
             f"--cfg-options {text}: of an entry of a list, only keys below it can be set, as {key}.KEY=VALUE; "
             f"give the whole list, as {whole}=..., which is {short(value_at(cfg, whole))}"
         ) from error
+    except RecursionError as error:  # MMEngine's reading of brackets that do not begin the value
+        raise ConfigError(
+            f"--cfg-options {text}: a dict is set key by key, as {key}.KEY=VALUE; a list is [a,b] or (a,b)"
+        ) from error
     except (KeyError, TypeError, IndexError, ValueError, argparse.ArgumentError, AssertionError) as error:
         cause = re.sub(r"(exceeds the length of list) .*", r"\1", " ".join(str(error).split()).strip('"'))
         raise ConfigError(f"--cfg-options {text}: {cause}") from error

@@ -69,6 +69,7 @@ def in_the_repository(monkeypatch, request):
         ("train_pipeline.0.type=x", "'train_pipeline' is a variable of the config file"),
         ("train_pipeline.0.type=x", "override the place where it is used: train_dataloader.dataset.pipeline"),
         ("max_epochs", "is not KEY=VALUE"),
+        ("model.roi_head=dict(type=x,num=(1,2))", "a dict is set key by key, as model.roi_head.KEY=VALUE"),
         ("log_level=LOUD", "log_level must be one of CRITICAL, FATAL, ERROR"),
         ("env_cfg.mp_cfg.mp_start_method=foo", "mp_start_method must be one of fork"),
         ("default_scope=nonsense", "default_scope is 'nonsense', expected an installed package with registries"),
