@@ -3,7 +3,7 @@
 Research software, not a medical device.
 """
 
-from covidmm.utils import config_modules, lazy_imports, mmcv_ops
+from covidmm.utils import config_modules, lazy_imports, mmcv_ops, packaged_configs
 
 __version__ = "0.1.0"
 
@@ -13,3 +13,5 @@ lazy_imports.install()
 mmcv_ops.install()
 # in a data-loader worker that was spawned: what the config of its parent imported from its own folder
 config_modules.install()
+# MMEngine's configs learn covidmm::NAME.py as they know mmdet::NAME.py
+packaged_configs.install()

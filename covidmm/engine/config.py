@@ -21,6 +21,7 @@ from covidmm.engine.config_values import Judge, Override, as_tuples, check_value
 from covidmm.engine.data_classes import follow_data
 from covidmm.engine.hooks import pretrained_checkpoint
 from covidmm.errors import ConfigError
+from covidmm.utils.packaged_configs import config_path
 
 
 def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
@@ -29,14 +30,14 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     The config has no variables of its files any more, such as ``train_pipeline``, so that a dump of it can be loaded.
 
     Args:
-        path: config file.
+        path: config file, or one of a package as ``covidmm::NAME.py``.
         options: overrides, each ``dotted.key=value``.
 
     Raises:
         ConfigError: the file or a base of it is missing or broken; an unknown key or type, with the nearest
             existing name; an override of another type than the value that it replaces.
     """
-    path = Path(path)
+    path = config_path(path)
     cfg = read_config(path)
     if "members" in cfg and "model" not in cfg:
         raise ConfigError(

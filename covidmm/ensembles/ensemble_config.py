@@ -18,6 +18,7 @@ from covidmm.errors import ConfigError, PluginError, did_you_mean
 from covidmm.outputs.kaggle import NoneRule, Rerank
 from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
 from covidmm.plugins.manager import UnknownArgumentError
+from covidmm.utils.packaged_configs import config_path
 from covidmm.utils.provenance import resolved_sha256
 
 _TOP_LEVEL = (
@@ -170,14 +171,14 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
     """Load the config of an ensemble and refuse every key that nothing reads.
 
     Args:
-        path: config file.
+        path: config file, or one of a package as ``covidmm::NAME.py``.
         options: overrides, each ``dotted.key=value``. One of ``strategy.type`` or ``study.type`` replaces that dict,
             since no override can say ``_delete_``.
 
     Raises:
         ConfigError: the file is missing or broken, a key is unknown or missing, a value out of range.
     """
-    path = Path(path)
+    path = config_path(path)
     cfg = read_config(path)
     _require_ensemble(path, cfg)
     cfg["accepts"] = _rule(path, cfg)
