@@ -3,50 +3,9 @@
 
 import _bootstrap  # noqa: F401
 
-import argparse
-import os
 import sys
-from pathlib import Path
 
-from covidmm.utils.command_line import run_tool
-
-EPILOG = """\
-Exit code: 0 where nothing or only warnings were found, 2 after a FAULT, 1 where the audit could not be made.
-Research software, not a medical device."""
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
-    parser.add_argument("prepared", type=Path, nargs="+", metavar="PREPARED", help="folders of tools/prepare.py")
-    parser.add_argument("--out", type=Path, default=Path("audit"), help="the folder to write (default audit/)")
-    parser.add_argument("--predictions", type=Path, metavar="FILE.json", help="predictions of tools/test.py --out")
-    parser.add_argument("--threshold", type=float, help="score that a predicted box needs, from validation")
-    parser.add_argument("--classifier", nargs=2, metavar=("CONFIG", "CHECKPOINT"), help="whose Grad-CAM to look at")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
-    parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
-    args = parser.parse_args()
-    if args.workers < 1:
-        parser.error("--workers: expected an integer >= 1")
-
-    from covidmm.audit.audit_files import summary_text
-    from covidmm.audit.checks import Level, worst
-    from covidmm.audit.full_audit import audit
-
-    progress = False if args.quiet else None
-    checks = audit(
-        args.prepared,
-        args.out,
-        predictions=args.predictions,
-        threshold=args.threshold,
-        classifier=args.classifier,
-        workers=args.workers,
-        progress=progress,
-    )
-    if not args.quiet:
-        print(summary_text(checks))
-        print(f"\naudit: {args.out / 'audit.html'}")
-    return 2 if worst([check.level for check in checks]) is Level.FAULT else 0
-
+from covidmm.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(run_tool(main))
+    sys.exit(run_command("audit"))

@@ -3,47 +3,9 @@
 
 import _bootstrap  # noqa: F401
 
-import argparse
 import sys
-from pathlib import Path
 
-from covidmm.utils.command_line import run_tool
-
-
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(description=__doc__)
-    kinds = top.add_subparsers(dest="kind", required=True, metavar="KIND")
-    files = argparse.ArgumentParser(add_help=False)
-    files.add_argument("source", metavar="IN", help="the file as published, or covidmm://NAME")
-    files.add_argument("out", type=Path, metavar="OUT", help="the .pth to write, such as checkpoints/NAME.pth")
-    yolov5 = kinds.add_parser("yolov5", parents=[files], help="a YOLOv5 detector, v5.0 to v7.0 (.pt)")
-    yolov5.add_argument("--num-classes", type=int, help="leave the head out if the file has another number of classes")
-    kinds.add_parser("torchvision", parents=[files], help="a ResNet or ResNeXt backbone of torchvision (.pth)")
-    kinds.add_parser("timm", parents=[files], help="a ResNet or ResNeXt backbone of timm (.pth, .bin, .safetensors)")
-    plain = kinds.add_parser("plain", parents=[files], help="the tensors of any file that torch wrote, names unchanged")
-    plain.add_argument(
-        "--trust-checkpoint",
-        action="store_true",
-        help="unpickle the file: THIS RUNS THE CODE OF WHOEVER MADE IT; for files of your own that are refused without",
-    )
-    return top
-
-
-def main() -> None:
-    arguments = parser().parse_args()
-    from covidmm.models.checkpoints import checkpoint_file
-
-    arguments.source = checkpoint_file(arguments.source)
-    from covidmm.models.checkpoint_conversion import convert_plain, convert_resnet, convert_yolov5
-
-    if arguments.kind == "yolov5":
-        lines = convert_yolov5(arguments.source, arguments.out, arguments.num_classes)
-    elif arguments.kind == "plain":
-        lines = convert_plain(arguments.source, arguments.out, arguments.trust_checkpoint)
-    else:
-        lines = convert_resnet(arguments.source, arguments.out, arguments.kind)
-    print("\n".join(lines))
-
+from covidmm.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(run_tool(main))
+    sys.exit(run_command("convert"))

@@ -68,7 +68,9 @@ def config_path(name: str | Path) -> Path:
         path = path.with_name(f"{path.name}.py")
     if not path.is_file():
         known = [one.relative_to(folder).as_posix() for one in folder.rglob("*.py")]
-        raise ConfigError(f"{name}: {prefix} has no such config{did_you_mean(path.relative_to(folder).as_posix(), known)}")
+        raise ConfigError(
+            f"{name}: {prefix} has no such config{did_you_mean(path.relative_to(folder).as_posix(), known)}"
+        )
     return path
 
 
