@@ -10,10 +10,14 @@ max_size = 512
 batch_size = 8
 members = dict(
     frcnn=dict(
-        config="{{fileDirname}}/frcnn_r18_findings.py", checkpoint="work_dirs/frcnn_r18_findings", score_threshold=0.01
+        config="{{fileDirname}}/frcnn_r18_phantom_findings.py",
+        checkpoint="work_dirs/frcnn_r18_phantom_findings",
+        score_threshold=0.01,
     ),
     yolo=dict(
-        config="{{fileDirname}}/yolov5n_findings.py", checkpoint="work_dirs/yolov5n_findings", score_threshold=0.01
+        config="{{fileDirname}}/yolov5n_phantom_findings.py",
+        checkpoint="work_dirs/yolov5n_phantom_findings",
+        score_threshold=0.01,
     ),
 )
 study, none = None, dict(rule="no_box")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-EPILOG = "The store is COVIDMM_CHECKPOINTS, or checkpoints/ in the current folder."
+EPILOG = (
+    "The store is COVIDMM_CHECKPOINTS, else checkpoints/ of the working directory or its project, else one in the "
+    "user's cache."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

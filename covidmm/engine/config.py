@@ -19,6 +19,7 @@ from covidmm.engine.config_imports import add_registration, import_custom
 from covidmm.engine.config_keys import Checker
 from covidmm.engine.config_values import Judge, Override, as_tuples, check_values, settled, short, value_at
 from covidmm.engine.data_classes import follow_data
+from covidmm.engine.data_paths import find_data
 from covidmm.engine.hooks import pretrained_checkpoint
 from covidmm.errors import ConfigError
 from covidmm.utils.packaged_configs import config_path
@@ -51,6 +52,7 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     refuse_unread(files, Checker.top_level_keys())
     checker = Checker(cfg, variables, files)
     settle(cfg, overrides, checker.judge)
+    find_data(cfg, files)
     follow_data(cfg)
     check_values(cfg)
     checker.check()

@@ -27,9 +27,9 @@ from covidmm.errors import CheckpointError
 from covidmm.models.file_kinds import is_safetensors, require_checkpoint
 from covidmm.models.numpy_values import STAND_INS
 from covidmm.models.state_dicts import state_of
+from covidmm.utils.projects import store_folder
 
 STORE_VARIABLE = "COVIDMM_CHECKPOINTS"
-DEFAULT_STORE = Path("checkpoints")
 STORE_SCHEME = "covidmm://"
 
 #: What is read of a checkpoint's ``meta``, and of what kind it is.
@@ -42,8 +42,12 @@ MINIMUM_SHARE = 0.95
 
 
 def checkpoint_store() -> Path:
-    """The folder that ``covidmm://`` names are looked up in."""
-    return Path(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
+    """The folder that ``covidmm://`` names are looked up in.
+
+    ``COVIDMM_CHECKPOINTS``, else ``checkpoints/`` of the working directory or its project, else in the user's cache.
+    """
+    named = os.environ.get(STORE_VARIABLE)
+    return Path(named).expanduser() if named else store_folder()
 
 
 def checkpoint_file(name: str) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import io
+import os
+import select
 import signal
 import sys
 import threading
@@ -56,6 +58,10 @@ def _exit_code(main: Callable[[], int | None], advice: str) -> int:
         _print_error(_one_line(error))
         return 1
     except OSError as error:
+        if error.errno == errno.EPIPE and _nobody_reads():
+            # as `covidmm configs | head`: the reader has what it wanted; Python's own last flush must not complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
         if error.errno not in _REFUSALS:
             raise
         _print_error(_refusal(error))
@@ -64,6 +70,13 @@ def _exit_code(main: Callable[[], int | None], advice: str) -> int:
         if is_first():
             print(f"stopped; {stop.args[0] if stop.args else advice}", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose other end is closed."""
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(0))
 
 
 def _print_error(text: str) -> None:

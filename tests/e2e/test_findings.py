@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 MEMBERS = ("frcnn", "yolo")
 # a network of a few steps, and every box that it has
 SMALL = """
-_base_ = "{root}/configs/phantom/{name}_findings.py"
+_base_ = "{root}/configs/phantom/{name}_phantom_findings.py"
 train_cfg = dict(max_epochs={epochs}, val_interval={epochs})
 train_dataloader = dict(batch_size=2)
 param_scheduler = [_base_.param_scheduler[{cosine}]]  # without a warm-up of more steps
