@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 
 from covidmm import __version__
@@ -30,8 +29,6 @@ COMMANDS = (
     "benchmark",
 )
 NOTICE = "Research software, not a medical device."
-#: The tools whose file has another name than the word.
-_TOOLS = {"convert": "convert_checkpoint"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,18 +70,6 @@ def run_command(word: str, arguments: Sequence[str] | None = None, prog: str | N
         return module.run(_filled(argparse.ArgumentParser(prog=prog), module).parse_args(arguments))
 
     return run_tool(work, getattr(module, "ADVICE", "run the same command again"))
-
-
-def command_line(word: str) -> list[str]:
-    """How a command is started as a process of its own: by its tool in a checkout, else by the installed package."""
-    tool = Path(__file__).resolve().parents[1] / "tools" / f"{_TOOLS.get(word, word)}.py"
-    return [sys.executable, str(tool)] if tool.is_file() else [sys.executable, "-m", "covidmm", word]
-
-
-def shown_command(word: str) -> str:
-    """What a person types for a command: its tool in a checkout, else ``covidmm WORD``."""
-    tool = Path(command_line(word)[1])
-    return f"tools/{tool.name}" if tool.suffix else f"covidmm {word}"
 
 
 def _module(word: str) -> ModuleType:

@@ -10,8 +10,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from covidmm.cli import command_line, shown_command
 from covidmm.errors import CovidmmError
+from covidmm.utils.command_line import command_line, shown_command
 
 DATA = Path("data/demo")
 MODELS = {

@@ -1,4 +1,4 @@
-"""How command-line tools end: exit codes, and one line on stderr for an error that a user can fix."""
+"""How command-line tools are started, and how they end: exit codes, one line on stderr for an error of the user."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from covidmm.errors import CovidmmError
 from covidmm.utils.distributed import is_first, leave, rank, under_torchrun
@@ -26,8 +27,23 @@ _REFUSALS = (*_FULL, *_MISPLACED, errno.EIO, errno.ESTALE, errno.EROFS, errno.EA
 
 _STOPPED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM))
 
+#: The tools of a checkout whose file has another name than the word after ``covidmm``.
+_TOOLS = {"convert": "convert_checkpoint"}
+
 # Seconds by which the other processes of a run delay their errors; chosen here, starts differ by less.
 _FIRST_PROCESS_HEAD_START = 5.0
+
+
+def command_line(word: str) -> list[str]:
+    """How a command is started as a process of its own: by its tool in a checkout, else by the installed package."""
+    tool = Path(__file__).resolve().parents[2] / "tools" / f"{_TOOLS.get(word, word)}.py"
+    return [sys.executable, str(tool)] if tool.is_file() else [sys.executable, "-m", "covidmm", word]
+
+
+def shown_command(word: str) -> str:
+    """What a person types for a command: its tool in a checkout, else ``covidmm WORD``."""
+    tool = Path(command_line(word)[1])
+    return f"tools/{tool.name}" if tool.suffix else f"covidmm {word}"
 
 
 def run_tool(main: Callable[[], int | None], advice: str = "run the same command again") -> int:
