@@ -105,9 +105,10 @@ def test_marked_commands_name_tools_configs_and_options_that_exist(page):
         for command in fence.commands if fence.marked else ():
             for path in re.findall(r"(?:tools|configs)/\S+\.py", command):
                 assert any(ROOT.glob(path)), f"{relative(page)}:{fence.line}: no {path}"
-            if tool := re.match(r"tools/\S+\.py", command):
+            if tool := re.match(r"(?:tools/|covidmm )([a-z]+)", command):
+                parser = (ROOT / f"covidmm/commands/{tool[1]}_command.py").read_text()
                 for option in re.findall(r"\s(--[a-z-]+)", command):
-                    assert f'"{option}"' in (ROOT / tool[0]).read_text(), f"{relative(page)}:{fence.line}: {option}"
+                    assert f'"{option}"' in parser, f"{relative(page)}:{fence.line}: {option}"
 
 
 def test_make_targets_exist():
