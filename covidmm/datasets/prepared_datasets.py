@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
+import io
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -114,7 +116,8 @@ class OpacityDataset(_PreparedFolder, CocoDataset):
         """Read the annotation file; see mmdet."""
         names = read_split(Path(self.ann_file)).categories
         require_classes(self.ann_file, names, self.metainfo["classes"])
-        return super().load_data_list()
+        with redirect_stdout(io.StringIO()):  # pycocotools says four lines for each file
+            return super().load_data_list()
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """Parse one image; see mmdet. Adds ``EXTRA_KEYS``."""

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from mmengine.logging import MMLogger
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
+from covidmm.engine.console import quiet
 from covidmm.engine.model_checks import check_ops
 from covidmm.errors import CheckpointError, CovidmmError
 
@@ -29,6 +31,12 @@ class CheckedRunner(Runner):
         self._begun[self._timestamp] += 1
         if (number := self._begun[self._timestamp]) > 1:
             self._timestamp += f"_{number}"
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build the logger of this run, whose console has what people need; see MMEngine."""
+        logger = super().build_logger(*args, **kwargs)
+        quiet(logger)
+        return logger
 
     def build_visualizer(self, visualizer: Any = None) -> Any:
         """Build the visualizer of this run; see MMEngine."""

@@ -18,6 +18,7 @@ from covidmm.engine.config_files import files_of, refuse_unread, used_at
 from covidmm.engine.config_imports import add_registration, import_custom
 from covidmm.engine.config_keys import Checker
 from covidmm.engine.config_values import Judge, Override, as_tuples, check_values, settled, short, value_at
+from covidmm.engine.console import quiet_reading
 from covidmm.engine.data_classes import follow_data
 from covidmm.engine.data_paths import find_data
 from covidmm.engine.hooks import pretrained_checkpoint
@@ -72,7 +73,8 @@ def read_config(path: Path) -> Config:
     if not path.is_file():
         raise ConfigError(f"{path}: no such config file")
     try:
-        cfg = Config.fromfile(str(path), import_custom_modules=False)
+        with quiet_reading():
+            cfg = Config.fromfile(str(path), import_custom_modules=False)
     except SyntaxError as error:
         raise ConfigError(f"{path}: line {error.lineno}: {error.msg}") from error
     except Exception as error:  # a config is a program: anything can come out of it

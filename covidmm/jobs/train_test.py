@@ -16,6 +16,7 @@ from covidmm.engine.build_errors import build_errors_named
 from covidmm.engine.checked_runner import CheckedRunner
 from covidmm.engine.checkpointing import checkpoints_in, latest_checkpoint, trained_file
 from covidmm.engine.config import load_config
+from covidmm.engine.console import ConsoleHook
 from covidmm.engine.data_classes import follow_checkpoint
 from covidmm.engine.launch import launched, share_out
 from covidmm.engine.optimization import for_this_machine
@@ -44,6 +45,7 @@ from covidmm.utils.distributed import is_first
 from covidmm.utils.fileio import require_output
 from covidmm.utils.lazy_imports import imports_that_stay
 from covidmm.utils.malloc import NEVER_RELEASE, keep_freed_memory
+from covidmm.utils.packaged_configs import config_path
 from covidmm.utils.provenance import resolved_sha256
 from covidmm.utils.signals import stops_restored
 
@@ -62,7 +64,7 @@ def train(
     ``earlier_<n>/`` first: nothing is overwritten.
 
     Args:
-        config: config file.
+        config: config file, or one of a package as ``covidmm::NAME.py``.
         work_dir: where checkpoints and logs go; ``work_dirs/<config name>`` by default.
         resume: True to resume from the last finished epoch in ``work_dir``, or a checkpoint file to resume from.
         amp: mixed precision, float16 on CUDA and bfloat16 on a CPU with units for it.
@@ -76,6 +78,7 @@ def train(
         CovidmmError: a bad config, data that does not agree with it, or a checkpoint that does not fit.
         KeyboardInterrupt: ctrl-C or SIGTERM, with how to resume; the last finished epoch is on disk.
     """
+    config = config_path(config)
     cfg = _load(config, work_dir, options, launcher)
     require_parts(cfg, config, ("model", "train_dataloader", "train_cfg", "optim_wrapper"), "a training")
     folder = Path(cfg.work_dir)
@@ -96,7 +99,9 @@ def train(
                 _set_aside(folder)
             barrier()
             keep_freed_memory(NEVER_RELEASE)
-            _runner(cfg, trains=True).train()
+            runner = _runner(cfg, trains=True)
+            runner.register_hook(ConsoleHook())
+            runner.train()
     except (KeyboardInterrupt, ClusterError) as stop:
         cause = f"{stop}; " if isinstance(stop, ClusterError) else ""
         stop.args = (f"{cause}{_how_to_resume(folder)}",)
@@ -136,6 +141,7 @@ def evaluate(
     Raises:
         CovidmmError: a bad config or data, or a checkpoint that is missing, unsafe or does not fit.
     """
+    config = config_path(config)
     cfg = _load(config, work_dir, options, launcher)
     require_parts(cfg, config, ("model", "test_dataloader", "test_evaluator", "test_cfg"), "a test")
     for option, value in (("--out", out), ("--show-dir", show_dir)):

@@ -16,6 +16,7 @@ from mmengine.config import Config
 from covidmm.engine.checkpointing import checkpoints_in
 from covidmm.engine.config_keys import Checker
 from covidmm.reports.runs import Run, find_file
+from covidmm.utils.packaged_configs import config_path, own_configs
 from covidmm.utils.provenance import sha256
 
 _TIME = re.compile(r"^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ", re.MULTILINE)
@@ -23,8 +24,8 @@ _LEFT = re.compile(r"\[(\d+)\]\[.*eta: ((?:\d+ days?, )?[\d:]+)")
 _ENVIRONMENT = {"Python": r"^\s+Python: ([\d.]+)", "PyTorch": r"^\s+PyTorch: (\S+)", "GPU": r"^\s+GPU [\d,]+: (.+)$"}
 # Where and how the job was started; no part of what it computed.
 _CIRCUMSTANCES = frozenset({"work_dir", "launcher", "resume"})
-#: Configs of this checkout, which are trusted as covidmm itself is.
-_SHIPPED = Path(__file__).resolve().parents[2] / "configs"
+#: covidmm's own configs, which are trusted as covidmm itself is.
+_SHIPPED = own_configs().resolve()
 _LONGEST = 160
 _MISSING = object()
 
@@ -164,7 +165,8 @@ def _bases(path: Path) -> list[Path]:
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_base_":
             named = ast.literal_eval(node.value)
-            return [(path.parent / one).resolve() for one in ([named] if isinstance(named, str) else named)]
+            named = [named] if isinstance(named, str) else named
+            return [(config_path(one) if "::" in one else path.parent / one).resolve() for one in named]
     return []
 
 

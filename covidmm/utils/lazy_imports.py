@@ -9,9 +9,10 @@ stand-in becomes the real thing at its first use; all others import the real mod
 from __future__ import annotations
 
 import gc
+import io
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -49,6 +50,9 @@ PUT_OFF = {
     "mmdet.visualization.local_visualizer": ("matplotlib.pyplot",),
 }
 
+#: Parts that print a line at every start where the optional package onedl is absent.
+_SAY_ONEDL = ("mmdet.datasets", "mmdet.datasets.transforms")
+
 
 def install() -> None:
     """Put these imports off from now on. Safe to call again."""
@@ -81,9 +85,10 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        spec = PathFinder.find_spec(fullname, path, target) if fullname in PUT_OFF else None
+        known = fullname in PUT_OFF or fullname in _SAY_ONEDL
+        spec = PathFinder.find_spec(fullname, path, target) if known else None
         if spec and spec.loader:
-            spec.loader = _Loader(spec.loader, PUT_OFF[fullname])
+            spec.loader = _Loader(spec.loader, PUT_OFF.get(fullname, ()))
         return spec
 
 
@@ -102,10 +107,22 @@ class _Loader(Loader):
         }
         sys.modules.update(stand_ins)
         try:
-            self._own.exec_module(module)
+            with _without_onedl() if module.__name__ in _SAY_ONEDL else nullcontext():
+                self._own.exec_module(module)
         finally:
             for name in stand_ins:
                 del sys.modules[name]
+
+
+@contextmanager
+def _without_onedl() -> Iterator[None]:
+    """Print what a block prints, but for MMDetection's word that an optional package is not there."""
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said):
+            yield
+    finally:
+        print("".join(line for line in said.getvalue().splitlines(keepends=True) if "OneDL" not in line), end="")
 
 
 class _StandIn(ModuleType):

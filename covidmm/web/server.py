@@ -24,9 +24,8 @@ from covidmm.web.service import Question, Service
 if TYPE_CHECKING:
     from covidmm.web.dicom_node import NodeSettings
 
-ROOT = Path(__file__).parents[2]
-#: What ``make demo`` trains and publishes.
-DEMO_CONFIG = ROOT / "configs" / "phantom" / "ensemble_wbf_phantom.py"
+#: What ``covidmm demo`` trains and publishes.
+DEMO_CONFIG = "covidmm::phantom/ensemble_wbf_phantom.py"
 #: For one file. Chosen here.
 DECODE_SECONDS = 20.0
 
@@ -43,7 +42,9 @@ def make_service(config: str | Path | None, device: str | None = None) -> Servic
     except CheckpointError as error:
         if config is not None:
             raise
-        raise CheckpointError(f"{error}; run `make demo`, which trains them in a few minutes") from error
+        raise CheckpointError(
+            f"{error}; run `covidmm demo`, or `make demo` in a checkout, which trains them in a few minutes"
+        ) from error
     service = Service(predictor, IsolatedReader(DECODE_SECONDS, DECODE_BYTES))
     # the first prediction compiles and fills caches, which takes seconds
     service.predict(Question(attention=True), [radiograph.of_array(np.zeros((256, 256), np.uint8))])
