@@ -1,13 +1,12 @@
 import logging
 from pathlib import Path
 
-import pytest
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger, print_log
-from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from covidmm.engine.checked_runner import CheckedRunner
 from covidmm.engine.console import ConsoleHook, quiet
 from covidmm.utils import distributed
 
@@ -19,15 +18,15 @@ class Toy(nn.Module):
         self.frozen = nn.Linear(1, 1).requires_grad_(False)
 
 
-@pytest.fixture
-def logger(tmp_path):
+def quiet_logger(tmp_path):
     logger = MMLogger.get_instance(f"console-{tmp_path.name}", log_file=str(tmp_path / "all.log"), log_level="INFO")
     quiet(logger)
     quiet(logger)  # a second time changes nothing
     return logger
 
 
-def test_mmengines_lines_are_in_the_file_alone(logger, tmp_path, capsys, monkeypatch):
+def test_mmengines_lines_are_in_the_file_alone(capsys, tmp_path):
+    logger = quiet_logger(tmp_path)
     logger.info("a table of MMEngine's")  # of this test, which is no part of covidmm
     print_log("a line of MMEngine's", logger)
     logger.warning("something is odd: %d", 3)
@@ -68,7 +67,7 @@ class Scores(Evaluator):
 
 
 def run(tmp_path, train_cfg, scores):
-    runner = Runner(
+    runner = CheckedRunner(
         Learning(),
         work_dir=str(tmp_path),
         train_dataloader=DataLoader([1.0, 2.0, 3.0]),
@@ -81,14 +80,18 @@ def run(tmp_path, train_cfg, scores):
         cfg={"train_dataloader": {"dataset": {"dataset": {"data_root": "data/toys"}}}},
         experiment_name=f"toy_{tmp_path.name}",
     )  # fmt: skip
-    quiet(runner.logger)
+
     runner.register_hook(ConsoleHook())
     runner.train()
 
 
 def test_a_training_by_epochs_prints_a_line_each(tmp_path, capsys):
     run(tmp_path, {"by_epoch": True, "max_epochs": 4, "val_interval": 2}, [0.5, 0.25])
-    lines = [line for line in capsys.readouterr().out.splitlines() if "backend" not in line]
+    lines = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if "backend" not in line and not line.startswith("warning")
+    ]
     assert lines[1] == "data    3 training images of data/toys"
     assert lines[2].startswith("model   Learning, 0.0 million parameters, 0.0 of them frozen")
     assert lines[3].endswith("4 epochs of 3 steps")
@@ -110,7 +113,8 @@ def test_a_training_by_steps_prints_a_line_for_each_validation(tmp_path, capsys)
     assert "score 0.7500 (best 0.7500, step 6)" in lines[1]
 
 
-def test_other_handlers_keep_their_form(logger):
+def test_other_handlers_keep_their_form(tmp_path):
+    logger = quiet_logger(tmp_path)
     assert sum(isinstance(one, logging.FileHandler) for one in logger.handlers) == 1
     for one in logger.handlers:
         assert bool([f for f in one.filters if type(f).__name__ == "ConsoleFilter"]) != isinstance(
