@@ -23,6 +23,7 @@ COMMANDS = (
     "audit",
     "serve",
     "configs",
+    "new",
     "publish",
     "convert",
     "export",

@@ -23,6 +23,7 @@ from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.coco_dicts import read_results
 from covidmm.prepare.near_duplicates import Pair, find_pairs
 from covidmm.utils.fileio import require_output
+from covidmm.utils.packaged_configs import config_path
 from covidmm.utils.provenance import resolved_sha256, sha256
 
 
@@ -98,7 +99,7 @@ def _asked(predictions: Path | None, classifier: tuple[str, str] | None) -> dict
 
         config, checkpoint = classifier
         asked["classifier"] = {
-            "config": Path(config).name,
+            "config": config_path(config).name,
             "config_resolved_sha256": resolved_sha256(load_config(config).to_dict()),
             "checkpoint_sha256": sha256(trained_file(checkpoint)),
         }

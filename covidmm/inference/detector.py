@@ -33,6 +33,7 @@ from covidmm.inference.fast_forms import take_fast_forms
 from covidmm.models.checkpoints import stored_classes
 from covidmm.radiograph import Radiograph, of_array
 from covidmm.utils.boxes import cut_to_image, rescaled
+from covidmm.utils.packaged_configs import config_path
 from covidmm.utils.precision import fastest_precision
 from covidmm.utils.provenance import sha256
 
@@ -194,14 +195,14 @@ def fingerprint(member: Member) -> dict[str, Any]:
         CheckpointError: the checkpoint is missing.
     """
     cfg = load_config(member.config)
-    _fit_classes(cfg, member, Path(member.config).stem)
+    _fit_classes(cfg, member, config_path(member.config).stem)
     augmented = _augmented(cfg, member)
     parts = [cfg.model.to_dict(), cfg.tta_pipeline if augmented else cfg.test_dataloader.dataset.pipeline]
     path = trained_file(member.checkpoint)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     made = {
-        "config": Path(member.config).name,
+        "config": config_path(member.config).name,
         "config_sha256": hashlib.sha256(repr(parts).encode()).hexdigest(),
         "checkpoint_sha256": sha256(path),
         "test_time_augmentation": augmented,

@@ -17,6 +17,7 @@ from covidmm.reports.runs import find_runs
 from covidmm.utils.csv_tables import csv_bytes
 from covidmm.utils.distributed import is_first
 from covidmm.utils.fileio import write_bytes
+from covidmm.utils.packaged_configs import config_path
 
 TABLE, PICTURE = "comparison.csv", "comparison.png"
 #: Of a validation, in this order, whatever its prefix.
@@ -51,7 +52,7 @@ def train_and_compare(
         TrainingError: some could not be trained; the others are in the table.
         KeyboardInterrupt: as :func:`covidmm.jobs.train_test.train`.
     """
-    names = [Path(config).stem for config in configs]
+    names = [config_path(config).stem for config in configs]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"{twice}: two configs of that name, each needs a folder of its own")
     folder = Path(work_dir or "work_dirs")

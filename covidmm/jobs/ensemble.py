@@ -132,7 +132,7 @@ def _checked(request: Request, mapping: Mapper) -> _Job:
     require_folder_fits(request, cases)
     if request.sample:
         require_sample(request.sample, cases)
-    folder = Path(request.predictions or Path("work_dirs") / Path(request.config).stem)
+    folder = Path(request.predictions or Path("work_dirs") / config.path.stem)
     run = FolderRun(config, cases, folder / (cases.split or "images"), mapping=mapping)
     keys = run.cache_keys()  # a checkpoint that is missing
     run.classes.require_fits(strategy)
