@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,23 @@ class StudyLabels:
         if names is None or (names == STUDY_CLASSES and not multi_label):
             return cls()
         return cls(names, multi_label, getattr(classifier, "negative", None))
+
+    @classmethod
+    def of_json(cls, content: Mapping[str, Any]) -> StudyLabels:
+        """What :meth:`to_json` gave, through JSON.
+
+        Raises:
+            PluginError: it is something else.
+        """
+        if "study_classes" not in content:
+            return cls()
+        return cls(content["study_classes"], bool(content.get("multi_label")), content.get("negative"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Where they are not SIIM's, names and kind, for the files that hold probabilities."""
+        if self.of_siim:
+            return {}
+        return {"study_classes": list(self.names), "multi_label": self.multi_label, "negative": self.negative}
 
     @property
     def of_siim(self) -> bool:

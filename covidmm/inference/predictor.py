@@ -186,9 +186,7 @@ class Predictor:
                 study = Study(study_id, *zip(*readable, strict=True), self.classes.names)
                 probabilities = classify(self.classifier, study).astype(np.float32)
             listed = [findings for _, findings in images]
-            found[study_id] = StudyFindings(
-                study_id, listed, probabilities, self.classes.names, self.study_labels
-            )
+            found[study_id] = StudyFindings(study_id, listed, probabilities, self.classes.names, self.study_labels)
         return found
 
 

@@ -24,7 +24,7 @@ from covidmm.inference.core import Batch, Classifying, Detecting, StudyJob, fuse
 from covidmm.inference.detector import fingerprint
 from covidmm.inference.ensemble_classes import EnsembleClasses
 from covidmm.inference.mapping import map_here
-from covidmm.jobs.study_answers import read_answers, require_whole, study_key, with_checkpoints
+from covidmm.jobs.study_answers import read_answers, require_whole, with_checkpoints
 from covidmm.outputs.predictions import ImageEntry, Predictions, PredictionsWriter, read_predictions
 from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
 from covidmm.utils.fileio import json_bytes, write_bytes
@@ -313,7 +313,7 @@ def classify_studies(
     if getattr(classifier, "uses_detections", True):
         own["ensemble"] = dict(fused.fingerprint)
     labels = StudyLabels.of(classifier)
-    cache_key = run.cache_key(own | study_key(labels))
+    cache_key = run.cache_key(own | labels.to_json())
     path = run.folder / f"{STUDY}.json"
     known = read_answers(path)
     if known is not None and known["made_from"] == json.loads(json.dumps(cache_key)):

@@ -30,25 +30,6 @@ def read_answers(path: Path) -> dict[str, Any] | None:
         raise DataError(f"{path}: damaged ({error!r}); remove it to classify again") from error
 
 
-def study_key(labels: StudyLabels) -> dict[str, Any]:
-    """What of a classifier's classes decides its answers, and says what they stand for; nothing of SIIM's."""
-    if labels.of_siim:
-        return {}
-    return {"study_classes": list(labels.names), "multi_label": labels.multi_label, "negative": labels.negative}
-
-
-def labels_in(made_from: Mapping[str, Any]) -> StudyLabels:
-    """What the answers of a file stand for, by its ``made_from``.
-
-    Raises:
-        PluginError: it says something else.
-    """
-    if "study_classes" not in made_from:
-        return StudyLabels()
-    names, negative = made_from["study_classes"], made_from.get("negative")
-    return StudyLabels(names, bool(made_from.get("multi_label")), negative)
-
-
 def write_table(path: Path, studies: Mapping[str, Sequence[float]], labels: StudyLabels) -> None:
     """Write the probabilities as CSV: ``study_id``, and a column for each class."""
     rows = [(study, *values) for study, values in studies.items()]

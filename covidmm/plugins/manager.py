@@ -67,9 +67,7 @@ class PluginManager:
         """
         return _build("ensemble strategy", self.strategies, config, EnsembleStrategy)
 
-    def build_study_classifier(
-        self, config: Mapping[str, Any], finds: Sequence[str] | None = None
-    ) -> StudyClassifier:
+    def build_study_classifier(self, config: Mapping[str, Any], finds: Sequence[str] | None = None) -> StudyClassifier:
         """Build the study classifier of a dict such as ``dict(type='resnext', checkpoint=...)``.
 
         Args:

@@ -167,7 +167,7 @@ def test_studies_are_classified_once_and_remembered(again):
     for values in ([1], [float("nan")] * 4, "abcd", None):
         content["studies"][run.cases.images[0].study_id] = values
         path.write_text(json.dumps(content))
-        with pytest.raises(DataError, match=r"study\.json: damaged \(not four probabilities"):
+        with pytest.raises(DataError, match=r"study\.json: damaged \(not 4 probabilities"):
             classify_studies(run, classifier, fused)
 
 
@@ -196,7 +196,7 @@ def test_who_needs_no_pixels_gets_none(again):
 def test_a_classifier_that_answers_no_probabilities_ends_the_run(again):
     run = replace(again, config=replace(again.config, study={"type": "mine"}))
     fused = fuse_folder(run, First(), predict_members(run))
-    with pytest.raises(PluginError, match=f"study '{run.cases.images[0].study_id}': .*not four probabilities"):
+    with pytest.raises(PluginError, match=f"study '{run.cases.images[0].study_id}': .*not 4 probabilities"):
         classify_studies(run, Uniform((0.5, 0.5)), fused)
 
 
