@@ -1,10 +1,9 @@
-"""Labels of whole images, of any prepared folder: from its image labels, its study classes and its boxes."""
+"""The registered data set of labels of whole images, of any prepared folder."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +12,10 @@ from mmengine.logging import print_log
 
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.datasets.class_mapping import ClassMap, class_indices, mapped_names
+from covidmm.datasets.image_labels import image_labels, label_names
 from covidmm.datasets.prepared_datasets import LabelDataset
 from covidmm.datasets.prepared_folder import PreparedSplit, read_split
 from covidmm.errors import DataError
-from covidmm.prepare.splits import SPLITS
-
-
-def image_labels(image: AnnotatedImage) -> tuple[str, ...]:
-    """What is known to be on an image: its labels, the class of its study, and the classes of its boxes and crowds."""
-    boxed = {*image.labels.tolist(), *image.crowd_labels.tolist()}
-    names = [name for label, name in enumerate(image.categories) if label in boxed]
-    study = [image.study_class] if image.study_class else []
-    return tuple(dict.fromkeys([*names, *study, *(image.findings or ())]))
-
-
-def label_names(split: PreparedSplit) -> tuple[str, ...]:
-    """Every label of a split's folder: its categories, and then those that images of any split have, by the alphabet.
-
-    Raises:
-        DataError: the annotation file of another split is damaged.
-    """
-    files = {split.path, *(split.path.with_name(f"{name}.json") for name in SPLITS)}
-    found = {name for path in files if path.is_file() for name in _labels_in(path, path.stat().st_mtime_ns)}
-    return (*split.categories, *sorted(found - set(split.categories)))
-
-
-@lru_cache(maxsize=16)
-def _labels_in(path: Path, _changed: int) -> frozenset[str]:
-    """The labels of the images in an annotation file; read once, as long as it stays the same."""
-    return frozenset(name for image in read_split(path, empty=True).images for name in image_labels(image))
 
 
 @DATASETS.register_module()
@@ -64,6 +38,8 @@ class FindingsLabelDataset(LabelDataset):
     LAYOUT, VARIABLE = "LAYOUT", "FINDINGS_ROOT"
     #: The classifier gets as many classes as the folder has; see :mod:`covidmm.engine.data_classes`.
     FOLLOWED = True
+    #: What it says of images is no boxes.
+    OF_IMAGES = True
 
     def __init__(
         self,

@@ -13,7 +13,6 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
-from covidmm.datasets.findings_labels import FindingsLabelDataset
 from covidmm.datasets.prepared_folder import read_split
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.models.checkpoints import classes_in
@@ -148,7 +147,7 @@ def set_class_count(part: Any, count: int) -> None:
 
 def _follow_labels(cfg: Config, datasets: list[Any]) -> None:
     """Give data sets of labels, and their metrics, what the config says at its top and in its model."""
-    labelled = [one for one in datasets if issubclass(_kind(one), FindingsLabelDataset)]
+    labelled = [one for one in datasets if getattr(_kind(one), "OF_IMAGES", False)]
     if not labelled:
         if "negative" in cfg:
             raise ConfigError("negative: nothing reads it, the config has no data set of the type FindingsLabelDataset")

@@ -65,7 +65,7 @@ def score_labels(targets: Array, scores: Array, classes: Sequence[str], multi_la
     for index, name in enumerate(classes):
         truth, score = targets[:, index], scores[:, index]
         occurs = counts[index] > 0
-        ap = average_precision_score(truth, score) if multi_label else voc_average_precision(truth, score)
+        ap = (average_precision_score if multi_label else voc_average_precision)(truth, score) if occurs else None
         per_class[name] = {
             "count": int(counts[index]),
             "precision": float(precision[index]),

@@ -10,8 +10,8 @@ import numpy as np
 
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.datasets.class_mapping import class_indices
-from covidmm.datasets.findings_labels import image_labels, label_names
 from covidmm.datasets.image_folders import ImageFolder
+from covidmm.datasets.image_labels import image_labels, label_names
 from covidmm.datasets.prepared_folder import read_split
 from covidmm.errors import DataError
 from covidmm.evaluation.competition import labels_of
@@ -92,7 +92,7 @@ def study_truth(folder: ImageFolder, truth: Truth, labels: StudyLabels) -> dict[
         found.setdefault(image.study_id, set()).update(image_labels(image))
     if not known & ({*labels.names} - {labels.negative}):
         return {}
-    rows = {study: _classes_of(names, labels) for study, names in found.items()}
+    rows = {study: _own_classes(names, labels) for study, names in found.items()}
     if labels.multi_label:
         return rows
     unclear = [study for study, names in rows.items() if len(names) != 1]
@@ -104,7 +104,7 @@ def study_truth(folder: ImageFolder, truth: Truth, labels: StudyLabels) -> dict[
     return {study: names for study, names in rows.items() if len(names) == 1}
 
 
-def _classes_of(names: set[str], labels: StudyLabels) -> tuple[str, ...]:
+def _own_classes(names: set[str], labels: StudyLabels) -> tuple[str, ...]:
     """The classes of a study that has labels of these names."""
     found = tuple(name for name in labels.names if name in names and name != labels.negative)
     return found or ((labels.negative,) if labels.negative else ())

@@ -18,7 +18,7 @@ from covidmm.reports.figures.result_figures import comparison_figures, label_fig
 from covidmm.reports.figures.style import Drawn
 from covidmm.reports.figures.training_figures import training_figures
 from covidmm.reports.overlays import Row, case_rows, sheet
-from covidmm.reports.pages import Table, detector_table, label_table, render, slug, with_interval
+from covidmm.reports.pages import Table, class_table, detector_table, label_table, render, slug, with_interval
 from covidmm.reports.runs import DAMAGES, Found, Fused, Run, find_file, find_runs, read_json
 from covidmm.reports.sample_panels import sample_panels
 from covidmm.utils.fileio import write_bytes

@@ -13,7 +13,7 @@ import covidmm.studies
 from covidmm.datasets.image_folders import ImageFolder, read_image_folder
 from covidmm.ensembles.ensemble_config import EnsembleConfig, Member, load_ensemble
 from covidmm.errors import DataError, PluginError
-from covidmm.findings import Detections
+from covidmm.findings import OPACITY, Detections
 from covidmm.inference import core
 from covidmm.inference.detector import Detector
 from covidmm.inference.ensemble_classes import EnsembleClasses
@@ -212,14 +212,14 @@ def test_a_strategy_that_answers_no_boxes_ends_the_run(again):
 
 def test_the_report_s_classifier_runs_over_the_folder(again):
     fused = fuse_folder(again, First(), predict_members(again))
-    classifier = again.config.build_classifier(PluginManager([covidmm.studies], installed=False))
+    classifier = again.config.build_classifier(PluginManager([covidmm.studies], installed=False), OPACITY)
     studies = classify_studies(again, classifier, fused)
     assert all(sum(values) == pytest.approx(1, abs=1e-4) for values in studies.values())
 
 
 def test_without_a_classifier_there_is_no_study_row(again):
     run = replace(again, config=replace(again.config, study=None))
-    assert run.config.build_classifier(PluginManager(installed=False)) is None
+    assert run.config.build_classifier(PluginManager(installed=False), OPACITY) is None
     assert classify_studies(run, None, fuse_folder(run, First(), predict_members(run))) is None
 
 
