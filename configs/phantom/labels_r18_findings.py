@@ -5,6 +5,7 @@ Optimizer, averaging and the choice of the checkpoint are those of study_r18_pha
 
 _base_ = "../small/labels_r18_findings.py"
 
+train_dataloader = dict(batch_size=15)
 optim_wrapper = dict(optimizer=dict(_delete_=True, type="AdamW", lr=1e-3, weight_decay=0.05))
 custom_hooks = [
     *_base_.custom_hooks,

@@ -174,7 +174,8 @@ def score_outcome(
         rows = read_submission(submission)
         found["competition"] = score_submission(labels, rows, submission, with_intervals=True)
     print(f"\n{format_comparison(found, len({image.study_id for image in truth.values()}))}")
-    write_metrics(metrics, **found, provenance={ENSEMBLE: provenance(outcome)})
+    # what an earlier run with another study classifier scored is not this one's
+    write_metrics(metrics, **({"study": None, "competition": None} | found), provenance={ENSEMBLE: provenance(outcome)})
     print(f"metrics: {metrics}")
     if show_dir:
         draw_ensemble(Path(show_dir), outcome, truth, thresholds.common, ENSEMBLE)

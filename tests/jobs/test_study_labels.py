@@ -16,6 +16,7 @@ from covidmm.errors import ConfigError, PluginError
 from covidmm.inference import Predictor
 from covidmm.jobs.ensemble import Request, ensemble
 from covidmm.outputs.kaggle import image_row, read_submission, study_row, write_submission
+from covidmm.phantom import write_phantoms
 from covidmm.radiograph.sandbox import IsolatedReader
 from covidmm.reports.report_page import report
 from covidmm.web.app import Settings, create_app
@@ -90,8 +91,13 @@ def plugin(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(random_ensemble, tmp_path_factory):
-    """By classifier: a prepared folder with its labels, scored; some of its raw files, reported; and all paths."""
+    """By classifier: a prepared folder with its labels, scored; and the Structured Reports of two studies."""
     predictions, found = tmp_path_factory.mktemp("predictions"), {}
+    phantoms = tmp_path_factory.mktemp("phantoms")  # whose files have UIDs of their own
+    write_phantoms(phantoms / "raw", 2, seed=0, size=(160, 200), workers=1)
+    for file in (phantoms / "raw").rglob("*.dcm"):
+        shutil.move(file, phantoms)
+    shutil.rmtree(phantoms / "raw")
     for kind, rule in (("kinds", "blend"), ("findings", "no_box")):
         folder = tmp_path_factory.mktemp(kind)
         shutil.copytree(random_ensemble.prepared, folder / "prepared")
@@ -107,9 +113,7 @@ def made(random_ensemble, tmp_path_factory):
         outcome = ensemble(request)
         if kind == "kinds":  # the other's members need not predict again
             shutil.copytree(folder / "scored", predictions, dirs_exist_ok=True)
-        for study in ("study000", "study001"):
-            shutil.copytree(random_ensemble.raw / "train" / study, folder / "raw" / study)
-        ensemble(Request(str(config), str(folder / "raw"), predictions=str(folder / "dicom"), sr=str(folder / "sr")))
+        ensemble(Request(str(config), str(phantoms), predictions=str(folder / "dicom"), sr=str(folder / "sr")))
         found[kind] = SimpleNamespace(folder=folder, config=config, outcome=outcome)
     return found
 
@@ -181,7 +185,7 @@ def test_none_takes_the_class_that_says_so(made):
 def test_the_report_has_a_row_for_each_class(made, kind, tmp_path):
     page = report([made[kind].folder / "scored"], [], tmp_path).read_text()
     for name in CLASSES[kind]:
-        assert f"<td>{name}</td>" in page
+        assert f'<th scope="row">{name}</th>' in page
     assert ("Confusion of the classes" in page) == (kind == "kinds")
     assert "atypical" not in page
 
@@ -190,11 +194,11 @@ def test_the_report_has_a_row_for_each_class(made, kind, tmp_path):
 def test_structured_reports_have_the_codes_of_the_config(made, kind):
     files = sorted((made[kind].folder / "sr").iterdir())
     assert len(files) == 2
-    text = str(pydicom.dcmread(files[0]))
+    text = pydicom.dcmread(files[0]).to_json()
     for name in CLASSES[kind]:
         assert f"study class {name}" in text
-    assert ("'17621005'" in text) == (kind == "kinds")
-    assert ("'4147007'" in text) == (kind == "findings")
+    assert ("17621005" in text) == (kind == "kinds")
+    assert ("4147007" in text) == (kind == "findings")
     lacking = ", ".join(name for name in CLASSES[kind] if name not in ("clear", "Mass"))
     assert f"no public code was given for {lacking}: the codes of 99COVIDMM are private" in text
     assert "COVID-19" not in text
