@@ -146,13 +146,23 @@ def set_class_count(part: Any, count: int) -> None:
 
 
 def _follow_labels(cfg: Config, datasets: list[Any]) -> None:
-    """Give data sets of labels, and their metrics, what the config says at its top and in its model."""
+    """Give data sets of labels, and their metrics, what the config says at its top and in its model.
+
+    Raises:
+        ConfigError: nothing reads ``negative``; the loss is for another kind of labels than the scores.
+    """
     labelled = [one for one in datasets if getattr(_kind(one), "OF_IMAGES", False)]
     if not labelled:
         if "negative" in cfg:
             raise ConfigError("negative: nothing reads it, the config has no data set of the type FindingsLabelDataset")
         return
     multi_label = bool(cfg.model.get("multi_label"))
+    loss = cfg.model.get("loss") or {}
+    if loss.get("type") == "CrossEntropyLoss" and bool(loss.get("use_sigmoid")) != multi_label:
+        raise ConfigError(
+            f"model.multi_label is {multi_label}, expected model.loss.use_sigmoid={multi_label}: scores are "
+            f"{'sigmoids' if multi_label else 'of a softmax'}"
+        )
     for dataset in labelled:
         dataset["multi_label"] = multi_label
         if cfg.get("negative") is not None:

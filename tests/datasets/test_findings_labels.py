@@ -172,6 +172,11 @@ def test_a_config_follows_the_folder(boxes, tmp_path, monkeypatch):
     }
 
 
+def test_a_loss_for_another_kind_of_labels_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"multi_label is False, expected model\.loss\.use_sigmoid=False"):
+        load_config(config_of(tmp_path, "model = dict(multi_label=False)"))
+
+
 def test_a_line_that_nothing_reads_is_refused(tmp_path):
     for base in ("configs/small/frcnn_r18_findings.py", "configs/small/frcnn_r18_siim.py"):
         root = covidmm.registration.__file__.rpartition("/covidmm/")[0]
