@@ -164,7 +164,8 @@ def _follow_labels(cfg: Config, datasets: list[Any]) -> None:
             f"{'sigmoids' if multi_label else 'of a softmax'}"
         )
     for dataset in labelled:
-        dataset["multi_label"] = multi_label
+        if dataset.get("multi_label", True) != multi_label:
+            dataset["multi_label"] = multi_label
         if cfg.get("negative") is not None:
             dataset.setdefault("negative", cfg.negative)
     for split in ("val", "test"):
