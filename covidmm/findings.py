@@ -4,14 +4,94 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.errors import PluginError
 from covidmm.radiograph import Radiograph
 
-#: The order of study-level probabilities everywhere in covidmm.
+#: SIIM's study classes, in the order of the probabilities of its classifiers.
 STUDY_CLASSES = ("negative", "typical", "indeterminate", "atypical")
+
+
+@dataclass(frozen=True)
+class StudyLabels:
+    """What the probabilities of a study classifier stand for; SIIM's appearances by default.
+
+    Attributes:
+        names: of its classes, in the order of the probabilities.
+        multi_label: any number of them can hold, each with a probability of its own, instead of exactly one.
+        negative: the class which says that nothing is there; None where none does.
+
+    Raises:
+        PluginError: names that are no distinct texts; a negative class that is none of them.
+    """
+
+    names: tuple[str, ...] = STUDY_CLASSES
+    multi_label: bool = False
+    negative: str | None = STUDY_CLASSES[0]
+
+    #: Probability from which one of several labels is taken to hold.
+    THRESHOLD: ClassVar[float] = 0.5
+
+    def __post_init__(self) -> None:
+        names = self.names
+        if not isinstance(names, list | tuple) or not names or not all(isinstance(one, str) and one for one in names):
+            raise PluginError(f"classes must be a tuple of names, not {names!r}")
+        if len(set(names)) < len(names):
+            raise PluginError(f"classes: a name stands twice in {tuple(names)!r}")
+        if self.negative is not None and self.negative not in names:
+            raise PluginError(f"negative is {self.negative!r}, the classes are {', '.join(names)}")
+        object.__setattr__(self, "names", tuple(names))
+
+    @classmethod
+    def of(cls, classifier: object) -> StudyLabels:
+        """What a study classifier says of itself by ``classes``, ``multi_label`` and ``negative``.
+
+        One without ``classes`` is of SIIM's.
+
+        Raises:
+            PluginError: what it says is wrong.
+        """
+        names = getattr(classifier, "classes", None)
+        multi_label = bool(getattr(classifier, "multi_label", False))
+        if names is None or (names == STUDY_CLASSES and not multi_label):
+            return cls()
+        return cls(names, multi_label, getattr(classifier, "negative", None))
+
+    @classmethod
+    def of_json(cls, content: Mapping[str, Any]) -> StudyLabels:
+        """What :meth:`to_json` gave, through JSON.
+
+        Raises:
+            PluginError: it is something else.
+        """
+        if "study_classes" not in content:
+            return cls()
+        return cls(content["study_classes"], bool(content.get("multi_label")), content.get("negative"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Where they are not SIIM's, names and kind, for the files that hold probabilities."""
+        if self.of_siim:
+            return {}
+        return {"study_classes": list(self.names), "multi_label": self.multi_label, "negative": self.negative}
+
+    @property
+    def of_siim(self) -> bool:
+        """Whether they are those of SIIM's challenge, which has a submission file, codes and a score for them."""
+        return self == StudyLabels()
+
+    def present(self, probabilities: NDArray[np.floating] | Sequence[float]) -> tuple[str, ...]:
+        """The classes that are taken to hold: the likeliest, or all labels from :attr:`THRESHOLD`."""
+        values = np.asarray(probabilities)
+        chosen = np.flatnonzero(values >= self.THRESHOLD) if self.multi_label else [values.argmax()]
+        return tuple(self.names[index] for index in chosen)
+
+    def negative_in(self, probabilities: NDArray[np.floating] | Sequence[float]) -> float | None:
+        """The probability that nothing is there; None where no class says so."""
+        return None if self.negative is None else float(probabilities[self.names.index(self.negative)])
 
 
 @dataclass(frozen=True)
@@ -127,11 +207,13 @@ class StudyFindings:
     Attributes:
         study_id: the study's name.
         images: one entry per image, readable or not.
-        probabilities: (4,) float32 in the order of :data:`STUDY_CLASSES`, None where no classifier was asked.
+        probabilities: (C,) float32 in the order of ``study_labels``, None where no classifier was asked.
         classes: what the labels of the boxes stand for.
+        study_labels: what the probabilities stand for.
     """
 
     study_id: str
     images: Sequence[ImageFindings]
     probabilities: NDArray[np.float32] | None
     classes: tuple[str, ...] = OPACITY
+    study_labels: StudyLabels = field(default_factory=StudyLabels)

@@ -5,6 +5,7 @@ A config needs one line, which ``configs/_base_/default_runtime.py`` holds:
 """
 
 import covidmm.datasets.affine
+import covidmm.datasets.findings_labels
 import covidmm.datasets.prepared_datasets
 import covidmm.datasets.transforms
 import covidmm.datasets.yolov5_augment

@@ -27,10 +27,10 @@ from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.datasets.annotations import require_classes
 from covidmm.datasets.class_mapping import class_indices, mapped_names
 from covidmm.datasets.picture_files import picture_fault
-from covidmm.datasets.prepared_folder import read_split
+from covidmm.datasets.prepared_folder import PreparedSplit, read_split
 from covidmm.errors import DataError
 from covidmm.findings import OPACITY, STUDY_CLASSES
-from covidmm.prepare.layouts.nih import FINDINGS
+from covidmm.prepare.layouts.nih import FINDINGS, NO_FINDING
 
 
 class _PreparedFolder:
@@ -220,11 +220,16 @@ class FindingsDataset(_PreparedFolder, BaseDetDataset):
         self.absent = tuple(absent)
         super().__init__(**kwargs)
 
+    @classmethod
+    def classes_in(cls, split: PreparedSplit, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """The classes of a folder, as a data set of this config sees them."""
+        return mapped_names(split.categories, config.get("class_map") or {})
+
     def load_data_list(self) -> list[dict]:
         """Read the annotation file."""
         split = read_split(Path(self.ann_file))
         if "classes" not in self._metainfo:
-            self._metainfo["classes"] = mapped_names(split.categories, self.class_map)
+            self._metainfo["classes"] = self.classes_in(split, vars(self))
         classes = self._metainfo["classes"]
         indices = class_indices(self.ann_file, split.categories, classes, self.class_map, self.absent)
         data_list = [self._sample(image, indices) for image in split.images]
@@ -271,6 +276,7 @@ class SIIMStudyDataset(LabelDataset):
     """``gt_label`` has a single 1, in the order of :data:`covidmm.findings.STUDY_CLASSES`."""
 
     METAINFO = {"classes": STUDY_CLASSES}
+    NEGATIVE = STUDY_CLASSES[0]
     LAYOUT, VARIABLE = "siim", "SIIM_ROOT"
 
     def labels_of(self, image: AnnotatedImage) -> Sequence[str]:
@@ -285,6 +291,8 @@ class NIHDataset(LabelDataset):
     """``gt_label`` is in the order of :data:`covidmm.prepare.layouts.nih.FINDINGS`, 'No Finding' last."""
 
     METAINFO = {"classes": FINDINGS}
+    #: Says that nothing is there.
+    NEGATIVE = NO_FINDING
     LAYOUT, VARIABLE = "nih", "NIH_ROOT"
 
     def labels_of(self, image: AnnotatedImage) -> Sequence[str]:

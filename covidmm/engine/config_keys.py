@@ -36,6 +36,7 @@ _TOP_LEVEL = {
     "model_wrapper_cfg", "find_unused_parameters", "sync_bn", "efficient_conv_bn_eval",
     "activation_checkpointing", "cudnn_benchmark", "detector", "pretrained",
     "pretrained_weights", "test_time_augmentation", "classes", "class_map",
+    "negative",
 }  # fmt: skip
 
 #: What a builder takes out of a dict before it calls the class, by the registry's name or the dict's own key.

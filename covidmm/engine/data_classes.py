@@ -13,10 +13,10 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
-from covidmm.datasets.class_mapping import mapped_names
 from covidmm.datasets.prepared_folder import read_split
 from covidmm.errors import CheckpointError, ConfigError
 from covidmm.models.checkpoints import classes_in
+from covidmm.models.classifier import RadiographClassifier
 from covidmm.models.pretrained import without_pretraining
 
 #: In the order in which their data sets are asked for the classes.
@@ -27,9 +27,11 @@ _HEADS = ("bbox_head", "mask_head", "query_head")
 def follow_data(cfg: Config) -> None:
     """Give the heads of a config as many classes as its data set has, and every data set the same classes; in place.
 
-    That is for data sets of the type ``FindingsDataset``. ``classes`` at the top of the config names some of the
-    folder's classes, or all in another order; ``class_map`` joins or renames them, and a data set may have its own.
-    Where the folder is missing, as on a machine that only predicts, the config stays as it is.
+    That is for data sets of the types ``FindingsDataset`` and ``FindingsLabelDataset``. ``classes`` at the top of the
+    config names some of the folder's classes, or all in another order; ``class_map`` joins or renames them, and
+    ``negative`` names that of an image without a label; a data set may have its own. Whether several labels can hold is
+    said by the model, to data sets and metrics. Where the folder is missing, as on a machine that only predicts, the
+    number of classes stays as it is.
 
     Raises:
         ConfigError: ``classes`` or ``class_map`` stands in a config that has no such data set, or is none.
@@ -38,14 +40,16 @@ def follow_data(cfg: Config) -> None:
     datasets = _followed(cfg)
     named, class_map = cfg.get("classes"), cfg.get("class_map")
     if not datasets:
-        for key in ("classes", "class_map"):
+        for key in ("classes", "class_map", "negative"):
             if key in cfg:
-                raise ConfigError(f"{key}: nothing reads it, the config has no data set of the type FindingsDataset")
+                kinds = "FindingsLabelDataset" if key == "negative" else "FindingsDataset or FindingsLabelDataset"
+                raise ConfigError(f"{key}: nothing reads it, the config has no data set of the type {kinds}")
         return
     _require_names(named, class_map)
     for dataset in datasets:
         if class_map is not None:
             dataset.setdefault("class_map", class_map)
+    _follow_labels(cfg, datasets)
     for split in ("val", "test"):
         _map_in_metrics(cfg, split)
     classes = tuple(named) if named else _classes_of(datasets)
@@ -59,6 +63,20 @@ def follow_data(cfg: Config) -> None:
 def follows_data(cfg: Config) -> bool:
     """Whether the classes of a config are those of its prepared folder."""
     return bool(_followed(cfg))
+
+
+def classes_of(cfg: Config) -> tuple[str, ...]:
+    """The classes of a config's test data set; none where it follows a folder that is not here."""
+    dataset = cfg.test_dataloader.dataset
+    found = dataset.get("metainfo", {}).get("classes") or DATASETS.get(dataset.type).METAINFO.get("classes", ())
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+def negative_class(cfg: Config, classes: Sequence[str]) -> str | None:
+    """The class which says that nothing is there, by a config's test data set; None where none of these does."""
+    dataset = cfg.test_dataloader.dataset
+    found = dataset.get("negative") or getattr(DATASETS.get(dataset.type), "NEGATIVE", None)
+    return found if found in classes else None
 
 
 def follow_checkpoint(cfg: Config, classes: Sequence[str]) -> None:
@@ -113,8 +131,10 @@ def class_parameters(model: Mapping[str, Any]) -> set[str]:
 
 
 def set_class_count(part: Any, count: int) -> None:
-    """Set ``num_classes`` of every head of a model's config, and of the losses in them that have it; in place."""
+    """Set ``num_classes`` of every head of a model's config, of the losses in them, and of a classifier; in place."""
     if isinstance(part, Mapping):
+        if part.get("type") in ("RadiographClassifier", RadiographClassifier):
+            part["num_classes"] = count
         for key, value in part.items():
             if key.endswith(_HEADS):
                 for head in value if isinstance(value, list | tuple) else [value]:
@@ -125,11 +145,44 @@ def set_class_count(part: Any, count: int) -> None:
             set_class_count(one, count)
 
 
+def _follow_labels(cfg: Config, datasets: list[Any]) -> None:
+    """Give data sets of labels, and their metrics, what the config says at its top and in its model.
+
+    Raises:
+        ConfigError: nothing reads ``negative``; the loss is for another kind of labels than the scores.
+    """
+    labelled = [one for one in datasets if getattr(_kind(one), "OF_IMAGES", False)]
+    if not labelled:
+        if "negative" in cfg:
+            raise ConfigError("negative: nothing reads it, the config has no data set of the type FindingsLabelDataset")
+        return
+    multi_label = bool(cfg.model.get("multi_label"))
+    loss = cfg.model.get("loss") or {}
+    if loss.get("type") == "CrossEntropyLoss" and bool(loss.get("use_sigmoid")) != multi_label:
+        raise ConfigError(
+            f"model.multi_label is {multi_label}, expected model.loss.use_sigmoid={multi_label}: scores are "
+            f"{'sigmoids' if multi_label else 'of a softmax'}"
+        )
+    for dataset in labelled:
+        if dataset.get("multi_label", True) != multi_label:
+            dataset["multi_label"] = multi_label
+        if cfg.get("negative") is not None:
+            dataset.setdefault("negative", cfg.negative)
+    for split in ("val", "test"):
+        for metric in _metrics(cfg, split):
+            if metric.get("type") == "LabelMetric":
+                metric["multi_label"] = multi_label
+
+
+def _metrics(cfg: Config, split: str) -> Sequence[Any]:
+    evaluators = cfg.get(f"{split}_evaluator") or ()
+    return evaluators if isinstance(evaluators, list | tuple) else [evaluators]
+
+
 def _map_in_metrics(cfg: Config, split: str) -> None:
     """Give the metrics of a split the mapping of its data set: they read the file themselves."""
     own = [one.get("class_map") for one in _datasets((cfg.get(f"{split}_dataloader") or {}).get("dataset"))]
-    evaluators = cfg.get(f"{split}_evaluator") or ()
-    for metric in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
+    for metric in _metrics(cfg, split):
         if own and own[0] and metric.get("type") == "DetectionMetric":
             metric.setdefault("class_map", own[0])
 
@@ -157,11 +210,15 @@ def _datasets(dataset: Any) -> Iterator[Any]:
         for one in dataset:
             yield from _datasets(one)
     elif isinstance(dataset, Mapping):
-        kind = DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else dataset.get("type")
-        if getattr(kind, "FOLLOWED", False):
+        if getattr(_kind(dataset), "FOLLOWED", False):
             yield dataset
         for key in ("dataset", "datasets"):
             yield from _datasets(dataset.get(key))
+
+
+def _kind(dataset: Mapping[str, Any]) -> Any:
+    """The class of a data set's config; None where it names none."""
+    return DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else dataset.get("type")
 
 
 def _classes_of(datasets: list[Any]) -> tuple[str, ...]:
@@ -173,8 +230,7 @@ def _classes_of(datasets: list[Any]) -> tuple[str, ...]:
         if own:
             names.update(dict.fromkeys([own] if isinstance(own, str) else own))
         elif path.is_file():
-            split = read_split(path, empty=True)
-            names.update(dict.fromkeys(mapped_names(split.categories, dataset.get("class_map") or {})))
+            names.update(dict.fromkeys(_kind(dataset).classes_in(read_split(path, empty=True), dataset)))
     return tuple(names)
 
 

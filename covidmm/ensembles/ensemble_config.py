@@ -150,13 +150,19 @@ class EnsembleConfig:
             require(tuple(self.members))
         return strategy
 
-    def build_classifier(self, manager: PluginManager) -> StudyClassifier | None:
+    def build_classifier(self, manager: PluginManager, finds: Sequence[str]) -> StudyClassifier | None:
         """The study classifier, None where no study is classified.
 
+        Args:
+            manager: of the plugins.
+            finds: classes of the ensemble's boxes.
+
         Raises:
-            CovidmmError: as :meth:`build_strategy`, or a checkpoint that cannot be used.
+            CovidmmError: as :meth:`build_strategy`, or a checkpoint or classes that cannot be used.
         """
-        return None if self.study is None else self._build("study", manager.build_study_classifier)
+        if self.study is None:
+            return None
+        return self._build("study", lambda study: manager.build_study_classifier(study, finds))
 
     def _build(self, role: str, build: Callable[[Mapping[str, Any]], Any]) -> Any:
         chosen = getattr(self, role)

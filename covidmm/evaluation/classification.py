@@ -18,9 +18,11 @@ from sklearn.metrics import (
 
 from covidmm.evaluation.bootstrap import Statistic, intervals
 from covidmm.evaluation.ranking import Ranking
-from covidmm.findings import STUDY_CLASSES
+from covidmm.findings import StudyLabels
 
 Array = NDArray[np.floating]
+#: Macro means, which need a case of a class.
+_MEANS = ("precision", "recall", "f1", "mAP")
 
 
 def decide(scores: Array, multi_label: bool, threshold: float = 0.5) -> NDArray[np.int64]:
@@ -63,7 +65,7 @@ def score_labels(targets: Array, scores: Array, classes: Sequence[str], multi_la
     for index, name in enumerate(classes):
         truth, score = targets[:, index], scores[:, index]
         occurs = counts[index] > 0
-        ap = average_precision_score(truth, score) if multi_label else voc_average_precision(truth, score)
+        ap = (average_precision_score if multi_label else voc_average_precision)(truth, score) if occurs else None
         per_class[name] = {
             "count": int(counts[index]),
             "precision": float(precision[index]),
@@ -82,25 +84,44 @@ def score_labels(targets: Array, scores: Array, classes: Sequence[str], multi_la
     }
 
 
-def score_studies(truth: Mapping[str, str], probabilities: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+def score_studies(
+    truth: Mapping[str, Sequence[str]],
+    probabilities: Mapping[str, Sequence[float]],
+    labels: StudyLabels | None = None,
+) -> dict[str, Any]:
     """All study metrics.
 
+    A study that could not be classified counts as negative with SIIM's classes, as in the submission, and as one
+    without a finding where several labels can hold; otherwise it is left out.
+
     Args:
-        truth: study id to its class.
-        probabilities: study id to four probabilities; a study that could not be classified counts as negative, as in
-            the submission.
+        truth: study id to its classes, one unless several can hold.
+        probabilities: study id to the probability of each class.
+        labels: what they stand for; SIIM's appearances by default.
 
     Returns:
-        As :func:`score_labels`, with ``confusion``, ``calibration``, ``ece``, ``classes``, ``cases``, ``unclassified``
-        (how many could not be classified) and, for accuracy, precision, recall, F1 and mAP, ``..._interval``.
+        As :func:`score_labels`, with ``classes``, ``cases``, ``unclassified`` (how many could not be classified) and,
+        for accuracy, precision, recall, F1 and mAP, ``..._interval``; where one class holds ``confusion``,
+        ``calibration`` and ``ece``, where several can ``multi_label``.
+
+    Raises:
+        ValueError: no study is left to score.
     """
-    targets = np.eye(len(STUDY_CLASSES))[[STUDY_CLASSES.index(name) for name in truth.values()]]
-    scores = np.array([probabilities.get(study, (1.0, 0.0, 0.0, 0.0)) for study in truth], np.float64)
-    found = score_labels(targets, scores, STUDY_CLASSES, multi_label=False)
-    found |= {"confusion": confusion(targets, scores), "calibration": calibration(targets, scores)}
-    found |= {"ece": found["calibration"]["ece"], "classes": list(STUDY_CLASSES), "cases": len(truth)}
+    labels = labels or StudyLabels()
+    names, multi_label = labels.names, labels.multi_label
+    unknown = (float(labels.of_siim), *[0.0] * (len(names) - 1))
+    scored = [study for study in truth if study in probabilities or labels.of_siim or multi_label]
+    targets = np.array([[name in truth[study] for name in names] for study in scored], np.float64)
+    scores = np.array([probabilities.get(study, unknown) for study in scored], np.float64)
+    found = score_labels(targets, scores, names, multi_label)
+    if multi_label:
+        found["multi_label"] = True
+    else:
+        found |= {"confusion": confusion(targets, scores), "calibration": calibration(targets, scores)}
+        found["ece"] = found["calibration"]["ece"]
+    found |= {"classes": list(names), "cases": len(scored)}
     found["unclassified"] = sum(study not in probabilities for study in truth)
-    ends = intervals(_study_statistic(targets, scores), len(truth))
+    ends = intervals(_study_statistic(targets, scores, multi_label), len(scored))
     return found | {f"{name}_interval": list(pair) for name, pair in ends.items()}
 
 
@@ -151,9 +172,10 @@ def fit_temperature(logits: Array, targets: Array) -> float:
     return float(np.exp(found.x))
 
 
-def _study_statistic(targets: Array, scores: Array) -> Statistic:
+def _study_statistic(targets: Array, scores: Array, multi_label: bool) -> Statistic:
     """Accuracy, macro precision, recall and F1, and mAP of the studies, each counted by its weight."""
-    decided = np.eye(scores.shape[1])[scores.argmax(1)]
+    decided = decide(scores, multi_label).astype(np.float64)
+    right = (targets == decided).all(1)
     rankings = [
         Ranking.of(list(scores[:, [c]]), list(targets[:, [c]] > 0), targets[:, c].tolist())
         for c in range(scores.shape[1])
@@ -162,9 +184,11 @@ def _study_statistic(targets: Array, scores: Array) -> Statistic:
     def statistic(weights: NDArray[np.float64]) -> dict[str, float]:
         hits, guessed, real = weights @ (targets * decided), weights @ decided, weights @ targets
         there = real > 0
-        areas = [ranking.voc_ap(weights) for ranking in rankings]
+        if not there.any():
+            return {"accuracy": float(weights @ right / weights.sum()), **dict.fromkeys(_MEANS, float("nan"))}
+        areas = [ranking.step_ap(weights) if multi_label else ranking.voc_ap(weights) for ranking in rankings]
         return {
-            "accuracy": float(hits.sum() / weights.sum()),
+            "accuracy": float(weights @ right / weights.sum()),
             "precision": float((hits / np.maximum(guessed, 1))[there].mean()),
             "recall": float((hits / np.maximum(real, 1))[there].mean()),
             "f1": float((2 * hits / np.maximum(guessed + real, 1))[there].mean()),

@@ -11,7 +11,7 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
-from covidmm.errors import ConfigError
+from covidmm.errors import ConfigError, DataError
 from covidmm.utils.fileio import json_bytes, write_bytes
 
 
@@ -19,12 +19,12 @@ from covidmm.utils.fileio import json_bytes, write_bytes
 class LabelMetric(BaseMetric):
     """Scores label vectors. The prefix names what they describe: ``findings`` of images, or ``study``.
 
-    With ``aggregate`` the images of a study count as one: the ``mean`` or the ``max`` of their probabilities,
-    rescaled to a sum of 1. A single-label task also gets its calibration error, and, on validation, the
-    temperature that calibrates it.
+    With ``aggregate`` the images of a study count as one: the ``mean`` or the ``max`` of their probabilities, rescaled
+    to a sum of 1 in a single-label task; of several labels, a study has those of all its images. A single-label task
+    also gets its calibration error, and, on validation, the temperature that calibrates it.
 
     Args:
-        classes: names of the classes.
+        classes: names of the classes; None for those of the data set.
         multi_label: any number of classes per image, instead of exactly one.
         aggregate: ``mean``, ``max`` or None for images on their own.
         temperature: logits are divided by it; None fits it to the set at hand, which only validation may.
@@ -38,7 +38,7 @@ class LabelMetric(BaseMetric):
 
     def __init__(
         self,
-        classes: Sequence[str],
+        classes: Sequence[str] | None = None,
         multi_label: bool = False,
         aggregate: str | None = None,
         temperature: float | None = None,
@@ -49,7 +49,7 @@ class LabelMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         if aggregate not in (None, "mean", "max"):
             raise ConfigError(f"aggregate is '{aggregate}', it can be 'mean', 'max' or None")
-        self.classes = tuple(classes)
+        self.classes = None if classes is None else tuple(classes)
         self.multi_label = multi_label
         self.aggregate = aggregate
         self.temperature = temperature
@@ -68,12 +68,17 @@ class LabelMetric(BaseMetric):
             )
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
-        """Score every image, or study, once."""
+        """Score every image, or study, once.
+
+        Raises:
+            DataError: images of a study have different labels, of which exactly one can hold.
+        """
         # scikit-learn takes half a second to import, and a detector registers this metric without using it
         from scipy.special import expit, softmax
 
         from covidmm.evaluation.classification import calibration, confusion, fit_temperature, score_labels
 
+        classes = tuple(self.dataset_meta["classes"]) if self.classes is None else self.classes
         rows = list({row["image_id"]: row for row in results}.values())
         logits, targets = (np.array([row[key] for row in rows]) for key in ("logits", "target"))
         found: dict[str, Any] = {}
@@ -86,8 +91,9 @@ class LabelMetric(BaseMetric):
             scores = softmax(logits / temperature, axis=1)
         names = [row["image_id"] for row in rows]
         if self.aggregate:
-            names, targets, scores = _by_study([row["study_id"] for row in rows], targets, scores, self.aggregate)
-        found |= score_labels(targets, scores, self.classes, self.multi_label)
+            studies = [row["study_id"] for row in rows]
+            names, targets, scores = _by_study(studies, targets, scores, self.aggregate, self.multi_label)
+        found |= score_labels(targets, scores, classes, self.multi_label)
         if not self.multi_label:
             found |= {"confusion": confusion(targets, scores), "calibration": calibration(targets, scores)}
             found["ece"] = found["calibration"]["ece"]
@@ -97,7 +103,7 @@ class LabelMetric(BaseMetric):
                 {"id": name, "target": target.tolist(), "scores": score.tolist()}
                 for name, target, score in zip(names, targets, scores, strict=True)
             ]
-            content = {"classes": list(self.classes), **found, "predictions": predictions}
+            content = {"classes": list(classes), **found, "predictions": predictions}
             write_bytes(self.outfile, json_bytes(content, indent=2))
         self._log(found["per_class"])
         if found["absent"]:
@@ -114,15 +120,19 @@ class LabelMetric(BaseMetric):
 
 
 def _by_study(
-    studies: list[str], targets: np.ndarray, scores: np.ndarray, how: str
+    studies: list[str], targets: np.ndarray, scores: np.ndarray, how: str, multi_label: bool
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Join the images of each study, in the order of first appearance."""
     names = list(dict.fromkeys(studies))
     index = np.array([names.index(study) for study in studies])
     join = {"mean": np.mean, "max": np.max}[how]
     joined = np.stack([join(scores[index == number], axis=0) for number in range(len(names))])
-    first = np.stack([targets[index == number][0] for number in range(len(names))])
-    return names, first, joined / joined.sum(1, keepdims=True)
+    of_any = np.stack([targets[index == number].max(0) for number in range(len(names))])
+    if multi_label:
+        return names, of_any, joined
+    for number in np.flatnonzero(of_any.sum(1) > 1):
+        raise DataError(f"study {names[number]}: its images have different labels; score images, by aggregate=None")
+    return names, of_any, joined / joined.sum(1, keepdims=True)
 
 
 def _text(value: float | None) -> str:

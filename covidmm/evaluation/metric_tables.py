@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from covidmm.findings import STUDY_CLASSES
+
 _COLUMNS = {
     "mAP@.50": "mAP_50",
     "mAP@.50:.95": "mAP",
@@ -15,6 +17,8 @@ _COLUMNS = {
 }
 _ROWS = {"mAP@.50": "mAP_50", "F1": "f1", "mean recall": "recall", "mean precision": "precision"}
 _STUDY = {"accuracy": "accuracy", "macro F1": "f1", "recall": "recall", "precision": "precision", "mAP": "mAP"}
+#: Where several labels can hold, most studies have few of them: what does not hang on a threshold comes first.
+_LABELS = {"macro AUROC": "auroc", "mAP": "mAP", "macro F1": "f1", "recall": "recall", "precision": "precision"}
 
 
 def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -82,10 +86,15 @@ def format_comparison(found: Mapping[str, Mapping[str, Any]], studies: int) -> s
     if unreadable:
         lines.append(f"{unreadable} images that cannot be read count as without a box found")
     if "study" in found:
-        cells = [
-            f"{title} {_with_interval(found['study'], key)}" for title, key in _STUDY.items() if key in found["study"]
-        ]
-        lines.append(f"studies: {', '.join(cells)}{_left_out(found['study'])}")
+        study = found["study"]
+        rows = _LABELS if study.get("multi_label") else _STUDY
+        cells = [f"{title} {_with_interval(study, key)}" for title, key in rows.items() if study.get(key) is not None]
+        lines.append(f"studies: {', '.join(cells)}{_left_out(study)}")
+        if study.get("multi_label"):
+            lines += [
+                f"  {name}: AUROC {_cell(one['auroc'], 5)}, AP {_cell(one['ap'], 5)}, of {one['count']}"
+                for name, one in study["per_class"].items()
+            ]
     if "competition" in found:
         lines.append(_competition(found["competition"]))
     lines.append(f"in brackets: 95 % bootstrap intervals over {studies} studies; thresholds were chosen on validation")
@@ -98,7 +107,9 @@ def _left_out(study: Mapping[str, Any]) -> str:
     if absent := study.get("absent"):
         notes.append(f"means without {', '.join(absent)}, which no label has")
     if unclassified := study.get("unclassified"):
-        notes.append(f"{unclassified} studies that could not be classified count as negative")
+        of_siim = tuple(study.get("classes", STUDY_CLASSES)) == STUDY_CLASSES
+        how = "count as without a finding" if study.get("multi_label") else "are left out"
+        notes.append(f"{unclassified} studies that could not be classified {'count as negative' if of_siim else how}")
     return f" ({'; '.join(notes)})" if notes else ""
 
 

@@ -13,14 +13,18 @@ from covidmm.errors import DataError
 from covidmm.utils.fileio import json_bytes, json_value, write_bytes
 from covidmm.utils.provenance import git_revision, sha256, versions
 
+#: Sections that hold an entry for each of several models; others are the metrics of one.
+_OF_SEVERAL = ("detectors", "evaluators", "seconds", "provenance")
 
-def write_metrics(path: str | Path, **sections: Mapping[str, Any]) -> dict[str, Any]:
+
+def write_metrics(path: str | Path, **sections: Mapping[str, Any] | None) -> dict[str, Any]:
     """Merge sections into ``metrics.json``, so that one file holds every detector of a run.
 
     Args:
         path: the file; made where it is missing.
-        **sections: ``detectors``, ``study``, ``competition``, ``seconds`` or ``provenance``; a
-            key of a section, such as one detector, is replaced as a whole, so it never mixes two runs.
+        **sections: ``detectors``, ``study``, ``competition``, ``seconds`` or ``provenance``; an entry, such as one
+            detector or the whole of ``study``, is replaced as a whole, so it never mixes two runs. None takes a section
+            out.
 
     Returns:
         The whole content.
@@ -31,7 +35,10 @@ def write_metrics(path: str | Path, **sections: Mapping[str, Any]) -> dict[str, 
     path = Path(path)
     content: dict[str, Any] = _read_metrics(path)
     for name, section in sections.items():
-        content[name] = {**content.get(name, {}), **section}
+        if section is None:
+            content.pop(name, None)
+        else:
+            content[name] = {**(content.get(name, {}) if name in _OF_SEVERAL else {}), **section}
     try:
         data = json_bytes(content, indent=2)
     except ValueError as error:

@@ -71,6 +71,13 @@ class Ranking:
             return float("nan")
         return float((np.diff(recall, prepend=0.0) * _envelope(precision)).sum())
 
+    def step_ap(self, weights: Weights | None = None) -> float:
+        """Sum of the precision at each step of recall, as scikit-learn's average precision; nan without a truth."""
+        precision, recall = self.curve(weights)
+        if not self._total(weights):
+            return float("nan")
+        return float((np.diff(recall, prepend=0.0) * precision).sum())
+
     def coco_ap(self, weights: Weights | None = None) -> float:
         """Mean of the envelope at COCOeval's 101 recalls, equal scores one by one; nan where there is no truth.
 

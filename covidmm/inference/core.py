@@ -23,7 +23,7 @@ from covidmm.datasets.image_folders import FolderImage
 from covidmm.ensembles.accepted_images import Accepts
 from covidmm.ensembles.ensemble_config import Member
 from covidmm.errors import CovidmmError, DataError, NotAcceptedError, PluginError, RadiographError
-from covidmm.findings import OPACITY, STUDY_CLASSES, Detections, Study
+from covidmm.findings import OPACITY, Detections, Study, StudyLabels
 from covidmm.inference.detector import Detector, select
 from covidmm.inference.ensemble_classes import EnsembleClasses
 from covidmm.outputs.predictions import TOLERANCE, ImageEntry
@@ -81,7 +81,7 @@ class Predicted(NamedTuple):
 
 
 class Classified(NamedTuple):
-    """A study's (4,) float64 probabilities, None without a readable image; and seconds per step."""
+    """A study's (C,) float64 probabilities, None without a readable image; and seconds per step."""
 
     study_id: str
     values: NDArray[np.float64] | None
@@ -225,7 +225,7 @@ class Classifying(Work):
 
     def _loaded(self) -> StudyClassifier:
         if self.classifier is None:
-            self.classifier = plugins().build_study_classifier(self.config)
+            self.classifier = plugins().build_study_classifier(self.config, self.classes)
         return self.classifier
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -280,17 +280,23 @@ def fuse(
 
 
 def classify(classifier: StudyClassifier, study: Study) -> NDArray[np.float64]:
-    """(4,) probabilities of a study, checked.
+    """(C,) probabilities of a study, checked.
 
     Raises:
-        PluginError: a classifier that fails, or that returns no probabilities.
+        PluginError: a classifier that fails, or that returns no probabilities of its classes.
     """
     with _blaming(f"study '{study.identifier}'", classifier):
         values = np.asarray(classifier.classify(study), np.float64)
-        right = values.shape == (len(STUDY_CLASSES),) and np.isfinite(values).all()
-        if not right or values.min() < 0 or abs(values.sum() - 1) > 1e-3:
-            shown = reprlib.repr(values.tolist())
-            raise PluginError(f"the study classifier answered {shown}, not four probabilities")
+        labels = StudyLabels.of(classifier)
+        right = values.shape == (len(labels.names),) and np.isfinite(values).all()
+        if right and labels.multi_label:
+            right = values.min() >= 0 and values.max() <= 1
+        elif right:
+            right = values.min() >= 0 and abs(values.sum() - 1) <= 1e-3
+        if not right:
+            shown, wanted = reprlib.repr(values.tolist()), "" if labels.multi_label else " that add up to 1"
+            what = f"{len(labels.names)} probabilities{wanted}, of {', '.join(labels.names)}"
+            raise PluginError(f"the study classifier answered {shown}, not {what}")
         return values
 
 

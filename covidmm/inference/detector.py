@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 from mmcv.transforms import LoadAnnotations, LoadImageFromFile
-from mmdet.registry import DATASETS, MODELS, TRANSFORMS
+from mmdet.registry import MODELS, TRANSFORMS
 from mmdet.structures.bbox import get_box_tensor
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
@@ -23,7 +23,7 @@ from torchvision.ops import batched_nms
 
 from covidmm.engine.checkpointing import load_trained, trained_file
 from covidmm.engine.config import load_config
-from covidmm.engine.data_classes import follow_checkpoint, follows_data
+from covidmm.engine.data_classes import classes_of, follow_checkpoint, follows_data
 from covidmm.engine.model_checks import why_no_boxes
 from covidmm.ensembles.ensemble_config import Backend, Member
 from covidmm.errors import CheckpointError, ConfigError
@@ -252,13 +252,6 @@ def _augmented(cfg: Config, member: Member) -> bool:
     if augmented and not (cfg.get("tta_model") and cfg.get("tta_pipeline")):
         raise ConfigError(f"{member.config}: test_time_augmentation needs a tta_model and a tta_pipeline")
     return augmented
-
-
-def classes_of(cfg: Config) -> tuple[str, ...]:
-    """The classes of a config's test data set."""
-    dataset = cfg.test_dataloader.dataset
-    found = dataset.get("metainfo", {}).get("classes") or DATASETS.get(dataset.type).METAINFO.get("classes", ())
-    return (found,) if isinstance(found, str) else tuple(found)
 
 
 def _fit_classes(cfg: Config, member: Member, name: str) -> tuple[str, ...]:

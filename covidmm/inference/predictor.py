@@ -17,7 +17,7 @@ from covidmm import radiograph
 from covidmm.datasets.image_folders import FolderImage, read_image_folder
 from covidmm.ensembles.ensemble_config import EnsembleConfig, load_ensemble
 from covidmm.errors import ConfigError, CovidmmError, NotAcceptedError, RadiographError, did_you_mean
-from covidmm.findings import Detections, ImageFindings, Study, StudyFindings
+from covidmm.findings import Detections, ImageFindings, Study, StudyFindings, StudyLabels
 from covidmm.inference.core import NO_PIXELS, Batch, Decoded, Detecting, classify, fuse, plugins
 from covidmm.inference.detector import Detector
 from covidmm.inference.ensemble_classes import EnsembleClasses
@@ -66,8 +66,9 @@ class Predictor:
         self._manager = plugins()
         self.config = config
         self.strategy = config.build_strategy(self._manager)
-        self.classifier = config.build_classifier(self._manager)
         self.classes = EnsembleClasses.of(config)
+        self.classifier = config.build_classifier(self._manager, self.classes.names)
+        self.study_labels = StudyLabels.of(self.classifier)
         self.classes.require_fits(self.strategy)
         self._detecting = Detecting(config.members, config.max_size, device, config.accepts, self.classes)
         self.detectors: Mapping[str, Detector] = self._detecting.detectors
@@ -185,7 +186,7 @@ class Predictor:
                 study = Study(study_id, *zip(*readable, strict=True), self.classes.names)
                 probabilities = classify(self.classifier, study).astype(np.float32)
             listed = [findings for _, findings in images]
-            found[study_id] = StudyFindings(study_id, listed, probabilities, self.classes.names)
+            found[study_id] = StudyFindings(study_id, listed, probabilities, self.classes.names, self.study_labels)
         return found
 
 

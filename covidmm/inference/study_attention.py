@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covidmm.findings import STUDY_CLASSES
 from covidmm.models.grad_cam import GradCam
 from covidmm.radiograph import Radiograph
 from covidmm.studies.combined import MeanOfClassifiers
@@ -51,7 +50,9 @@ class Explainer:
         """Explain one radiograph."""
         scores, heat = self.explain(self.classifier.inputs_of(radiograph.pixels))
         scaled = heat / max(float(heat.max()), 1e-12)
-        return Attention(STUDY_CLASSES[int(scores.argmax())], scaled.astype(np.float32), self._seen(radiograph))
+        return Attention(
+            self.classifier.classes[int(scores.argmax())], scaled.astype(np.float32), self._seen(radiograph)
+        )
 
     def _seen(self, radiograph: Radiograph) -> tuple[float, float, float, float]:
         """What the pipeline left of the radiograph: two ramps are sent through it and read at its edges."""

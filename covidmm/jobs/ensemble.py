@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from mmengine.logging import MMLogger
 from covidmm.datasets.image_folders import read_image_folder
 from covidmm.ensembles.ensemble_config import load_ensemble
 from covidmm.errors import ConfigError
-from covidmm.findings import OPACITY
+from covidmm.findings import OPACITY, StudyLabels
 from covidmm.inference.core import plugins
 from covidmm.inference.mapping import sharing
 from covidmm.jobs.ensemble_checks import (
@@ -26,6 +27,7 @@ from covidmm.jobs.folder_run import ENSEMBLE, FolderRun, Outcome, predict_member
 from covidmm.jobs.folder_truth import read_truth, require_scorable
 from covidmm.jobs.scoring import Operating, plan_thresholds, score_outcome
 from covidmm.jobs.structured_reports import write_reports
+from covidmm.jobs.study_answers import write_table
 from covidmm.jobs.tuning import tune
 from covidmm.outputs.kaggle import (
     NoneRule,
@@ -40,6 +42,8 @@ from covidmm.utils.fileio import json_bytes, write_bytes
 from covidmm.utils.pool import Mapper
 
 _LISTED = 5
+#: Beside the predictions: the probabilities of the studies.
+STUDY_TABLE = "study.csv"
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,8 @@ def _ensemble(request: Request, mapping: Mapper) -> Outcome:
     with outcome.run.timed("write"):
         submit(outcome, out, job.none, job.rerank)
         write_bytes(out.with_name(f"{out.name}.json"), json_bytes(outcome.origin(), indent=2))
+        if outcome.studies is not None:
+            write_table(outcome.run.folder / STUDY_TABLE, outcome.studies, outcome.study_labels)
     _report(outcome, out, time.monotonic() - started)
     if request.sr:
         _report_structured(outcome, request)
@@ -125,7 +131,8 @@ def _checked(request: Request, mapping: Mapper) -> _Job:
     if ENSEMBLE in config.members:
         raise ConfigError(f"{request.config}: no member may be called '{ENSEMBLE}'")
     none, rerank = config.rules()
-    none.require_classifier(config.study is not None)
+    if config.study is None:
+        none.require_classifier(None)
     manager = plugins()
     strategy = config.build_strategy(manager)
     cases = read_image_folder(request.data, request.split)
@@ -136,6 +143,10 @@ def _checked(request: Request, mapping: Mapper) -> _Job:
     run = FolderRun(config, cases, folder / (cases.split or "images"), mapping=mapping)
     keys = run.cache_keys()  # a checkpoint that is missing
     run.classes.require_fits(strategy)
+    if classifier := config.build_classifier(manager, run.classes.names):
+        none.require_classifier(StudyLabels.of(classifier))
+    if request.sample and not _has_study_rows(StudyLabels.of(classifier), classifier is not None, run.classes.names):
+        raise ConfigError(f"--sample: {request.sample}: has rows of studies, of SIIM's classes; here are none of them")
     validation, operating, looked_at = None, None, []
     if request.sweep:
         validation = FolderRun(config, read_image_folder(request.data, "val"), folder / "val", mapping=mapping)
@@ -153,19 +164,25 @@ def _checked(request: Request, mapping: Mapper) -> _Job:
 def submit(outcome: Outcome, path: Path, none: NoneRule, rerank: Rerank) -> None:
     """Write the submission: a row for every study and every image of the folder, readable or not.
 
-    Studies have rows where they are classified, and in the challenge, whose images have opacities alone.
+    Studies have rows where they are classified into SIIM's classes, and in the challenge, whose images have opacities
+    alone.
     """
-    probabilities, names = outcome.studies or {}, outcome.run.classes.names
+    probabilities, names, labels = outcome.studies or {}, outcome.run.classes.names, outcome.study_labels
     studies, images = {}, {}
-    if outcome.studies is not None or names == OPACITY:
+    if _has_study_rows(labels, outcome.studies is not None, names):
         studies = {case.study_id: study_row(probabilities.get(case.study_id)) for case in outcome.run.cases.images}
     for image, found in outcome.fused:
         if image.error:
             images[image.image_id] = image_row(None)
             continue
-        negative = probabilities[image.study_id][0] if outcome.studies is not None else None
+        negative = labels.negative_in(probabilities[image.study_id]) if outcome.studies is not None else None
         images[image.image_id] = ranked_row(found, negative, none, rerank, names)
     write_submission(path, studies, images)
+
+
+def _has_study_rows(labels: StudyLabels, classified: bool, names: Sequence[str]) -> bool:
+    """Whether a submission has rows of studies: they are SIIM's."""
+    return labels.of_siim if classified else tuple(names) == OPACITY
 
 
 def _report(outcome: Outcome, submission: Path, seconds: float) -> None:
@@ -181,6 +198,11 @@ def _report(outcome: Outcome, submission: Path, seconds: float) -> None:
         print(line)
     if outcome.studies is None and run.classes.names == OPACITY:
         print("no study classifier is configured: every study got the row 'negative 1 0 0 1 1'")
+    if outcome.studies is not None and not outcome.study_labels.of_siim:
+        classes = ", ".join(outcome.study_labels.names)
+        print(f"the submission has no rows of studies, which are of SIIM's classes there; here they are of {classes}")
+    if outcome.studies is not None:
+        print(f"probabilities of studies: {run.folder / STUDY_TABLE}")
     print(f"submission: {submission}")
 
 

@@ -19,7 +19,7 @@ from covidmm.datasets.image_folders import ImageFolder
 from covidmm.engine.checkpointing import checkpoint_hashes
 from covidmm.ensembles.ensemble_config import EnsembleConfig, Member
 from covidmm.errors import DataError
-from covidmm.findings import Detections
+from covidmm.findings import Detections, StudyLabels
 from covidmm.inference.core import Batch, Classifying, Detecting, StudyJob, fuse, timed
 from covidmm.inference.detector import fingerprint
 from covidmm.inference.ensemble_classes import EnsembleClasses
@@ -118,12 +118,14 @@ class Outcome:
         members: what each detector predicted.
         fused: what the ensemble makes of it.
         studies: probabilities by study, None without a classifier; studies without a readable image are left out.
+        study_labels: what they stand for.
     """
 
     run: FolderRun
     members: Mapping[str, Predictions]
     fused: Predictions
     studies: Mapping[str, list[float]] | None
+    study_labels: StudyLabels = field(default_factory=StudyLabels)
 
     @property
     def detectors(self) -> dict[str, Predictions]:
@@ -154,13 +156,15 @@ def run_folder(run: FolderRun, manager: PluginManager) -> Outcome:
     Raises:
         CovidmmError: a config, checkpoint, image folder or plugin that cannot be used; before anything is predicted.
     """
-    strategy, classifier = run.config.build_strategy(manager), run.config.build_classifier(manager)
+    strategy = run.config.build_strategy(manager)
+    classifier = run.config.build_classifier(manager, run.classes.names)
     run.classes.require_fits(strategy)
     members = predict_members(run)
     fused = fuse_folder(run, strategy, members)
     if all(image.error for image in fused.images):
         raise DataError(f"{run.cases.source}: no image can be used, the first: {fused.images[0].error}")
-    return Outcome(run, members, fused, classify_studies(run, classifier, fused))
+    studies = classify_studies(run, classifier, fused)
+    return Outcome(run, members, fused, studies, StudyLabels.of(classifier))
 
 
 def predict_members(run: FolderRun) -> dict[str, Predictions]:
@@ -298,7 +302,7 @@ def classify_studies(
         fused: the ensemble's boxes.
 
     Returns:
-        Study id to four probabilities; a study without a readable image is left out.
+        Study id to the probabilities of its classes; a study without a readable image is left out.
 
     Raises:
         CovidmmError: a classifier that fails or answers with no probabilities; a damaged file of an earlier run.
@@ -308,11 +312,12 @@ def classify_studies(
     own: dict[str, Any] = {"classifier": with_checkpoints(run.config.study)}
     if getattr(classifier, "uses_detections", True):
         own["ensemble"] = dict(fused.fingerprint)
-    cache_key = run.cache_key(own)
+    labels = StudyLabels.of(classifier)
+    cache_key = run.cache_key(own | labels.to_json())
     path = run.folder / f"{STUDY}.json"
     known = read_answers(path)
     if known is not None and known["made_from"] == json.loads(json.dumps(cache_key)):
-        require_whole(path, known["studies"], fused)
+        require_whole(path, known["studies"], fused, len(labels.names))
         return known["studies"]
     if known is not None:
         print(f"{path}: out of date, classifying again")

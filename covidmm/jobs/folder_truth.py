@@ -11,10 +11,11 @@ import numpy as np
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.datasets.class_mapping import class_indices
 from covidmm.datasets.image_folders import ImageFolder
+from covidmm.datasets.image_labels import image_labels, label_names
 from covidmm.datasets.prepared_folder import read_split
 from covidmm.errors import DataError
 from covidmm.evaluation.competition import labels_of
-from covidmm.findings import OPACITY
+from covidmm.findings import OPACITY, STUDY_CLASSES, StudyLabels
 from covidmm.prepare.layouts.siim import IMAGE_CSV, STUDY_CSV, read_images, read_studies
 from covidmm.utils.boxes import corners
 
@@ -35,7 +36,7 @@ def read_truth(folder: ImageFolder, classes: Sequence[str]) -> Truth:
     if folder.annotations is not None:
         split = read_split(folder.annotations)
         indices = class_indices(str(folder.annotations), split.categories, classes, {}, absent=classes)
-        return {image.image_id: _of_classes(image, indices) for image in split.images}
+        return {image.image_id: _of_classes(image, indices, classes) for image in split.images}
     tables = folder.source / IMAGE_CSV, folder.source / STUDY_CSV
     if folder.split != "train" or not all(path.is_file() for path in tables):
         raise DataError(f"{folder.source}: cannot be scored, it is not prepared and has no {IMAGE_CSV} of its images")
@@ -58,11 +59,58 @@ def read_truth(folder: ImageFolder, classes: Sequence[str]) -> Truth:
         for image in own[study_id]:
             boxes = corners(images.rows[image.image_id].boxes)
             one = AnnotatedImage(image.path, image.image_id, study_id, boxes, study_class=study_class)
-            found[image.image_id] = _of_classes(one, indices)
+            found[image.image_id] = _of_classes(one, indices, classes)
     return found
 
 
-def _of_classes(image: AnnotatedImage, indices: Sequence[int | None]) -> AnnotatedImage:
+def study_truth(folder: ImageFolder, truth: Truth, labels: StudyLabels) -> dict[str, tuple[str, ...]]:
+    """Which of a classifier's classes each study has: those of its images, by labels, study class and boxes.
+
+    Where exactly one can hold, studies with none or several are left out, with a warning (UserWarning); so are all
+    where the folder has none of the classes, and classes that it does not have.
+
+    Args:
+        folder: the images.
+        truth: of :func:`read_truth`.
+        labels: of the classifier.
+
+    Returns:
+        By study id, in the order of ``truth``; empty where nothing can be scored.
+
+    Raises:
+        DataError: as :func:`~covidmm.datasets.prepared_folder.read_split`.
+    """
+    if labels.of_siim:  # asked of every scored folder, most of which are of other data
+        return {image.study_id: (image.study_class,) for image in truth.values() if image.study_class}
+    split = None if folder.annotations is None else read_split(folder.annotations)
+    known = {*STUDY_CLASSES, *OPACITY} if split is None else {*label_names(split)}
+    where = folder.annotations or folder.source
+    if lacking := [name for name in labels.names if name not in known and name != labels.negative]:
+        warnings.warn(f"{where}: studies: no label {', '.join(lacking)}, not scored", stacklevel=2)
+    found: dict[str, set[str]] = {}
+    for image in truth.values() if split is None else split.images:
+        found.setdefault(image.study_id, set()).update(image_labels(image))
+    if not known & ({*labels.names} - {labels.negative}):
+        return {}
+    rows = {study: _own_classes(names, labels) for study, names in found.items()}
+    if labels.multi_label:
+        return rows
+    unclear = [study for study, names in rows.items() if len(names) != 1]
+    if unclear:
+        text = (
+            f"{where}: {len(unclear)} studies have not exactly one of the classes, such as '{unclear[0]}': not scored"
+        )
+        warnings.warn(text, stacklevel=2)
+    return {study: names for study, names in rows.items() if len(names) == 1}
+
+
+def _own_classes(names: set[str], labels: StudyLabels) -> tuple[str, ...]:
+    """The classes of a study that has labels of these names."""
+    found = tuple(name for name in labels.names if name in names and name != labels.negative)
+    return found or ((labels.negative,) if labels.negative else ())
+
+
+def _of_classes(image: AnnotatedImage, indices: Sequence[int | None], classes: Sequence[str]) -> AnnotatedImage:
     """An image with other labels, and without the boxes that have none."""
     if list(indices) == list(range(len(indices))):
         return image
@@ -74,6 +122,7 @@ def _of_classes(image: AnnotatedImage, indices: Sequence[int | None]) -> Annotat
         labels=labels[labels >= 0],
         crowds=image.crowds[crowd_labels >= 0],
         crowd_labels=crowd_labels[crowd_labels >= 0],
+        categories=tuple(classes),
     )
 
 

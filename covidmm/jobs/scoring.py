@@ -23,8 +23,8 @@ from covidmm.evaluation.metrics_file import machine, write_metrics
 from covidmm.findings import OPACITY
 from covidmm.jobs.ensemble_pictures import draw_ensemble
 from covidmm.jobs.folder_run import ENSEMBLE, FolderRun, Outcome, run_folder
-from covidmm.jobs.folder_truth import Truth, read_truth, require_scorable
-from covidmm.models.checkpoints import stored_provenance, stored_val_metrics
+from covidmm.jobs.folder_truth import Truth, read_truth, require_scorable, study_truth
+from covidmm.models.checkpoints import stored_provenance, stored_val_metrics, temperature_in
 from covidmm.outputs.kaggle import read_submission
 from covidmm.outputs.predictions import Predictions
 from covidmm.plugins import PluginManager
@@ -156,8 +156,8 @@ def score_outcome(
     print("  " + ", ".join(f"{name} {value:.3f}" for name, value in thresholds.common.items()))
     for name, own in thresholds.per_class.items():
         print(f"  {name}: " + ", ".join(f"{one} {value:.3f}" for one, value in own.items()))
-    for path in checkpoint_files(run.config.study):
-        value = stored_val_metrics(path).get("study/temperature")
+    for path in () if outcome.study_labels.multi_label else checkpoint_files(run.config.study):
+        value = temperature_in(stored_val_metrics(path))
         told = "none in its checkpoint, 1 is taken" if value is None else f"{value:.3f}, of its validation"
         print(f"temperature of the study classifier {path}: {told}")
     detectors = score_each(outcome.detectors, truth, thresholds, with_intervals=True, classes=names)
@@ -165,16 +165,17 @@ def score_outcome(
         detectors[name]["unreadable"] = sum(bool(image.error) for image in one.images)
         detectors[name]["threshold_source"] = operating.source
     found: dict[str, Any] = {"detectors": detectors}
-    classes = {image.study_id: image.study_class for image in truth.values() if image.study_class}
-    if classes:
-        if outcome.studies is not None:
-            found["study"] = score_studies(classes, outcome.studies)
-        if names == OPACITY:  # the challenge has no other
-            labels = labels_of([truth[case.image_id] for case in run.cases.images], str(run.cases.source))
-            rows = read_submission(submission)
-            found["competition"] = score_submission(labels, rows, submission, with_intervals=True)
+    if outcome.studies is not None:
+        classes = study_truth(run.cases, truth, outcome.study_labels)
+        if classes.keys() & outcome.studies.keys():
+            found["study"] = score_studies(classes, outcome.studies, outcome.study_labels)
+    if names == OPACITY and outcome.study_labels.of_siim and any(image.study_class for image in truth.values()):
+        labels = labels_of([truth[case.image_id] for case in run.cases.images], str(run.cases.source))
+        rows = read_submission(submission)
+        found["competition"] = score_submission(labels, rows, submission, with_intervals=True)
     print(f"\n{format_comparison(found, len({image.study_id for image in truth.values()}))}")
-    write_metrics(metrics, **found, provenance={ENSEMBLE: provenance(outcome)})
+    # what an earlier run with another study classifier scored is not this one's
+    write_metrics(metrics, **({"study": None, "competition": None} | found), provenance={ENSEMBLE: provenance(outcome)})
     print(f"metrics: {metrics}")
     if show_dir:
         draw_ensemble(Path(show_dir), outcome, truth, thresholds.common, ENSEMBLE)

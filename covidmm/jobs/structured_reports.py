@@ -91,7 +91,7 @@ def _study(
     findings += [ImageFindings(entry.image_id, 0, 0, {}, boxes, entry.error) for entry, boxes in images if entry.error]
     probabilities = (outcome.studies or {}).get(study_id)
     known = None if probabilities is None else np.asarray(probabilities, np.float32)
-    return StudyFindings(study_id, findings, known, outcome.run.classes.names), headers
+    return StudyFindings(study_id, findings, known, outcome.run.classes.names, outcome.study_labels), headers
 
 
 def _header(path: Path) -> Dataset:

@@ -296,6 +296,11 @@ def stored_val_metrics(path: Path) -> dict[str, float]:
     return dict(read_checkpoint(path).get("meta", {}).get("val_metrics", {}))
 
 
+def temperature_in(val_metrics: Mapping[str, float]) -> float | None:
+    """The temperature that a validation of a classifier fitted, whatever its prefix; None where none did."""
+    return next((value for key, value in val_metrics.items() if key.endswith("/temperature")), None)
+
+
 def stored_provenance(path: Path) -> dict[str, Any]:
     """What a checkpoint's training was made from; empty where it does not say."""
     return dict((read_checkpoint(path).get("meta") or {}).get("provenance") or {})

@@ -17,12 +17,12 @@ from pydicom import Dataset
 
 import covidmm
 from covidmm.errors import ConfigError, CovidmmError, RadiographError
-from covidmm.findings import OPACITY, STUDY_CLASSES, ImageFindings, StudyFindings
+from covidmm.findings import OPACITY, ImageFindings, StudyFindings
 from covidmm.outputs.dicom_identity import identity, linked, no_identity, secret_uid, uid_of, valid_uid
 from covidmm.outputs.sr_codes import (
     KNOWN_CODES,
     SCHEME,
-    STUDY_CLASS_MEANINGS,
+    SIIM_STUDY_CODES,
     ClassCode,
     code_of,
     private_code,
@@ -89,8 +89,8 @@ def study_report(
             others, which are the same within this process.
         replaces: an earlier report of the study, which this one names as its predecessor.
         notes: comments on the study, without identifiers.
-        class_codes: value, scheme and meaning of the code of a class, by its name; one without gets a private code, and
-            a comment says so. ``opacity`` is DICOM's by default.
+        class_codes: value, scheme and meaning of the code of a class, of boxes or of studies, by its name; one without
+            gets a private code, and a comment says so. ``opacity`` and SIIM's study classes have theirs.
 
     Returns:
         The report, to be written with ``save_as(path, enforce_file_format=True)``.
@@ -114,8 +114,9 @@ def study_report(
         unread = sum(image.error is not None for image in findings.images)
         if unread:
             remarks.append(f"{unread} images of the study cannot be read: this report tells nothing of them")
-        coded = KNOWN_CODES | dict(class_codes or {})
-        if lacking := [name for name in findings.classes if name not in coded]:
+        of_study = () if findings.probabilities is None else findings.study_labels.names
+        coded = KNOWN_CODES | (SIIM_STUDY_CODES if findings.study_labels.of_siim else {}) | dict(class_codes or {})
+        if lacking := [name for name in dict.fromkeys((*findings.classes, *of_study)) if name not in coded]:
             remarks.append(f"no public code was given for {', '.join(lacking)}: the codes of {SCHEME} are private")
         remarks += notes
         document = _document(findings, evidence, threshold, model, fingerprint, replaces, remarks, coded)
@@ -155,7 +156,7 @@ def _document(
     algorithm = _algorithm(threshold, [f"model: {model}", *fingerprint, f"versions: {', '.join(stack)}"])
     groups: list[Any] = []
     if findings.probabilities is not None:
-        groups += _classes(findings, evidence, algorithm, seed)
+        groups += _classes(findings, evidence, algorithm, seed, coded)
     kinds = [(name, code_of(name, coded)) for name in findings.classes]
     for image in findings.images:
         if image.error is None:
@@ -222,6 +223,9 @@ def _seed(findings: StudyFindings, uids: Sequence[str], threshold: float, finger
         parts += [image.image_id, str(image.fused.boxes.tolist()), str(image.fused.scores.tolist())]
         if findings.classes != OPACITY:
             parts += [*findings.classes, str(image.fused.labels.tolist())]
+    labels = findings.study_labels
+    if findings.probabilities is not None and not labels.of_siim:
+        parts += ["several" if labels.multi_label else "one", *labels.names]
     return [*parts, "" if findings.probabilities is None else str(findings.probabilities.tolist())]
 
 
@@ -253,22 +257,27 @@ def _certainty(score: float) -> Any:
 
 
 def _classes(
-    findings: StudyFindings, evidence: Sequence[Dataset], algorithm: AlgorithmIdentification, seed: Sequence[str]
+    findings: StudyFindings,
+    evidence: Sequence[Dataset],
+    algorithm: AlgorithmIdentification,
+    seed: Sequence[str],
+    coded: Mapping[str, ClassCode],
 ) -> list[Any]:
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
     probabilities = np.asarray(findings.probabilities)
-    predicted = int(probabilities.argmax())
+    labels = findings.study_labels
+    predicted = labels.present(probabilities)
     groups = []
-    for index, (name, probability) in enumerate(zip(STUDY_CLASSES, probabilities, strict=True)):
-        presence = codes.SCT.Present if index == predicted else codes.SCT.Absent
+    for name, probability in zip(labels.names, probabilities, strict=True):
+        presence = codes.SCT.Present if name in predicted else codes.SCT.Absent
         remarks = [
             sr.QualitativeEvaluation(private_code("predicted", "Predicted class"), presence),
             sr.QualitativeEvaluation(private_code("use", "Intended use"), private_code("research", DISCLAIMER)),
         ]
-        finding = private_code(name, STUDY_CLASS_MEANINGS[name])
-        group = _group(f"study class {name}", finding, evidence, algorithm, seed, remarks, [_certainty(probability)])
+        finding, certainty = code_of(name, coded), [_certainty(probability)]
+        group = _group(f"study class {name}", finding, evidence, algorithm, seed, remarks, certainty)
         groups.append(group)
     return groups
 

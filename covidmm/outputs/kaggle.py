@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from covidmm.datasets.image_folders import SAFE_ID
 from covidmm.errors import ConfigError, DataError
-from covidmm.findings import STUDY_CLASSES, Detections
+from covidmm.findings import STUDY_CLASSES, Detections, StudyLabels
 from covidmm.prepare.label_files import read_rows
 from covidmm.utils.fileio import write_bytes
 
@@ -51,8 +51,8 @@ Submission = Mapping[str, Sequence[Prediction]]
 class NoneRule:
     """The confidence of an image's ``none``.
 
-    ``no_box`` is prod(1 - score) over the opacities; ``negative`` the study's probability of negative; ``blend`` their
-    mean, in which ``no_box`` has the given weight.
+    ``no_box`` is prod(1 - score) over the boxes; ``negative`` the study's probability that nothing is there, of the
+    class that the classifier names for it; ``blend`` their mean, in which ``no_box`` has the given weight.
 
     Raises:
         ConfigError: an unknown rule, or a weight outside 0..1.
@@ -67,21 +67,28 @@ class NoneRule:
         if not 0 <= self.weight <= 1:
             raise ConfigError(f"none: weight must lie in 0..1, not {self.weight}")
 
-    def require_classifier(self, available: bool) -> None:
-        """Refuse a rule that needs a study classifier where there is none.
+    def require_classifier(self, labels: StudyLabels | None) -> None:
+        """Refuse a rule that needs a study classifier, and its probability that nothing is there, where there is none.
+
+        Args:
+            labels: of the classifier; None where there is none.
 
         Raises:
             ConfigError: names the rule that needs none.
         """
-        if self.rule != "no_box" and not available:
-            raise ConfigError(f"none: the rule '{self.rule}' needs a study classifier; use none = dict(rule='no_box')")
+        if self.rule == "no_box" or (labels is not None and labels.negative is not None):
+            return
+        lacking = "" if labels is None else f" with a class for nothing there, not of {', '.join(labels.names)}"
+        raise ConfigError(
+            f"none: the rule '{self.rule}' needs a study classifier{lacking}; use none = dict(rule='no_box')"
+        )
 
     def confidence(self, scores: NDArray[np.float32], negative: float | None) -> float:
         """Confidence of ``none``, 0..1.
 
         Args:
             scores: (N,) of the image's opacities.
-            negative: the study's probability of negative, None where no classifier was asked.
+            negative: the study's probability that nothing is there, None where no classifier was asked for it.
 
         Raises:
             ConfigError: the rule needs a study classifier and there is none.
@@ -89,7 +96,8 @@ class NoneRule:
         no_box = float(np.prod(1 - np.asarray(scores, np.float64)))
         if self.rule == "no_box":
             return no_box
-        self.require_classifier(negative is not None)
+        if negative is None:
+            self.require_classifier(None)
         return negative if self.rule == "negative" else self.weight * no_box + (1 - self.weight) * negative
 
 

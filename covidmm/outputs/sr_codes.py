@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 ClassCode = tuple[str, str, str]
 #: Of classes that need none in a config.
 KNOWN_CODES: dict[str, ClassCode] = {OPACITY[0]: ("112001", "DCM", "Opacity")}
-#: Designator of the codes that no public scheme has: the four appearances (RSNA's wording) and the disclaimer.
+#: Designator of the codes that no public scheme has, such as the disclaimer.
 SCHEME = "99COVIDMM"
-STUDY_CLASS_MEANINGS = {
-    "negative": "Negative for pneumonia",
-    "typical": "Typical appearance of COVID-19 pneumonia",
-    "indeterminate": "Indeterminate appearance of COVID-19 pneumonia",
-    "atypical": "Atypical appearance of COVID-19 pneumonia",
+#: Of SIIM's study classes, in RSNA's wording; other classifiers may mean something else by their names.
+SIIM_STUDY_CODES: dict[str, ClassCode] = {
+    "negative": ("negative", SCHEME, "Negative for pneumonia"),
+    "typical": ("typical", SCHEME, "Typical appearance of COVID-19 pneumonia"),
+    "indeterminate": ("indeterminate", SCHEME, "Indeterminate appearance of COVID-19 pneumonia"),
+    "atypical": ("atypical", SCHEME, "Atypical appearance of COVID-19 pneumonia"),
 }
 
 

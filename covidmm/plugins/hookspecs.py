@@ -55,17 +55,27 @@ class EnsembleStrategy(Protocol):
 
 @runtime_checkable
 class StudyClassifier(Protocol):
-    """Gives the probability of each study-level appearance.
+    """Gives the probability of each class of a study.
 
-    Two attributes save work where they are there and False: ``uses_detections``, then the results stay valid when
+    What it classifies into is said by attributes, which :class:`covidmm.findings.StudyLabels` reads:
+
+    * ``classes``: a tuple of C names. A classifier without it is one of SIIM's four,
+      :data:`covidmm.findings.STUDY_CLASSES`.
+    * ``multi_label``: whether any number of classes can hold, not exactly one; False by default.
+    * ``negative``: the class which says that nothing is there, that the rules of ``none`` ask for; None by default.
+
+    Two more save work where they are there and False: ``uses_detections``, then the results stay valid when
     the detectors or their fusion change; ``uses_pixels``, then no image is decoded and radiographs have no pixels.
+
+    A method ``require_classes(names)``, where there is one, is called with the names of the classes of boxes before
+    anything is predicted and before ``classes`` is read, and raises a ``ConfigError`` where it cannot use them.
     """
 
     def classify(self, study: Study) -> NDArray[np.float32]:
         """Classify one study.
 
         Returns:
-            (4,) probabilities that add up to 1, in the order of :data:`covidmm.findings.STUDY_CLASSES`.
+            (C,) probabilities in the order of ``classes``, each in 0..1; they add up to 1 unless ``multi_label``.
         """
         ...
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pluggy
 
 from covidmm.errors import PluginError, did_you_mean
+from covidmm.findings import StudyLabels
 from covidmm.plugins import hookspecs
 from covidmm.plugins.hookspecs import PROJECT, EnsembleStrategy, StudyClassifier
 
@@ -66,13 +67,27 @@ class PluginManager:
         """
         return _build("ensemble strategy", self.strategies, config, EnsembleStrategy)
 
-    def build_study_classifier(self, config: Mapping[str, Any]) -> StudyClassifier:
+    def build_study_classifier(self, config: Mapping[str, Any], finds: Sequence[str] | None = None) -> StudyClassifier:
         """Build the study classifier of a dict such as ``dict(type='resnext', checkpoint=...)``.
 
+        Args:
+            config: the dict.
+            finds: classes of the boxes that it will see; None where they are not known yet, then neither they nor the
+                classifier's own classes are checked.
+
         Raises:
-            PluginError: an unknown name or argument, or something that is no classifier.
+            PluginError: an unknown name or argument, something that is no classifier, or classes that are none.
+            ConfigError: it needs boxes of other classes.
         """
-        return _build("study classifier", self.study_classifiers, config, StudyClassifier)
+        built = _build("study classifier", self.study_classifiers, config, StudyClassifier)
+        if finds is not None:
+            if require := getattr(built, "require_classes", None):
+                require(tuple(finds))
+            try:
+                StudyLabels.of(built)
+            except PluginError as error:
+                raise PluginError(f"study classifier '{config['type']}': {error}") from error
+        return built
 
     def _register(self, plugin: object, name: str) -> None:
         try:

@@ -48,6 +48,13 @@ def label_table(details: Mapping[str, Any]) -> Table:
     return Table(("cases", *known), [(str(details.get("cases", "-")), *known.values())])
 
 
+def class_table(per_class: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A row per class of a classifier; a dash where a metric is undefined."""
+    columns = {"auroc": "AUROC", "ap": "AP", "f1": "F1", "precision": "precision", "recall": "recall"}
+    rows = [(name, str(one["count"]), *(with_interval(one, key) for key in columns)) for name, one in per_class.items()]
+    return Table(("class", "cases", *columns.values()), rows)
+
+
 def with_interval(metrics: Mapping[str, Any], key: str) -> str:
     """A metric and, in brackets, its interval; a dash where there is none."""
     if metrics.get(key) is None:

@@ -18,7 +18,7 @@ from covidmm.reports.figures.result_figures import comparison_figures, label_fig
 from covidmm.reports.figures.style import Drawn
 from covidmm.reports.figures.training_figures import training_figures
 from covidmm.reports.overlays import Row, case_rows, sheet
-from covidmm.reports.pages import Table, detector_table, label_table, render, slug, with_interval
+from covidmm.reports.pages import Table, class_table, detector_table, label_table, render, slug, with_interval
 from covidmm.reports.runs import DAMAGES, Found, Fused, Run, find_file, find_runs, read_json
 from covidmm.reports.sample_panels import sample_panels
 from covidmm.utils.fileio import write_bytes
@@ -164,6 +164,8 @@ def _fused_section(fused: Fused, splits: Sequence[PreparedSplit], page: Page) ->
         section.tables.append(detector_table(detectors))
     if study := fused.metrics.get("study") or _studies(fused, compared):
         _label(section, fused.name, study)
+    elif fused.studies:
+        section.remarks.append(f"Studies were classified ({', '.join(fused.study_labels.names)}) and not scored.")
     else:
         section.remarks.append("No study was classified.")
     if competition := fused.metrics.get("competition"):
@@ -216,12 +218,14 @@ def _compare(section: Section, compared: Comparison, page: Page) -> None:
 def _label(section: Section, name: str, details: Mapping[str, Any]) -> None:
     section.figures += label_figures(name, details)
     section.tables.append(label_table(details))
+    if details.get("per_class"):
+        section.tables.append(class_table(details["per_class"]))
 
 
 def _studies(fused: Fused, compared: Comparison | None) -> Mapping[str, Any] | None:
-    """Study metrics that no tool has written, where the truth is known."""
+    """Study metrics of SIIM's classes that no tool has written, where the truth is known."""
     truth = {one["study_id"]: one.get("study_class") for one in compared.images} if compared else {}
-    known = {study: str(name) for study, name in truth.items() if name}
+    known = {study: (str(name),) for study, name in truth.items() if name} if fused.study_labels.of_siim else {}
     return score_studies(known, fused.studies) if known and fused.studies else None
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from covidmm.errors import PluginError
+from covidmm.findings import StudyLabels
 from covidmm.utils.fileio import json_value
 from covidmm.utils.provenance import sha256
 
@@ -55,6 +57,7 @@ class Fused:
         metrics: the sections ``detectors``, ``study`` and ``competition``, as far as it was scored.
         provenance: of the ensemble.
         studies: probabilities by study.
+        study_labels: what they stand for.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Fused:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     studies: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    study_labels: StudyLabels = field(default_factory=StudyLabels)
 
 
 @dataclass
@@ -201,14 +205,23 @@ def _fused(folder: Path, remarks: list[str]) -> Fused:
     operating = read_json(folder.parent / _OPERATING, remarks)
     scored = ENSEMBLE in (metrics.get("provenance") or {}) and folder.name != "val"
     sections = {key: metrics[key] for key in ("detectors", "study", "competition") if scored and key in metrics}
+    answers = read_json(folder / "study.json", remarks)
     return Fused(
         name=f"{folder.parent.name}/{folder.name}",
         folder=folder,
         thresholds=operating.get("thresholds") or {},
         metrics=sections,
         provenance=metrics["provenance"][ENSEMBLE] if scored else {},
-        studies=read_json(folder / "study.json", remarks).get("studies") or {},
+        studies=answers.get("studies") or {},
+        study_labels=_study_labels(answers, folder / "study.json"),
     )
+
+
+def _study_labels(answers: Mapping[str, Any], path: Path) -> StudyLabels:
+    try:
+        return StudyLabels.of_json(answers.get("made_from") or {})
+    except PluginError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _lines(path: Path) -> Iterable[dict[str, Any]]:

@@ -1,12 +1,14 @@
-"""A baseline study classifier without a network: the appearance follows from the boxes."""
+"""A baseline classifier of SIIM's study classes without a network: the appearance follows from the boxes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covidmm.errors import ConfigError
-from covidmm.findings import Detections, Study
+from covidmm.findings import STUDY_CLASSES, Detections, Study
 
 #: Given opacities on both sides, on one side, or one that fills half a lung: probabilities of typical,
 #: indeterminate and atypical. After the definitions of the classes (Litmanovich et al., 2020): typical is bilateral
@@ -31,6 +33,7 @@ class RulesOnDetections:
         finding: the class whose boxes count.
     """
 
+    classes = STUDY_CLASSES
     uses_pixels = False
 
     def __init__(self, threshold: float = 0.1, prior_negative: float = 0.8, finding: str = "opacity") -> None:
@@ -40,14 +43,22 @@ class RulesOnDetections:
         self.prior_negative = prior_negative
         self.finding = finding
 
+    def require_classes(self, names: Sequence[str]) -> None:
+        """Refuse an ensemble that does not find the class whose boxes count.
+
+        Raises:
+            ConfigError: names what it finds.
+        """
+        if self.finding not in names:
+            raise ConfigError(f"study: finding is '{self.finding}', the ensemble finds {', '.join(names)}")
+
     def classify(self, study: Study) -> NDArray[np.float32]:
         """(4,) probabilities of one study.
 
         Raises:
-            ConfigError: the ensemble does not find the class whose boxes count.
+            ConfigError: as :meth:`require_classes`.
         """
-        if self.finding not in study.classes:
-            raise ConfigError(f"study: finding is '{self.finding}', the ensemble finds {', '.join(study.classes)}")
+        self.require_classes(study.classes)
         label = study.classes.index(self.finding)
         rows = [
             self._of_one((radiograph.header.height, radiograph.header.width), found, label)

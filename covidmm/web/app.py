@@ -16,7 +16,6 @@ from fastapi.responses import FileResponse, Response
 
 import covidmm
 from covidmm.errors import CovidmmError, PluginError
-from covidmm.findings import STUDY_CLASSES
 from covidmm.radiograph import Radiograph
 from covidmm.reports import NOTICE
 from covidmm.web import problems, schemas, telemetry
@@ -179,7 +178,7 @@ def _add_information(app: FastAPI, dispatcher: Dispatcher, settings: Settings) -
             choices=[schemas.Choice(name=name, detectors=members) for name, members in service.choices.items()],
             strategies=service.strategies,
             classes=list(service.predictor.classes.names),
-            study_classes=list(STUDY_CLASSES) if service.predictor.classifier else [],
+            study_classes=list(service.predictor.study_labels.names) if service.predictor.classifier else [],
             colours=colours(list(service.predictor.detectors)),
             attention=service.explainer is not None,
             structured_report=service.reports,

@@ -41,7 +41,9 @@ class Image(BaseModel):
 class StudyClasses(BaseModel):
     """The study-level classification."""
 
-    predicted: str
+    predicted: str | None = Field(description="The likeliest class; None where several can hold.")
+    present: list[str] = Field(description="The classes that are taken to hold: the likeliest, or all from 0.5.")
+    multi_label: bool = Field(description="Whether any number of classes can hold instead of one.")
     probabilities: dict[str, float]
 
 

@@ -14,7 +14,7 @@ import covidmm
 from covidmm.engine.checkpointing import checkpoint_hashes
 from covidmm.ensembles.ensemble_config import EnsembleConfig
 from covidmm.errors import CovidmmError, RadiographError
-from covidmm.findings import OPACITY, STUDY_CLASSES, Detections, StudyFindings
+from covidmm.findings import OPACITY, Detections, StudyFindings
 from covidmm.inference.detector import fingerprint, select
 from covidmm.inference.predictor import Predictor
 from covidmm.inference.study_attention import Explainer, explainable
@@ -63,7 +63,7 @@ class Service:
             raise CovidmmError(f"{predictor.config.path}: no member may be called '{ENSEMBLE}'")
         self.predictor, self.reader = predictor, reader
         self.none, self.rerank = predictor.config.rules()
-        self.none.require_classifier(predictor.classifier is not None)
+        self.none.require_classifier(predictor.study_labels if predictor.classifier else None)
         ranked_row(Detections.none(), 0.5 if predictor.classifier else None, self.none, self.rerank)
         network = explainable(predictor.classifier)
         self.explainer = Explainer(network) if network else None
@@ -224,9 +224,10 @@ class Service:
         return variant, study
 
     def _submission(self, study: StudyFindings) -> list[schemas.Row]:
-        negative = None if study.probabilities is None else float(study.probabilities[0])
+        labels, classified = study.study_labels, study.probabilities is not None
+        negative = labels.negative_in(study.probabilities) if classified else None
         rows = []
-        if study.probabilities is not None or study.classes == OPACITY:
+        if labels.of_siim and (classified or study.classes == OPACITY):  # the challenge has no other study classes
             rows.append(schemas.Row(id=f"{_STUDY}_study", prediction=prediction_string(study_row(study.probabilities))))
         for found in study.images:
             row = ranked_row(found.fused, negative, self.none, self.rerank, study.classes)
@@ -255,8 +256,14 @@ def _classes(study: StudyFindings) -> schemas.StudyClasses | None:
     if study.probabilities is None:
         return None
     values = [round(float(value), 6) for value in study.probabilities]
-    predicted = STUDY_CLASSES[int(study.probabilities.argmax())]
-    return schemas.StudyClasses(predicted=predicted, probabilities=dict(zip(STUDY_CLASSES, values, strict=True)))
+    labels = study.study_labels
+    present = labels.present(study.probabilities)
+    return schemas.StudyClasses(
+        predicted=None if labels.multi_label else present[0],
+        present=list(present),
+        multi_label=labels.multi_label,
+        probabilities=dict(zip(labels.names, values, strict=True)),
+    )
 
 
 def _header(upload: Upload) -> pydicom.Dataset:

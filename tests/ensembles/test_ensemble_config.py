@@ -10,6 +10,7 @@ import covidmm.ensembles
 import covidmm.studies
 from covidmm.ensembles.ensemble_config import Member, load_ensemble
 from covidmm.errors import ConfigError, PluginError
+from covidmm.findings import OPACITY
 from covidmm.outputs.kaggle import Rerank
 from covidmm.plugins import PluginManager
 
@@ -88,7 +89,7 @@ def test_an_argument_inherited_from_another_type_says_what_to_write(tmp_path):
             load_ensemble(path).build_strategy(manager)
     study = load_ensemble(child(tmp_path, "study = dict(type='from_detections')"))
     with pytest.raises(PluginError, match=r"study: 'from_detections' has no argument 'config', inherited .* 'resnext'"):
-        study.build_classifier(manager)
+        study.build_classifier(manager, OPACITY)
     # what the file itself misspells is no inheritance, nor is what an override adds to the type that it chose
     with pytest.raises(PluginError, match="'iou_th': did you mean 'iou_thr'"):
         load_ensemble(child(tmp_path, "strategy = dict(iou_th=0.4)")).build_strategy(manager)

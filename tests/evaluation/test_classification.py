@@ -132,7 +132,7 @@ def draw_studies(count=60, seed=0):
     rng = np.random.default_rng(seed)
     kinds = rng.integers(0, 4, count)
     scores = rng.dirichlet(np.ones(4), count) * 0.6 + 0.4 * np.eye(4)[kinds]
-    return {f"s{k}": STUDY_CLASSES[kind] for k, kind in enumerate(kinds)}, kinds, scores
+    return {f"s{k}": (STUDY_CLASSES[kind],) for k, kind in enumerate(kinds)}, kinds, scores
 
 
 def test_it_is_scikit_learn_s_and_the_test_tool_s():
@@ -165,5 +165,5 @@ def test_a_study_that_was_not_classified_counts_as_negative():
 def test_at_weights_of_one_the_statistic_is_the_metric():
     truth, kinds, scores = draw_studies(seed=3)
     found = score_studies(truth, {f"s{k}": row for k, row in enumerate(scores)})
-    ones = _study_statistic(np.eye(4)[kinds], scores)(np.ones(60))
+    ones = _study_statistic(np.eye(4)[kinds], scores, False)(np.ones(60))
     assert ones == pytest.approx({name: found[name] for name in ones}, abs=1e-9)

@@ -7,7 +7,7 @@ from mmengine.logging import MMLogger
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score
 
-from covidmm.errors import ConfigError
+from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.label_metric import LabelMetric
 from covidmm.evaluation.metric_tables import format_labels
 
@@ -99,3 +99,26 @@ def test_a_class_without_a_case_is_said_not_averaged_away(samples, tmp_path, cap
     )
     assert f"no case of {CLASSES[2]}" in caplog.text
     assert f"the means are over 3 classes: no {CLASSES[2]}" in format_labels(written)
+
+
+def several(image, study, logits, target):
+    return {"image_id": image, "study_id": study, "logits": torch.tensor(logits), "target": np.float32(target)}
+
+
+def test_of_several_labels_a_study_has_those_of_all_its_images(tmp_path):
+    metric = LabelMetric(multi_label=True, aggregate="mean", outfile=str(tmp_path / "out.json"))
+    metric.dataset_meta = {"classes": ("mass", "nodule")}
+    metric.process(None, [several("a", "s", [0.0, 4.0], [1, 0]), several("b", "s", [2.0, 4.0], [0, 1])])
+    metric.process(None, [several("c", "t", [0.0, -4.0], [0, 0])])
+    assert metric.evaluate(3)["study/cases"] == 2
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written["classes"] == ["mass", "nodule"]  # of the data set
+    assert [one["target"] for one in written["predictions"]] == [[1, 1], [0, 0]]
+    sigmoid = 1 / (1 + np.exp(-np.array([[0.0, 4.0], [2.0, 4.0]])))
+    assert written["predictions"][0]["scores"] == pytest.approx(sigmoid.mean(0).tolist())  # of no sum
+
+
+def test_images_of_a_study_that_contradict_each_other_are_no_study():
+    contradiction = [sample("a", "s", [0.0] * 4, 0), sample("b", "s", [0.0] * 4, 1)]
+    with pytest.raises(DataError, match="study s: its images have different labels; score images, by aggregate=None"):
+        measure(contradiction, aggregate="mean")

@@ -31,6 +31,13 @@ def test_a_second_run_replaces_its_own_numbers_alone(tmp_path):
     assert content["detectors"] == {"frcnn": {**FRCNN, "mAP_50": 0.5}, "yolo": {"mAP_50": 0.3}}
 
 
+def test_the_metrics_of_one_classifier_never_mix_with_another_s(tmp_path):
+    path = tmp_path / "metrics.json"
+    write_metrics(path, study={"f1": 0.5, "confusion": {}}, competition={"score": 0.4}, seconds={"a": 1.0})
+    content = write_metrics(path, study={"f1": 0.6}, competition=None)
+    assert content == json.loads(path.read_text()) == {"study": {"f1": 0.6}, "seconds": {"a": 1.0}}
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -42,6 +42,7 @@ def test_a_weight_is_a_study_repeated(seed, weights):
     one, other, own = ranking(rows), ranking(repeated), np.array(weights, float)
     assert one.voc_ap(own) == pytest.approx(other.voc_ap(), abs=1e-9)
     assert one.coco_ap(own) == pytest.approx(other.coco_ap(), abs=1e-9)
+    assert one.step_ap(own) == pytest.approx(other.step_ap(), abs=1e-9)
     assert one.at(0.4, own) == pytest.approx(other.at(0.4), abs=1e-9)
 
 
@@ -75,3 +76,12 @@ def test_no_truth_and_no_prediction():
     assert (empty.voc_ap(), empty.coco_ap(), empty.at(0.5)) == (0, 0, (0, 0, 0))
     alone = Ranking.of([np.array([0.9])], [np.zeros(1, bool)], [0])
     assert np.isnan([alone.voc_ap(), alone.coco_ap(), *alone.at(0.5)]).all()
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.integers(0, 3)), min_size=1))
+def test_the_area_by_steps_is_scikit_learn_s_ties_and_weights_too(rows):
+    truth, scores, weights = (np.array(column, float) for column in zip(*rows, strict=True))
+    if not truth @ weights:
+        return
+    one = Ranking.of(list(scores[:, None]), list(truth[:, None] > 0), truth.tolist())
+    assert one.step_ap(weights) == pytest.approx(average_precision_score(truth, scores, sample_weight=weights))

@@ -123,7 +123,7 @@ def test_what_a_strategy_says_on_purpose_stays(error):
 def test_what_is_no_probability_is_refused(values):
     said = refusal(classify, Answering(values), Study("a", [], []))
     assert said.startswith("study 'a': the study classifier answered ")
-    assert said.endswith(", not four probabilities")
+    assert said.endswith(", not 4 probabilities that add up to 1, of negative, typical, indeterminate, atypical")
 
 
 @pytest.mark.parametrize("answer", ["abcd", RuntimeError("out of\nmemory"), [[1], [2, 3]]])

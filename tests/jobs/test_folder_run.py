@@ -13,7 +13,7 @@ import covidmm.studies
 from covidmm.datasets.image_folders import ImageFolder, read_image_folder
 from covidmm.ensembles.ensemble_config import EnsembleConfig, Member, load_ensemble
 from covidmm.errors import DataError, PluginError
-from covidmm.findings import Detections
+from covidmm.findings import OPACITY, Detections
 from covidmm.inference import core
 from covidmm.inference.detector import Detector
 from covidmm.inference.ensemble_classes import EnsembleClasses
@@ -167,7 +167,7 @@ def test_studies_are_classified_once_and_remembered(again):
     for values in ([1], [float("nan")] * 4, "abcd", None):
         content["studies"][run.cases.images[0].study_id] = values
         path.write_text(json.dumps(content))
-        with pytest.raises(DataError, match=r"study\.json: damaged \(not four probabilities"):
+        with pytest.raises(DataError, match=r"study\.json: damaged \(not 4 probabilities"):
             classify_studies(run, classifier, fused)
 
 
@@ -196,7 +196,7 @@ def test_who_needs_no_pixels_gets_none(again):
 def test_a_classifier_that_answers_no_probabilities_ends_the_run(again):
     run = replace(again, config=replace(again.config, study={"type": "mine"}))
     fused = fuse_folder(run, First(), predict_members(run))
-    with pytest.raises(PluginError, match=f"study '{run.cases.images[0].study_id}': .*not four probabilities"):
+    with pytest.raises(PluginError, match=f"study '{run.cases.images[0].study_id}': .*not 4 probabilities"):
         classify_studies(run, Uniform((0.5, 0.5)), fused)
 
 
@@ -212,14 +212,14 @@ def test_a_strategy_that_answers_no_boxes_ends_the_run(again):
 
 def test_the_report_s_classifier_runs_over_the_folder(again):
     fused = fuse_folder(again, First(), predict_members(again))
-    classifier = again.config.build_classifier(PluginManager([covidmm.studies], installed=False))
+    classifier = again.config.build_classifier(PluginManager([covidmm.studies], installed=False), OPACITY)
     studies = classify_studies(again, classifier, fused)
     assert all(sum(values) == pytest.approx(1, abs=1e-4) for values in studies.values())
 
 
 def test_without_a_classifier_there_is_no_study_row(again):
     run = replace(again, config=replace(again.config, study=None))
-    assert run.config.build_classifier(PluginManager(installed=False)) is None
+    assert run.config.build_classifier(PluginManager(installed=False), OPACITY) is None
     assert classify_studies(run, None, fuse_folder(run, First(), predict_members(run))) is None
 
 

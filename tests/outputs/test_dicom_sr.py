@@ -13,7 +13,7 @@ from pydicom.uid import generate_uid
 
 import covidmm
 from covidmm.errors import ConfigError, RadiographError
-from covidmm.findings import Detections, ImageFindings, StudyFindings
+from covidmm.findings import Detections, ImageFindings, StudyFindings, StudyLabels
 from covidmm.outputs.dicom_identity import report_header
 from covidmm.outputs.dicom_sr import DISCLAIMER, study_report
 
@@ -398,3 +398,27 @@ def test_a_box_has_the_code_of_its_class(sources):
     assert "nodule" in names  # its only box is below the threshold
     assert b"no public code was given for nodule, mass of the lung" in saved(report)
     assert b"pacity" not in saved(report).replace(b"least confidence", b"")
+
+
+def test_other_study_classes_have_the_codes_of_the_table_or_private_ones(sources):
+    """A name of SIIM's means nothing of the kind in another classifier."""
+    images = findings(*sources).images
+    labels = StudyLabels(("negative", "Pleural effusion", "Mass"), True, "negative")
+    one = StudyFindings("s", images, np.array([0.2, 0.5, 0.91], np.float32), study_labels=labels)
+    codes = {"Pleural effusion": ("60046008", "SCT", "Pleural effusion")}
+    report = highdicom.sr.ComprehensiveSR.from_dataset(study_report(one, sources, 0.3, "m", class_codes=codes))
+    groups = report.content.get_image_measurement_groups()
+    known = {group.finding_type.meaning: group for group in groups}
+    assert list(known) == ["negative", "Pleural effusion", "Mass"]
+    assert known["Pleural effusion"].finding_type.scheme_designator == "SCT"
+    assert known["Mass"].finding_type.scheme_designator == "99COVIDMM"
+    predicted = {
+        name: [one.value.meaning for one in group.get_qualitative_evaluations() if one.name.value == "predicted"]
+        for name, group in known.items()
+    }
+    assert predicted == {"negative": ["Absent"], "Pleural effusion": ["Present"], "Mass": ["Present"]}
+    assert "no public code was given for negative, Mass: the codes of 99COVIDMM are private" in str(saved(report))
+    # the same numbers of other classes are another report
+    other = replace(one, study_labels=StudyLabels(("negative", "Pleural effusion", "Nodule"), True, "negative"))
+    uids = {study_report(which, sources, 0.3, "m").SOPInstanceUID for which in (one, other)}
+    assert len(uids) == 2

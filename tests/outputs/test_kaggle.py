@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covidmm.errors import ConfigError, DataError
-from covidmm.findings import Detections
+from covidmm.findings import Detections, StudyLabels
 from covidmm.outputs.kaggle import (
     NoneRule,
     Prediction,
@@ -145,6 +145,10 @@ def test_none_is_what_its_rule_says():
     assert NoneRule().confidence(np.zeros(0), None) == 1
     with pytest.raises(ConfigError, match="'blend' needs a study classifier"):
         NoneRule("blend").confidence(scores, None)
+    with pytest.raises(ConfigError, match="a study classifier with a class for nothing there, not of a, b; use none"):
+        NoneRule("blend").require_classifier(StudyLabels(("a", "b"), negative=None))
+    NoneRule("no_box").require_classifier(None)
+    NoneRule("blend").require_classifier(StudyLabels(("a", "b"), negative="b"))
     with pytest.raises(ConfigError, match="rule is 'box', it can be no_box, negative, blend"):
         NoneRule("box")
     with pytest.raises(ConfigError, match="weight must lie in"):

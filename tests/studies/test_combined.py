@@ -3,7 +3,7 @@ import pytest
 
 import covidmm.studies
 from covidmm.errors import ConfigError, PluginError
-from covidmm.findings import Study
+from covidmm.findings import Study, StudyLabels
 from covidmm.plugins import PluginManager
 from covidmm.studies.from_detections import RulesOnDetections
 
@@ -33,3 +33,15 @@ def test_an_unknown_member_is_named_with_what_exists():
 def test_members_and_weights_that_do_not_fit_are_refused(wrong):
     with pytest.raises((ConfigError, PluginError), match="members"):
         build(**wrong)
+
+
+def test_members_of_several_labels_and_what_the_ensemble_finds_reaches_them():
+    members = [{"type": "any_detection"}, {"type": "any_detection", "classes": ("mass", "nodule")}]
+    manager = PluginManager([covidmm.studies], installed=False)
+    built = manager.build_study_classifier({"type": "ensemble", "members": members}, ("mass", "nodule"))
+    assert StudyLabels.of(built) == StudyLabels(("mass", "nodule"), multi_label=True, negative=None)
+    with pytest.raises(ConfigError, match="the members classify differently, a mean needs the same: of mass, nodule, "):
+        manager.build_study_classifier({"type": "ensemble", "members": members}, ("mass", "nodule", "hernia"))
+    mixed = [{"type": "any_detection"}, {"type": "from_detections", "finding": "mass"}]
+    with pytest.raises(ConfigError, match="of mass and of negative, typical"):
+        manager.build_study_classifier({"type": "ensemble", "members": mixed}, ("mass",))

@@ -46,8 +46,10 @@ def test_a_study_without_radiographs_gets_equal_probabilities_and_a_warning(chec
 
 
 def test_another_model_is_refused(checkpoint, tmp_path):
-    with pytest.raises(ConfigError, match="not a classifier of the classes negative"):
+    with pytest.raises(CheckpointError, match="has it other classes, or no head"):
         NetworkClassifier("configs/small/r18_nih.py", str(checkpoint))
+    with pytest.raises(ConfigError, match="its model is no classifier"):
+        NetworkClassifier("configs/phantom/frcnn_r18_phantom.py", str(checkpoint))
     with pytest.raises(ConfigError, match="aggregate"):
         NetworkClassifier(CONFIG, str(checkpoint), aggregate="median")
     torch.save({"state_dict": {"fc.weight": torch.ones(1)}}, tmp_path / "b.pth")

@@ -378,7 +378,11 @@ def test_nothing_is_written_to_disk(client, files, as_form, monkeypatch):
     ("part", "message"),
     [
         ("strategy", "image 'image1': Broken failed: KeyError: 'boxes'"),
-        ("classifier", "study 'study': the study classifier answered [0.5, 0.5], not four probabilities"),
+        (
+            "classifier",
+            "study 'study': the study classifier answered [0.5, 0.5], "
+            "not 4 probabilities that add up to 1, of negative, typical, indeterminate, atypical",
+        ),
     ],
 )
 def test_a_broken_plugin_is_one_sentence(client, service, files, monkeypatch, caplog, as_form, part, message):

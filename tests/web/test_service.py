@@ -119,7 +119,7 @@ class Nonsense:
     ("part", "message"),
     [
         ("strategy", "image 'image1': the ensemble strategy answered a box outside 160 x 200 pixels"),
-        ("classifier", "study 'study': the study classifier answered .*, not four probabilities"),
+        ("classifier", "study 'study': the study classifier answered .*, not 4 probabilities"),
     ],
 )
 def test_a_broken_plugin_is_refused(service, files, monkeypatch, part, message):

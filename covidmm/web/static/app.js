@@ -202,7 +202,7 @@ function finish(prediction, seconds) {
   showHeat();
   const count = prediction.images.reduce((sum, image) => sum + visible([state.layers[0]], image, threshold()).length, 0);
   const boxes = `${count} ${count === 1 ? "box" : "boxes"} from confidence ${threshold().toFixed(2)}`;
-  tell(`${boxes}${prediction.study ? `, study ${prediction.study.predicted}` : ""}; ${seconds.toFixed(1)} s.`);
+  tell(`${boxes}${prediction.study ? `, study ${prediction.study.present.join(", ") || "without a label"}` : ""}; ${seconds.toFixed(1)} s.`);
 }
 
 const threshold = () => Number($("threshold").value);

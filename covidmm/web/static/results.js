@@ -58,7 +58,7 @@ export function showClasses(place, study) {
     return;
   }
   place.replaceChildren(...Object.entries(study.probabilities).map(([name, value]) => {
-    const predicted = name === study.predicted;
+    const predicted = study.present.includes(name);
     const bar = element("span", { className: "bar" }, element("i"));
     bar.setAttribute("aria-hidden", "true");
     bar.firstChild.style.width = `${100 * value}%`;
