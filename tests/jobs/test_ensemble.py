@@ -77,7 +77,7 @@ def test_the_sweep_leaves_a_table_a_picture_and_a_learned_fusion_of_the_validati
     assert (folder / "sweep.png").stat().st_size > 5000
     learned = json.loads((folder / "learned.json").read_text())
     header = json.loads((folder / "val/yolo.header.json").read_text())
-    assert learned["fitted_on"]["yolo"] == header["made_from"]
+    assert learned["classes"]["opacity"]["fitted_on"]["yolo"] == header["made_from"]
 
 
 def test_pictures_of_every_image_and_a_sheet(scored):

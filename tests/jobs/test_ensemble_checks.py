@@ -9,7 +9,7 @@ import torch
 from covidmm.datasets.image_folders import read_image_folder
 from covidmm.engine.training_images import image_key
 from covidmm.ensembles.ensemble_config import load_ensemble
-from covidmm.ensembles.learned import LearnedFusion, LearnedParameters, MemberParameters
+from covidmm.ensembles.learned import LearnedFusion, LearnedParameters, MemberParameters, write_learned
 from covidmm.errors import CheckpointError, ConfigError, CovidmmError, DataError, PluginError
 from covidmm.inference import core
 from covidmm.jobs.ensemble import Request, ensemble
@@ -186,7 +186,8 @@ def test_a_learned_fusion_is_not_scored_on_what_it_was_fitted_on(random_ensemble
         keys[split] = FolderRun(load_ensemble(random_ensemble.config), folder, tmp_path / split).cache_keys()
     members = tuple(MemberParameters(name, 1.0, 0.0) for name in ("frcnn", "yolo"))
     fitted = {name: keys["val"][name] for name in ("frcnn", "yolo")}
-    LearnedParameters(members, 0.5, None, 5, fitted_on=fitted).write(tmp_path / "learned.json")
+    parameters = LearnedParameters(members, 0.5, None, 5, fitted_on=fitted)
+    write_learned(tmp_path / "learned.json", {"opacity": parameters})
     fusion = LearnedFusion(str(tmp_path / "learned.json"))
     require_unfitted_fusion(fusion, keys["test"], folders["test"], allowed=False)
     with pytest.raises(DataError, match=r"learned\.json: the fusion was fitted on the images of .*\(val\); score"):
