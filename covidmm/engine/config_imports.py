@@ -43,15 +43,38 @@ def import_custom(cfg: Config, path: Path, files: Sequence[str]) -> None:
         ConfigError: a module is missing or fails, or another one of its name was imported from another folder.
     """
     found = cfg.get("custom_imports") or {}
+    import_modules(_names(found), path, files, bool(found.get("allow_failed_imports", False)))
+
+
+def imported_modules(cfg: Config) -> tuple[str, ...]:
+    """The modules of ``custom_imports`` that could be imported, without covidmm's own."""
+    return tuple(one for one in _names(cfg.get("custom_imports") or {}) if one in sys.modules and one != REGISTRATION)
+
+
+def import_modules(
+    names: Sequence[str], path: Path, files: Sequence[str], may_fail: bool = False, where: str = "custom_imports"
+) -> None:
+    """Import modules from the folders of a config's own files or from ``sys.path``.
+
+    Args:
+        names: of the modules.
+        path: the config's file, for messages.
+        files: as :func:`import_custom`.
+        may_fail: leave out one that cannot be imported, with a warning.
+        where: the key that names them, for messages.
+
+    Raises:
+        ConfigError: as :func:`import_custom`.
+    """
     folders = list(dict.fromkeys(Path(file).resolve().parent for file in [str(path), *reversed(files)]))
-    for name in _names(found):
-        _refuse_another(name, path, folders)
+    for name in names:
+        _refuse_another(name, path, folders, where)
         at = [folder for folder in folders if lies_in(name, folder)]
         try:
             with folders_first(at):
-                import_modules_from_strings([name], bool(found.get("allow_failed_imports", False)))
+                import_modules_from_strings([name], may_fail)
         except Exception as error:  # a module is a program: anything can come out of it
-            raise ConfigError(f"{path}: custom_imports: {_why(name, path, error)}") from error
+            raise ConfigError(f"{path}: {where}: {_why(name, path, error)}") from error
 
 
 def _names(found: dict[str, Any]) -> list[str]:
@@ -62,7 +85,7 @@ def _names(found: dict[str, Any]) -> list[str]:
     return list(names)
 
 
-def _refuse_another(name: str, path: Path, folders: list[Path]) -> None:
+def _refuse_another(name: str, path: Path, folders: list[Path], where: str) -> None:
     """A process has one module of a name: another config's must not pass for this one's."""
     top = name.split(".", maxsplit=1)[0]
     there, own = folder_of(name), next((folder for folder in folders if lies_in(name, folder)), None)
@@ -73,12 +96,10 @@ def _refuse_another(name: str, path: Path, folders: list[Path]) -> None:
         if there in (own, own / top if own else None):
             return
     elif own is None and there not in folders:
-        raise ConfigError(
-            f"{path}: custom_imports: no module named '{name}' here; {there} has one, for the configs in it"
-        )
+        raise ConfigError(f"{path}: {where}: no module named '{name}' here; {there} has one, for the configs in it")
     if own is not None:
         raise ConfigError(
-            f"{path}: custom_imports: '{name}' is in {own}, but another module of that name was imported from {there}; "
+            f"{path}: {where}: '{name}' is in {own}, but another module of that name was imported from {there}; "
             "rename one of them"
         )
 

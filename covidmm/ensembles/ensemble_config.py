@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ from mmengine.config import Config
 
 from covidmm.engine.config import merge_options, read_config, settle
 from covidmm.engine.config_files import files_of, refuse_unread
-from covidmm.engine.config_imports import import_custom
+from covidmm.engine.config_imports import import_custom, import_modules, imported_modules
 from covidmm.ensembles.accepted_images import Accepts
+from covidmm.ensembles.ensemble_values import accepts_of, class_codes, class_names, made
 from covidmm.errors import ConfigError, PluginError, did_you_mean
 from covidmm.outputs.kaggle import NoneRule, Rerank
 from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
-from covidmm.plugins.manager import UnknownArgumentError
+from covidmm.plugins.manager import UnknownArgumentError, is_place, module_of
 from covidmm.utils.packaged_configs import config_path
 from covidmm.utils.provenance import resolved_sha256
 
@@ -109,6 +110,7 @@ class EnsembleConfig:
         accepts: what the models are made for.
         classes: names of what is found, by class index; None for all that the members find.
         class_codes: value, scheme and meaning of the code of a class in Structured Reports, by its name.
+        modules: what ``custom_imports`` imported, whose hooks count.
     """
 
     path: Path
@@ -122,11 +124,12 @@ class EnsembleConfig:
     accepts: Accepts = field(default_factory=Accepts)
     classes: tuple[str, ...] | None = None
     class_codes: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
         """Of the config with its bases and overrides, as :func:`covidmm.utils.provenance.resolved_sha256`."""
-        return resolved_sha256({name: value for name, value in asdict(self).items() if name != "path"})
+        return resolved_sha256({name: value for name, value in asdict(self).items() if name not in ("path", "modules")})
 
     def rules(self) -> tuple[NoneRule, Rerank]:
         """The rules of the submission: the confidence of 'none', and the re-ranking of opacity scores.
@@ -135,7 +138,7 @@ class EnsembleConfig:
             ConfigError: a key that they do not have, or a value out of range.
         """
         try:
-            return _made(NoneRule, self.none, " in none"), _made(Rerank, self.rerank or {}, " in rerank")
+            return made(NoneRule, self.none, " in none"), made(Rerank, self.rerank or {}, " in rerank")
         except (ConfigError, TypeError) as error:
             raise ConfigError(f"{self.path}: {error}") from error
 
@@ -145,6 +148,7 @@ class EnsembleConfig:
         Raises:
             PluginError: an unknown name or argument; arguments that were inherited from another strategy.
         """
+        manager.register_modules(self.modules)
         strategy = self._build("strategy", manager.build_strategy)
         if require := getattr(strategy, "require_members", None):
             require(tuple(self.members))
@@ -162,6 +166,7 @@ class EnsembleConfig:
         """
         if self.study is None:
             return None
+        manager.register_modules(self.modules)
         return self._build("study", lambda study: manager.build_study_classifier(study, finds))
 
     def _build(self, role: str, build: Callable[[Mapping[str, Any]], Any]) -> Any:
@@ -195,6 +200,9 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
     settle(cfg, overrides)
     files = files_of(cfg)
     import_custom(cfg, path, files)
+    import_modules(
+        [module_of(one) for one in _places(cfg.get("strategy"), cfg.get("study"))], path, files, where="type"
+    )
     refuse_unread(files, _TOP_LEVEL)
     for key in cfg:
         if key not in _TOP_LEVEL and key not in helpers:
@@ -223,10 +231,21 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
         rerank=content.get("rerank"),
         max_size=content["max_size"],
         batch_size=content["batch_size"],
-        accepts=_accepts(path, content.get("accepts")),
-        classes=_classes(path, content.get("classes")),
-        class_codes=_class_codes(path, content.get("class_codes")),
+        accepts=accepts_of(path, content.get("accepts")),
+        classes=class_names(path, content.get("classes")),
+        class_codes=class_codes(path, content.get("class_codes")),
+        modules=imported_modules(cfg),
     )
+
+
+def _places(*parts: Any) -> Iterator[str]:
+    """The types that say which module they are in, at any depth."""
+    for part in parts:
+        if isinstance(part, Mapping):
+            yield from (one for one in [part.get("type")] if is_place(one))
+            yield from _places(*part.values())
+        elif isinstance(part, list | tuple):
+            yield from _places(*part)
 
 
 def _require_ensemble(path: Path, cfg: Config) -> None:
@@ -241,39 +260,6 @@ def _rule(path: Path, cfg: Config) -> Any:
     """The file's ``accepts``, on which options come; also an empty dict, which changes nothing when it is merged."""
     value = cfg.get("accepts")
     return {} if value is None or (value and _is_emptied(path)) else value
-
-
-def _accepts(path: Path, value: Any) -> Accepts:
-    if value is not None and not isinstance(value, Mapping):
-        raise ConfigError(f"{path}: accepts must be a dict or None, not {value!r}")
-    values = {key: own for key, own in (value or {}).items() if key != "_delete_"}
-    try:
-        return _made(Accepts, values, " in accepts")
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
-def _classes(path: Path, value: Any) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(one, str) and one for one in value):
-        raise ConfigError(f"{path}: classes must be a tuple of names, or None, not {value!r}")
-    if len(set(value)) < len(value):
-        raise ConfigError(f"{path}: classes: a name stands twice in {tuple(value)!r}")
-    return tuple(value)
-
-
-def _class_codes(path: Path, value: Any) -> dict[str, tuple[str, str, str]]:
-    if value is not None and not isinstance(value, Mapping):
-        raise ConfigError(f"{path}: class_codes must be a dict, not {value!r}")
-    found = {name: code for name, code in (value or {}).items() if name != "_delete_"}
-    for name, code in found.items():
-        three = isinstance(code, list | tuple) and len(code) == 3 and all(isinstance(one, str) and one for one in code)
-        if not three or len(code[0]) > 16 or len(code[1]) > 16 or len(code[2]) > 64:
-            raise ConfigError(
-                f"{path}: class_codes['{name}']: expected value, scheme (at most 16 letters) and meaning, got {code!r}"
-            )
-    return {name: tuple(code) for name, code in found.items()}
 
 
 def _is_emptied(path: Path) -> bool:
@@ -324,18 +310,6 @@ def _member(path: Path, name: str, members: Mapping[str, Mapping[str, Any]]) -> 
         backend = value.get("backend", {})
         if not isinstance(backend, Mapping):
             raise ConfigError(f"backend must be a dict with a type, not {backend!r}")
-        return _made(Member, {**value, "backend": _made(Backend, backend, " in backend")})
+        return made(Member, {**value, "backend": made(Backend, backend, " in backend")})
     except (ConfigError, TypeError) as error:
         raise ConfigError(f"{where}: {error}") from error
-
-
-def _made(kind: Callable[..., Any], values: Mapping[str, Any], where: str = "") -> Any:
-    """A dataclass of a config's dict, which has its fields and no others."""
-    known = {one.name: one for one in fields(kind)}
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"unknown key '{key}'{where}{did_you_mean(key, known)}")
-    for name, one in known.items():
-        if one.default is MISSING and one.default_factory is MISSING and name not in values:
-            raise ConfigError(f"has no '{name}'")
-    return kind(**values)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -51,6 +53,21 @@ class PluginManager:
         if installed:
             for entry in importlib.metadata.entry_points(group=PROJECT):
                 self._register(_load(entry), entry.name)
+        self._read()
+
+    def register_modules(self, names: Iterable[str]) -> None:
+        """Register the hook implementations of modules that a config imported.
+
+        Raises:
+            PluginError: as for the class.
+        """
+        for name in names:
+            module = sys.modules[name]
+            if not self._manager.is_registered(module):
+                self._register(module, name)
+        self._read()
+
+    def _read(self) -> None:
         try:
             # pluggy itself ignores a misspelt hook, and the plugin would be missing without a word
             self._manager.check_pending()
@@ -122,6 +139,34 @@ def _load(entry: importlib.metadata.EntryPoint) -> object:
         raise PluginError(f"plugin '{entry.name}' of {package}: {type(error).__name__}: {cause}") from error
 
 
+def is_place(name: Any) -> bool:
+    """Whether a type is no plugin's name, but says where it is: ``module:Name`` or ``package.module.Name``."""
+    return isinstance(name, str) and (":" in name or "." in name)
+
+
+def module_of(name: str) -> str:
+    """The module of such a type."""
+    return name.partition(":")[0] if ":" in name else name.rpartition(".")[0]
+
+
+def _at(what: str, name: str) -> Factory:
+    """What such a type stands for; a module beside a config was imported when the config was read.
+
+    Raises:
+        PluginError: no such module, or nothing of that name in it.
+    """
+    attribute = name.removeprefix(module_of(name))[1:]
+    try:
+        module = importlib.import_module(module_of(name))
+    except ImportError as error:
+        raise PluginError(f"{what} '{name}': {error}") from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        hint = did_you_mean(attribute, [one for one in vars(module) if not one.startswith("_")])
+        raise PluginError(f"{what} '{name}': {module.__name__} has no class or function '{attribute}'{hint}")
+    return found
+
+
 #: Parameters that a config can give by name.
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -129,6 +174,8 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 def _build(what: str, factories: Mapping[str, Factory], config: Mapping[str, Any], protocol: type) -> Any:
     arguments = dict(config)
     name = arguments.pop("type", None)
+    if is_place(name):
+        factories = {name: _at(what, name)}
     if name not in factories:
         known = ", ".join(sorted(factories)) or "none"
         raise PluginError(f"unknown {what} '{name}'{did_you_mean(str(name), factories)}; there are: {known}")
