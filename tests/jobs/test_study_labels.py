@@ -188,6 +188,8 @@ def test_the_report_has_a_row_for_each_class(made, kind, tmp_path):
         assert f'<th scope="row">{name}</th>' in page
     assert ("Confusion of the classes" in page) == (kind == "kinds")
     assert "atypical" not in page
+    unscored = report([made[kind].folder / "dicom"], [], tmp_path / "unscored").read_text()
+    assert f"Studies were classified ({', '.join(CLASSES[kind])}) and not scored." in unscored
 
 
 @pytest.mark.parametrize("kind", CLASSES)
