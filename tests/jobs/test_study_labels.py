@@ -9,6 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pydicom
 import pytest
+
+pytest.importorskip("fastapi", reason="the extra 'web' is not installed")
+pytest.importorskip("highdicom", reason="the extra 'dicom' is not installed")
+
 from fastapi.testclient import TestClient
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
