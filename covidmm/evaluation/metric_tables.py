@@ -91,8 +91,9 @@ def format_comparison(found: Mapping[str, Mapping[str, Any]], studies: int) -> s
         cells = [f"{title} {_with_interval(study, key)}" for title, key in rows.items() if study.get(key) is not None]
         lines.append(f"studies: {', '.join(cells)}{_left_out(study)}")
         if study.get("multi_label"):
+            longest = max(map(len, study["per_class"]))
             lines += [
-                f"  {name}: AUROC {_cell(one['auroc'], 5)}, AP {_cell(one['ap'], 5)}, of {one['count']}"
+                f"  {name.ljust(longest)}  AUROC {_cell(one['auroc'], 5)}, AP {_cell(one['ap'], 5)}, of {one['count']}"
                 for name, one in study["per_class"].items()
             ]
     if "competition" in found:

@@ -9,6 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pydicom
 import pytest
+
+pytest.importorskip("fastapi", reason="the extra 'web' is not installed")
+pytest.importorskip("highdicom", reason="the extra 'dicom' is not installed")
+
 from fastapi.testclient import TestClient
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
@@ -188,6 +192,8 @@ def test_the_report_has_a_row_for_each_class(made, kind, tmp_path):
         assert f'<th scope="row">{name}</th>' in page
     assert ("Confusion of the classes" in page) == (kind == "kinds")
     assert "atypical" not in page
+    unscored = report([made[kind].folder / "dicom"], [], tmp_path / "unscored").read_text()
+    assert f"Studies were classified ({', '.join(CLASSES[kind])}) and not scored." in unscored
 
 
 @pytest.mark.parametrize("kind", CLASSES)
