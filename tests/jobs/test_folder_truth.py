@@ -6,8 +6,8 @@ import pytest
 
 from covidmm.datasets.image_folders import read_image_folder
 from covidmm.errors import DataError
-from covidmm.findings import OPACITY
-from covidmm.jobs.folder_truth import read_truth
+from covidmm.findings import OPACITY, StudyLabels
+from covidmm.jobs.folder_truth import read_truth, study_truth
 
 
 def test_raw_and_prepared_labels_agree_in_pixels_of_the_original(random_ensemble):
@@ -49,3 +49,33 @@ def test_labels_that_do_not_fit_the_images_are_refused(random_ensemble, tmp_path
     (raw / "train_study_level.csv").unlink()
     with pytest.raises(DataError, match="cannot be scored"):
         read_truth(read_image_folder(raw), OPACITY)
+
+
+def test_studies_have_the_labels_of_their_images_boxes_and_class(random_ensemble):
+    folder = read_image_folder(random_ensemble.prepared, "train")
+    truth = read_truth(folder, OPACITY)
+    boxed = {image.study_id for image in truth.values() if len(image.boxes)}
+    several = StudyLabels(("opacity", "typical"), True, None)
+    found = study_truth(folder, truth, several)
+    classes = {image.study_id: image.study_class for image in truth.values()}
+    assert found == {
+        study: tuple(name for name, there in (("opacity", study in boxed), ("typical", one == "typical")) if there)
+        for study, one in classes.items()
+    }
+    # raw, by the same tables
+    raw = read_image_folder(random_ensemble.raw)
+    of_raw = study_truth(raw, read_truth(raw, ("nodule", "opacity")), several)
+    assert {study: of_raw[study] for study in found} == found
+
+
+def test_what_the_folder_does_not_know_of_studies_is_said(random_ensemble):
+    folder = read_image_folder(random_ensemble.prepared, "train")
+    truth = read_truth(folder, OPACITY)
+    with pytest.warns(UserWarning, match="studies: no label mass, not scored"):
+        assert study_truth(folder, truth, StudyLabels(("mass", "clear"), negative="clear")) == {}
+    with pytest.warns(UserWarning, match="studies have not exactly one of the classes, such as '.*': not scored"):
+        found = study_truth(folder, truth, StudyLabels(("opacity", "typical"), negative=None))
+    assert set(found.values()) == {("opacity",)}
+    one = study_truth(folder, truth, StudyLabels(("opacity", "clear"), negative="clear"))
+    assert len(one) == len({image.study_id for image in truth.values()})
+    assert set(one.values()) == {("opacity",), ("clear",)}
