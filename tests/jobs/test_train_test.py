@@ -76,7 +76,7 @@ def test_faults_are_raised_before_anything_is_built(tmp_path):
 def test_a_training_keeps_the_memory_of_its_steps(tmp_path, monkeypatch):
     done = []
     monkeypatch.setattr(train_test, "keep_freed_memory", done.append)
-    runner = SimpleNamespace(train=lambda: done.append("trained"))
+    runner = SimpleNamespace(train=lambda: done.append("trained"), register_hook=lambda hook: None)
     monkeypatch.setattr(train_test, "_runner", lambda cfg, trains: runner)
     monkeypatch.setattr(train_test, "require_annotations", lambda cfg, splits: None)
     assert train("configs/small/frcnn_r18_siim.py", tmp_path) == tmp_path

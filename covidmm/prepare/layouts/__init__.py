@@ -13,7 +13,7 @@ from types import ModuleType
 
 from covidmm.errors import ConfigError
 
-_OWN = tuple(path.stem for path in Path(__path__[0]).glob("[!_]*.py"))
+_OWN = tuple(path.stem.replace("_", "-") for path in Path(__path__[0]).glob("[!_]*.py"))
 _OTHERS: dict[str, EntryPoint] = {
     entry.name: entry for entry in entry_points(group="covidmm.layouts") if entry.name not in _OWN
 }
@@ -38,11 +38,15 @@ def layout_module(name: str) -> ModuleType:
         if not callable(getattr(module, "read_folder", None)):
             raise ConfigError(f"layout {name!r} ({other.value}): has no function read_folder(raw, options)")
         return module
-    return import_module(f"{__name__}.{name}")
+    return import_module(f"{__name__}.{_file(name)}")
 
 
 def layout_title(name: str) -> str:
     """The name of the data set in a layout, read from the module's source: importing it would slow ``--help`` down."""
     if other := _OTHERS.get(name):
         return f"a layout of the package {other.value.split('.')[0]}"
-    return Path(__path__[0], f"{name}.py").read_text().split("\n", 1)[0].strip('".')
+    return Path(__path__[0], f"{_file(name)}.py").read_text().split("\n", 1)[0].strip('".')
+
+
+def _file(name: str) -> str:
+    return name.replace("-", "_")

@@ -9,15 +9,15 @@ objects become regions to ignore.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 from xml.etree import ElementTree
-from xml.parsers import expat
 
 from covidmm.errors import DataError
 from covidmm.prepare.box_values import FORMS, box_of, numbers, require_pixels
 from covidmm.prepare.labelled_images import LabelledImage, LabelledImages, split_called
 from covidmm.prepare.options import Options
 from covidmm.prepare.samples import Box, Issue, LabelledBox, LabelledFolder
+from covidmm.prepare.xml_files import read_xml
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -43,7 +43,7 @@ def read_folder(raw: Path, options: Options) -> LabelledFolder:
         if path.name.startswith("."):
             continue
         with found.reading(found.name(path), "file"):
-            if (root := _parsed(path)).tag == "annotation":
+            if (root := read_xml(path)).tag == "annotation":
                 read.append((path, root, []))
     if not read and not found.skipped:
         raise DataError(f"{raw}: no VOC file in it: .xml with an annotation")
@@ -59,22 +59,6 @@ def read_folder(raw: Path, options: Options) -> LabelledFolder:
             found.add(image)
     lists.report_unused()
     return found.folder()
-
-
-def _parsed(path: Path) -> ElementTree.Element:
-    """The root of an XML file without a document type, whose entities could grow without bound."""
-    try:
-        data = path.read_bytes()
-        parser = expat.ParserCreate()
-        parser.StartDoctypeDeclHandler = _refuse_doctype
-        parser.Parse(data, True)
-        return ElementTree.fromstring(data)
-    except (OSError, expat.ExpatError, ElementTree.ParseError, LookupError) as error:
-        raise ValueError(f"xml: cannot be read: {error}") from None
-
-
-def _refuse_doctype(*_: object) -> NoReturn:
-    raise ValueError("xml: has a DOCTYPE, which is not read: its entities may be anything")
 
 
 def _take(path: Path, root: ElementTree.Element, objects: list[_Object], found: LabelledImages) -> bool:
