@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 ADVICE = "run the same command to resume"
+# named here, so that --help need not import what writes them
+EXPORTS = ("coco", "yolo", "voc", "table", "label-studio")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +56,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sr-deidentify", action="store_true", help="leave out whose images they are, and replace their UIDs"
     )
+    parser.add_argument(
+        "--export",
+        nargs="+",
+        default=[],
+        choices=EXPORTS,
+        help="write the boxes beside the submission, for other programs to look at and correct: coco for CVAT and "
+        "FiftyOne, label-studio, yolo with the confidence as the sixth number",
+    )
+    parser.add_argument(
+        "--export-threshold",
+        type=float,
+        default=0.3,
+        metavar="CONFIDENCE",
+        help="least confidence of an exported box (default: %(default)s)",
+    )
     parser.add_argument("--launcher", choices=["none", "pytorch"], default="none", help="pytorch: under torchrun")
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="predict on the workers of this Dask scheduler (extra 'distributed')"
@@ -65,4 +82,4 @@ def run(args: argparse.Namespace) -> None:
 
     from covidmm.jobs.ensemble import Request, ensemble
 
-    ensemble(Request(**{**vars(args), "cfg_options": tuple(args.cfg_options)}))
+    ensemble(Request(**{**vars(args), "cfg_options": tuple(args.cfg_options), "export": tuple(args.export)}))

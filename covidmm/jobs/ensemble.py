@@ -22,6 +22,7 @@ from covidmm.jobs.ensemble_checks import (
     require_unfitted_fusion,
     require_unseen_images,
 )
+from covidmm.jobs.exported_predictions import export_outcome
 from covidmm.jobs.folder_report import report_files
 from covidmm.jobs.folder_run import ENSEMBLE, FolderRun, Outcome, predict_members, run_folder
 from covidmm.jobs.folder_truth import read_truth, require_scorable
@@ -69,6 +70,8 @@ class Request:
     cfg_options: tuple[str, ...] = ()
     thresholds_from: str | None = None
     allow_training_images: bool = False
+    export: tuple[str, ...] = ()
+    export_threshold: float = 0.3
 
 
 def ensemble(request: Request) -> Outcome | None:
@@ -101,6 +104,8 @@ def _ensemble(request: Request, mapping: Mapper) -> Outcome:
     _report(outcome, out, time.monotonic() - started)
     if request.sr:
         _report_structured(outcome, request)
+    for line in export_outcome(outcome, out.parent, request.export, request.export_threshold) if request.export else ():
+        print(line)
     if request.sample:
         print(f"ids: the same as in {request.sample}")
     if job.operating is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from covidmm.datasets.image_folders import ImageFolder
@@ -27,6 +27,8 @@ class Outputs(Protocol):
     sr: str | None
     sr_threshold: float
     sr_deidentify: bool
+    export: Sequence[str]
+    export_threshold: float
     score: bool
     sweep: bool
     thresholds_from: str | None
@@ -45,6 +47,7 @@ def require_options(request: Outputs) -> None:
     if request.allow_training_images and not (request.score or request.sweep):
         raise ConfigError("--allow-training-images: only --score and --sweep look at it; ask for one of them, too")
     require_threshold(request.sr_threshold, "--sr-threshold")
+    require_threshold(request.export_threshold, "--export-threshold")
     if request.sr_deidentify and not request.sr:
         raise ConfigError("--sr-deidentify: only --sr writes reports; ask for it, too")
     if request.sr and not available():

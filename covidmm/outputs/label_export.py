@@ -47,13 +47,30 @@ def export(prepared: Path, out: Path, layout: str) -> str:
     """
     _require_free(out)
     data = read_prepared(prepared)
+    return whole_folder(out, lambda part, whole: LAYOUTS[layout](data, part, whole))
+
+
+def whole_folder(out: Path, fill: Callable[[Path, Path], list[str]]) -> str:
+    """Make a folder of an export, whole or not at all; an earlier export there is replaced.
+
+    Args:
+        out: the folder.
+        fill: fills an empty folder that will be called by its second argument, and says what it wrote.
+
+    Returns:
+        Where it is and what was said, for people.
+
+    Raises:
+        DataError: ``out`` holds something else.
+    """
+    _require_free(out)
     whole = out.resolve()
     part, old = (whole.with_name(f".{whole.name}.{kind}") for kind in ("part", "old"))
     for left in (part, old):  # of an export that was killed
         shutil.rmtree(left, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        notes = LAYOUTS[layout](data, part, whole)
+        notes = fill(part, whole)
         (part / MARKER).write_text("\n".join(sorted(path.name for path in part.iterdir())))
         if whole.exists():
             whole.rename(old)

@@ -45,7 +45,7 @@ def write_voc(data: PreparedFolder, folder: Path, name: Path) -> list[str]:
         for image in one.images:
             stem = stems[image.path]
             copy_picture(image, folder / "JPEGImages" / f"{stem}.png")
-            root, far = _annotation(image, f"{stem}.png", name.name, categories)
+            root, far = annotation_xml(image, f"{stem}.png", name.name, categories)
             cut += far
             ElementTree.indent(root)
             target = folder / "Annotations" / f"{stem}.xml"
@@ -55,7 +55,7 @@ def write_voc(data: PreparedFolder, folder: Path, name: Path) -> list[str]:
     return notes_of(splits, cut)
 
 
-def _annotation(
+def annotation_xml(
     image: AnnotatedImage, picture: str, folder: str, categories: tuple[str, ...]
 ) -> tuple[ElementTree.Element, int]:
     """The XML of a picture, and how many boxes were cut."""

@@ -55,7 +55,7 @@ def write_yolo(data: PreparedFolder, folder: Path, name: Path) -> list[str]:
             label = folder / "labels" / split / relative.with_suffix(".txt")
             label.parent.mkdir(parents=True, exist_ok=True)
             label.write_text("".join(f"{line}\n" for line in lines))
-    (folder / "data.yaml").write_text(_yaml(name, list(splits), categories), encoding="utf-8")
+    (folder / "data.yaml").write_text(data_yaml(name, list(splits), categories), encoding="utf-8")
     notes = notes_of(splits, cut)
     notes += [f"{crowds} crowds were left out, for which YOLO has no label"] * bool(crowds)
     absent = [split for split in ("train", "val") if split not in splits]
@@ -88,7 +88,7 @@ def _relative(image: AnnotatedImage, taken: dict[PurePosixPath, str]) -> PurePos
     return name
 
 
-def _yaml(name: Path, splits: list[str], classes: tuple[str, ...]) -> str:
+def data_yaml(name: Path, splits: list[str], classes: tuple[str, ...]) -> str:
     """``data.yaml``; JSON's strings are YAML's."""
     lines = ["# Written by covidmm. After moving the folder, change 'path'.", f"path: {json.dumps(str(name))}"]
     lines += [f"{split}: images/{split}" for split in splits]
