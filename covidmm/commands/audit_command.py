@@ -13,7 +13,9 @@ Exit code: 0 where nothing or only warnings were found, 2 after a FAULT, 1 where
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("prepared", type=Path, nargs="+", metavar="PREPARED", help="folders of tools/prepare.py")
+    parser.add_argument(
+        "prepared", type=Path, nargs="+", metavar="PREPARED", help="folders of tools/prepare.py, or of COCO files"
+    )
     parser.add_argument("--out", type=Path, default=Path("audit"), help="the folder to write (default audit/)")
     parser.add_argument("--predictions", type=Path, metavar="FILE.json", help="predictions of tools/test.py --out")
     parser.add_argument("--threshold", type=float, help="score that a predicted box needs, from validation")
@@ -29,17 +31,19 @@ def run(args: argparse.Namespace) -> int:
     from covidmm.audit.audit_files import summary_text
     from covidmm.audit.checks import Level, worst
     from covidmm.audit.full_audit import audit
+    from covidmm.datasets.unprepared import prepared_folders
 
     progress = False if args.quiet else None
-    checks = audit(
-        args.prepared,
-        args.out,
-        predictions=args.predictions,
-        threshold=args.threshold,
-        classifier=args.classifier,
-        workers=args.workers,
-        progress=progress,
-    )
+    with prepared_folders(args.prepared, args.workers) as folders:
+        checks = audit(
+            folders,
+            args.out,
+            predictions=args.predictions,
+            threshold=args.threshold,
+            classifier=args.classifier,
+            workers=args.workers,
+            progress=progress,
+        )
     if not args.quiet:
         print(summary_text(checks))
         print(f"\naudit: {args.out / 'audit.html'}")

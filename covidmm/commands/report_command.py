@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="PREPARED",
-        help="folders of tools/prepare.py to show, alone or besides those that the runs were tested on",
+        help="folders of tools/prepare.py, or of COCO files, to show, alone or besides those that runs were tested on",
     )
     parser.add_argument(
         "--card",
@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> None:
         for path in write_card(args.card, args.folders, args.data, args.out):
             print(f"card: {path}")
         return
+    from covidmm.datasets.unprepared import prepared_folders
     from covidmm.reports.report_page import report
 
-    print(f"report: {report(args.folders, args.data, args.out)}")
+    with prepared_folders(args.data) as data:
+        print(f"report: {report(args.folders, data, args.out)}")
