@@ -1,4 +1,4 @@
-"""The scorer of detections: matching, average precision, operating points, and intervals over studies.
+"""The scorer of detections: matching, average precision and operating points.
 
 Boxes are float (N, 4) x1 y1 x2 y2 in one and the same pixel grid; scores (N,) in 0..1.
 """
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.errors import DataError
-from covidmm.evaluation.bootstrap import intervals, study_numbers
 from covidmm.evaluation.coco_dicts import Found, Labelled, by_image, require_finite
 from covidmm.evaluation.ranking import OperatingCurve, Ranking, mean_curve
 from covidmm.utils.boxes import iou, shares_inside
@@ -24,7 +23,7 @@ from covidmm.utils.boxes import iou, shares_inside
 IOU_THRESHOLD = 0.5
 #: What is measured of each class.
 PER_CLASS = ("mAP_50", "mAP", "f1", "precision", "recall", "threshold", "best_f1", "best_f1_threshold", "boxes")
-#: The most boxes of an image that count in COCOeval's average precision.
+#: The most boxes of a class on an image that count in COCOeval's average precision.
 _MOST_BOXES = 100
 _NONE = np.zeros((0, 4))
 
@@ -115,7 +114,7 @@ def coco_match(
     """Which predictions of one image COCOeval takes for true at IoU 0.50: what its AP there is made of.
 
     It differs from :func:`match`: a prediction whose best ground truth was claimed may take another one, an IoU of
-    just the threshold is enough, and only the 100 surest of an image count.
+    just the threshold is enough, and only the 100 surest of a class on an image count.
 
     Args:
         boxes: (N, 4).
@@ -187,7 +186,7 @@ def rank_classes(found: Sequence[Labelled], truths: Sequence[TrueBoxes], coco: b
 def average_precision(
     ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]
 ) -> dict[int, dict[str, float]]:
-    """AP at IoU 0.50 and over 0.50:0.95 by COCOeval (at most 100 boxes per image).
+    """AP at IoU 0.50 and over 0.50:0.95 by COCOeval (at most the 100 surest boxes of a class per image).
 
     It is faster-coco-eval's, whose numbers are those of pycocotools within 1e-12 (tests/evaluation).
 
@@ -231,7 +230,6 @@ def score_detections(
     ground_truth: Mapping[str, Any],
     results: Sequence[Mapping[str, Any]],
     threshold: float | None = None,
-    with_intervals: bool = False,
     thresholds: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Every detection metric of one data set.
@@ -244,8 +242,6 @@ def score_detections(
         ground_truth: a COCO detection file's content.
         results: a COCO results list.
         threshold: the confidence that a prediction needs, of every class that ``thresholds`` does not name.
-        with_intervals: add ``mAP_50_interval`` and those of F1, recall and precision, each low and high end, see
-            :mod:`covidmm.evaluation.bootstrap`; the images of the ground truth need a ``study_id``.
         thresholds: the confidence by class.
 
     Returns:
@@ -260,7 +256,7 @@ def score_detections(
     """
     images = sorted(ground_truth["images"], key=lambda image: image["id"])
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-    classes = _by_category(ground_truth, results, [image["id"] for image in images])
+    classes = by_category(ground_truth, results, [image["id"] for image in images])
     curves = {category: rank(*own[:2], crowds=own[2]).operating_curve() for category, own in classes.items()}
     areas = average_precision(ground_truth, results)
     given = {category: (thresholds or {}).get(names[category], threshold) for category in classes}
@@ -279,11 +275,6 @@ def score_detections(
     }
     if len(names) > 1:
         metrics["per_class"] = {name: per_class.get(category, {"boxes": 0}) for category, name in names.items()}
-    if with_intervals:
-        studies = study_numbers([image["study_id"] for image in images])
-        chosen = [per_class[category]["threshold"] for category in classes]
-        ends = _intervals(list(classes.values()), studies, chosen)
-        metrics.update({f"{key}_interval": list(pair) for key, pair in ends.items()})
     return metrics
 
 
@@ -301,10 +292,19 @@ def _operating(curve: OperatingCurve, threshold: float | None) -> dict[str, floa
     }
 
 
-def _by_category(
+def by_category(
     ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], images: Sequence[int]
 ) -> dict[int, tuple[list[Found], list[NDArray], list[NDArray]]]:
-    """Of each category id that has a box, what was found, the true boxes and the crowds of each image."""
+    """Of each category id that has a box, what was found, the true boxes and the crowds of each image.
+
+    Args:
+        ground_truth: a COCO detection file's content.
+        results: a COCO results list.
+        images: ids, in the order of the answer.
+
+    Raises:
+        DataError: as :func:`score_detections`.
+    """
     known = {"image": set(images), "category": {category["id"] for category in ground_truth["categories"]}}
     grouped: dict[str, dict[int, list[Mapping[str, Any]]]] = {"crowd": defaultdict(list)}
     for kind, entries in (("annotation", ground_truth["annotations"]), ("prediction", results)):
@@ -325,23 +325,3 @@ def _by_category(
         )
         for category, own in sorted(grouped["annotation"].items())
     }
-
-
-def _intervals(
-    classes: Sequence[tuple[list[Found], list[NDArray], list[NDArray]]],
-    studies: Sequence[int],
-    thresholds: Sequence[float],
-) -> dict[str, tuple[float, float]]:
-    """Intervals over studies of mAP@.50, precision, recall and F1, each the mean of the classes that a draw holds."""
-    rankings = [
-        tuple(rank(found, truths, studies, coco, crowds) for coco in (False, True)) for found, truths, crowds in classes
-    ]
-
-    def statistic(weights: NDArray[np.float64]) -> dict[str, float]:
-        pairs = zip(rankings, thresholds, strict=True)
-        rows = [(*ranking.at(own, weights), coco.coco_ap(weights)) for (ranking, coco), own in pairs]
-        known = [row for row in rows if not np.isnan(row[-1])]
-        precision, recall, f1, area = np.mean(known, axis=0).tolist() if known else [float("nan")] * 4
-        return {"mAP_50": area, "f1": f1, "recall": recall, "precision": precision}
-
-    return intervals(statistic, max(studies) + 1)
