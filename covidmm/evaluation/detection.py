@@ -164,23 +164,37 @@ def _match_beside_crowds(
     return scores[counts], hits[counts]
 
 
-def rank_classes(found: Sequence[Labelled], truths: Sequence[TrueBoxes], coco: bool = False) -> Ranking:
-    """Pool the predictions of all classes on all images, each matched with the boxes of its own class.
+def rank_each(
+    found: Sequence[Labelled],
+    truths: Sequence[TrueBoxes],
+    classes: int,
+    clusters: Sequence[int] | None = None,
+    coco: bool = False,
+) -> list[Ranking]:
+    """Pool the predictions of each class on all images, as :func:`rank` does with those of one.
 
     Args:
         found: per image, (N, 4) boxes, (N,) scores and (N,) class indices.
         truths: per image.
+        classes: the number of classes.
+        clusters: as for :func:`rank`.
         coco: as for :func:`rank`.
+
+    Returns:
+        By class index.
     """
     judge = coco_match if coco else _match_beside_crowds
-    matched: list[tuple[NDArray, NDArray]] = []
-    for (boxes, scores, labels), truth in zip(found, truths, strict=True):
-        own = [(np.zeros(0), np.zeros(0, bool))]
-        for label in np.unique(labels):
+    matched = [[(np.zeros(0), np.zeros(0, bool))] * len(truths) for _ in range(classes)]
+    counts = np.zeros((classes, len(truths)), np.int64)
+    for place, ((boxes, scores, labels), truth) in enumerate(zip(found, truths, strict=True)):
+        np.add.at(counts[:, place], truth.labels, 1)
+        for label in np.unique(labels).tolist():
             of_class = truth.boxes[truth.labels == label], truth.crowds[truth.crowd_labels == label]
-            own.append(judge(boxes[labels == label], scores[labels == label], *of_class))
-        matched.append(tuple(map(np.concatenate, zip(*own, strict=True))))
-    return Ranking.of([scores for scores, _ in matched], [hits for _, hits in matched], list(map(len, truths)))
+            matched[label][place] = judge(boxes[labels == label], scores[labels == label], *of_class)
+    return [
+        Ranking.of([scores for scores, _ in own], [hits for _, hits in own], count.tolist(), clusters)
+        for own, count in zip(matched, counts, strict=True)
+    ]
 
 
 def average_precision(
@@ -256,7 +270,7 @@ def score_detections(
     """
     images = sorted(ground_truth["images"], key=lambda image: image["id"])
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-    classes = by_category(ground_truth, results, [image["id"] for image in images])
+    classes = _by_category(ground_truth, results, [image["id"] for image in images])
     curves = {category: rank(*own[:2], crowds=own[2]).operating_curve() for category, own in classes.items()}
     areas = average_precision(ground_truth, results)
     given = {category: (thresholds or {}).get(names[category], threshold) for category in classes}
@@ -292,19 +306,10 @@ def _operating(curve: OperatingCurve, threshold: float | None) -> dict[str, floa
     }
 
 
-def by_category(
+def _by_category(
     ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], images: Sequence[int]
 ) -> dict[int, tuple[list[Found], list[NDArray], list[NDArray]]]:
-    """Of each category id that has a box, what was found, the true boxes and the crowds of each image.
-
-    Args:
-        ground_truth: a COCO detection file's content.
-        results: a COCO results list.
-        images: ids, in the order of the answer.
-
-    Raises:
-        DataError: as :func:`score_detections`.
-    """
+    """Of each category id that has a box, what was found, the true boxes and the crowds of each image."""
     known = {"image": set(images), "category": {category["id"] for category in ground_truth["categories"]}}
     grouped: dict[str, dict[int, list[Mapping[str, Any]]]] = {"crowd": defaultdict(list)}
     for kind, entries in (("annotation", ground_truth["annotations"]), ("prediction", results)):

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.evaluation.bootstrap import intervals, study_numbers
 from covidmm.evaluation.box_calibration import BoxCalibration
-from covidmm.evaluation.coco_dicts import found_by_image, truths_by_image
-from covidmm.evaluation.detection import by_category, rank
+from covidmm.evaluation.coco_dicts import Labelled, found_by_image, truths_by_image
+from covidmm.evaluation.detection import rank_each
 from covidmm.evaluation.detection_errors import KINDS, confusion_counts, error_counts
 from covidmm.evaluation.ranking import FALSE_POSITIVES, Ranking, Weights
 
@@ -68,14 +69,16 @@ def with_details(
           classes ``confusion`` with ``classes`` and ``counts``, see
           :func:`~covidmm.evaluation.detection_errors.confusion_counts`.
     """
-    images = sorted(image["id"] for image in ground_truth["images"])
+    images = sorted(ground_truth["images"], key=lambda image: image["id"])
+    numbers = [image["id"] for image in images]
     ids = [category["id"] for category in ground_truth["categories"]]
     names = [category["name"] for category in ground_truth["categories"]]
+    found = found_by_image(results, numbers, ids)
+    truths = truths_by_image(ground_truth["annotations"], numbers, ids)
+    studies = study_numbers([str(image.get("study_id") or f"image {image['id']}") for image in images])
     per_class = metrics.get("per_class", {})
     thresholds = [per_class.get(name, {}).get("threshold", metrics["threshold"]) for name in names]
-    details = dict(metrics) | _ranked(metrics, ground_truth, results, dict(zip(ids, thresholds, strict=True)))
-    found = found_by_image(results, images, ids)
-    truths = truths_by_image(ground_truth["annotations"], images, ids)
+    details = dict(metrics) | _ranked(per_class, found, truths, studies, dict(zip(names, thresholds, strict=True)))
     rows = error_counts(found, truths, thresholds).tolist()
     details["errors"] = {name: dict(zip(KINDS, row, strict=True)) for name, row in zip(names, rows, strict=True)}
     if len(names) > 1:
@@ -85,27 +88,24 @@ def with_details(
 
 
 def _ranked(
-    metrics: Mapping[str, Any],
-    ground_truth: Mapping[str, Any],
-    results: Sequence[Mapping[str, Any]],
-    thresholds: Mapping[int, float],
+    per_class: Mapping[str, Mapping[str, Any]],
+    found: Sequence[Labelled],
+    truths: Sequence[TrueBoxes],
+    studies: Sequence[int],
+    thresholds: Mapping[str, float],
 ) -> dict[str, Any]:
-    """FROC, calibration and intervals, of all and ``per_class``; thresholds are by category id."""
-    images = sorted(ground_truth["images"], key=lambda image: image["id"])
-    studies = study_numbers([str(image.get("study_id") or f"image {image['id']}") for image in images])
-    scores = {}
-    for category, (found, truths, crowds) in by_category(ground_truth, results, [one["id"] for one in images]).items():
-        coco, ranking = (rank(found, truths, studies, kind, crowds) for kind in (True, False))
-        scores[category] = _ClassScores(coco, ranking, BoxCalibration(ranking), thresholds[category])
+    """FROC, calibration and intervals, of all and, where there are several, added to those ``per_class``."""
+    pairs = zip(*(rank_each(found, truths, len(thresholds), studies, coco) for coco in (True, False)), strict=True)
+    scores = {
+        name: _ClassScores(coco, ranking, BoxCalibration(ranking), threshold)
+        for (name, threshold), (coco, ranking) in zip(thresholds.items(), pairs, strict=True)
+        if ranking.truths.any()
+    }
     ends = _intervals(scores, max(studies) + 1)
-    own = {category: one.summary() | ends[category] for category, one in scores.items()}
-    if "per_class" not in metrics:
+    own = {name: one.summary() | ends[name] for name, one in scores.items()}
+    if not per_class:
         (only,) = own.values()
         return only
-    names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-    per_class = {name: dict(found) for name, found in metrics["per_class"].items()}
-    for category, found in own.items():
-        per_class[names[category]] |= found
     eces = [one["ece"] for one in own.values() if one["ece"] is not None]
     means = np.mean([list(one["sensitivities"].values()) for one in own.values()], axis=0)
     return {
@@ -113,14 +113,14 @@ def _ranked(
         "sensitivities": _by_rate(means),
         "ece": float(np.mean(eces)) if eces else None,
         **ends[None],
-        "per_class": per_class,
+        "per_class": {name: {**one, **own.get(name, {})} for name, one in per_class.items()},
     }
 
 
-def _intervals(scores: Mapping[int, _ClassScores], studies: int) -> dict[int | None, dict[str, list[float]]]:
-    """By category, and as None of the means of the classes that a draw holds, ``..._interval`` of each metric."""
+def _intervals(scores: Mapping[str, _ClassScores], studies: int) -> dict[str | None, dict[str, list[float]]]:
+    """By class, and as None of the means of the classes that a draw holds, ``..._interval`` of each metric."""
 
-    def statistic(weights: NDArray[np.float64]) -> dict[tuple[int | None, str], float]:
+    def statistic(weights: NDArray[np.float64]) -> dict[tuple[str | None, str], float]:
         table = np.array([one.values(weights) for one in scores.values()])
         held = ~np.isnan(table[:, :1]) & ~np.isnan(table)
         count = held.sum(0)
@@ -128,7 +128,7 @@ def _intervals(scores: Mapping[int, _ClassScores], studies: int) -> dict[int | N
         rows = zip((*scores, None), [*table.tolist(), means.tolist()], strict=True)
         return {(key, name): value for key, row in rows for name, value in zip(RESAMPLED, row, strict=True)}
 
-    ends: dict[int | None, dict[str, list[float]]] = {key: {} for key in (*scores, None)}
+    ends: dict[str | None, dict[str, list[float]]] = {key: {} for key in (*scores, None)}
     for (key, name), pair in intervals(statistic, studies).items():
         ends[key][f"{name}_interval"] = list(pair)
     return ends

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-
-import numpy as np
 
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.datasets.class_mapping import class_indices
@@ -35,7 +32,7 @@ def read_truth(folder: ImageFolder, classes: Sequence[str]) -> Truth:
     if folder.annotations is not None:
         split = read_split(folder.annotations)
         indices = class_indices(str(folder.annotations), split.categories, classes, {}, absent=classes)
-        return {image.image_id: _of_classes(image, indices) for image in split.images}
+        return {image.image_id: image.of_classes(indices, classes) for image in split.images}
     tables = folder.source / IMAGE_CSV, folder.source / STUDY_CSV
     if folder.split != "train" or not all(path.is_file() for path in tables):
         raise DataError(f"{folder.source}: cannot be scored, it is not prepared and has no {IMAGE_CSV} of its images")
@@ -58,23 +55,8 @@ def read_truth(folder: ImageFolder, classes: Sequence[str]) -> Truth:
         for image in own[study_id]:
             boxes = corners(images.rows[image.image_id].boxes)
             one = AnnotatedImage(image.path, image.image_id, study_id, boxes, study_class=study_class)
-            found[image.image_id] = _of_classes(one, indices)
+            found[image.image_id] = one.of_classes(indices, classes)
     return found
-
-
-def _of_classes(image: AnnotatedImage, indices: Sequence[int | None]) -> AnnotatedImage:
-    """An image with other labels, and without the boxes that have none."""
-    if list(indices) == list(range(len(indices))):
-        return image
-    places = np.array([-1 if index is None else index for index in indices], np.int64)
-    labels, crowd_labels = places[image.labels], places[image.crowd_labels]
-    return replace(
-        image,
-        boxes=image.boxes[labels >= 0],
-        labels=labels[labels >= 0],
-        crowds=image.crowds[crowd_labels >= 0],
-        crowd_labels=crowd_labels[crowd_labels >= 0],
-    )
 
 
 def require_scorable(folder: ImageFolder, classes: Sequence[str], studies: bool = False) -> None:

@@ -204,7 +204,7 @@ def test_every_interval_is_of_the_number_beside_it(classes, monkeypatch):
     metrics = scored(truth, results, 0.3)
     ((values, clusters),) = seen
     assert clusters == 10
-    own = {1: metrics} if classes == 1 else dict(enumerate(metrics["per_class"].values(), 1))
+    own = {"opacity": metrics} if classes == 1 else metrics["per_class"]
     expected = {(key, name): one[name] for key, one in {**own, None: metrics}.items() for name in RESAMPLED}
     assert values == pytest.approx(expected, abs=1e-9)
 

@@ -25,7 +25,7 @@ def test_a_run_keeps_the_metrics_of_its_test_and_gets_intervals(world, splits):
         low, high = metrics[f"{key}_interval"]
         assert low <= metrics[key] <= high
         assert low < high
-    precision, recall, _ = found.rankings["frcnn"].at(0.5)
+    precision, recall, _ = found.rankings["frcnn"][0].at(0.5)
     assert (precision, recall) == (pytest.approx(stored["precision"]), pytest.approx(stored["recall"]))
 
 
@@ -46,14 +46,14 @@ def test_an_ensemble_is_compared_in_pixels_of_the_originals(world, splits):
 def test_every_case_is_what_it_is_shown_for(world, splits):
     (fused,) = find_runs([world.ensemble]).fused
     cases = of_fused(fused, splits).cases(2)
-    assert len({case.name for _, case in cases}) == len(cases)
-    assert [kind for kind, _ in cases] == sorted((kind for kind, _ in cases), key=KINDS.index)
-    kinds = {kind: [case for own, case in cases if own == kind] for kind in KINDS}
+    assert len({case.name for _, case, _ in cases}) == len(cases)
+    assert [kind for kind, *_ in cases] == sorted((kind for kind, *_ in cases), key=KINDS.index)
+    kinds = {kind: [case for own, case, _ in cases if own == kind] for kind in KINDS}
     assert all(len(own) <= 2 for own in kinds.values())
     assert all(len(case.truth) and not case.hits.any() for case in kinds["missed"])
     assert all(not len(case.truth) and len(case.found) for case in kinds["false alarm"])
     assert min(case.f1 for case in kinds["best"]) >= max(case.f1 for case in kinds["worst"])
-    for _, case in cases:
+    for _, case, _ in cases:
         assert case.hits.tolist() == match(case.found.boxes, case.found.scores, case.truth.boxes).tolist()
         assert list(case.members) == ["frcnn", "yolo"]
 
@@ -85,8 +85,8 @@ def test_a_detector_that_found_nothing_is_scored(world, splits):
     (run,) = find_runs([world.run]).runs
     run.predictions.write_text("[]")
     found = of_run(run, splits)
-    assert len(found.rankings["frcnn"].scores) == 0
-    assert {kind for kind, _ in found.cases(1)} == {"best", "median", "worst", "missed"}
+    assert len(found.rankings["frcnn"][0].scores) == 0
+    assert {kind for kind, *_ in found.cases(1)} == {"best", "median", "worst", "missed"}
 
 
 def test_without_truth_there_is_nothing_to_compare_with(world):
