@@ -5,7 +5,6 @@ Boxes are float (N, 4) x1 y1 x2 y2 in one and the same pixel grid; scores (N,) i
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.errors import DataError
-from covidmm.evaluation.coco_dicts import Found, Labelled, by_image, require_finite
+from covidmm.evaluation.coco_dicts import Found, Labelled, found_by_image, require_finite, truths_by_image
 from covidmm.evaluation.ranking import OperatingCurve, Ranking, mean_curve
 from covidmm.utils.boxes import iou, shares_inside
 
@@ -268,12 +267,17 @@ def score_detections(
         DataError: no ground-truth box; a result or annotation for an image or a category that the ground
             truth lacks; a result with a box or score that is not finite.
     """
-    images = sorted(ground_truth["images"], key=lambda image: image["id"])
+    images = sorted(image["id"] for image in ground_truth["images"])
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-    classes = _by_category(ground_truth, results, [image["id"] for image in images])
-    curves = {category: rank(*own[:2], crowds=own[2]).operating_curve() for category, own in classes.items()}
+    truths = truths_by_image(ground_truth["annotations"], images, list(names))
+    found = found_by_image(results, images, list(names))
+    require_finite(results)
+    if not any(map(len, truths)):
+        raise DataError("recall is undefined: none of the evaluated images has a ground-truth box")
+    rankings = dict(zip(names, rank_each(found, truths, len(names)), strict=True))
+    curves = {number: rankings[number].operating_curve() for number in sorted(names) if rankings[number].truths.any()}
     areas = average_precision(ground_truth, results)
-    given = {category: (thresholds or {}).get(names[category], threshold) for category in classes}
+    given = {category: (thresholds or {}).get(names[category], threshold) for category in curves}
     per_class = {
         category: {**areas[category], **_operating(curve, given[category]), "boxes": curve.truths}
         for category, curve in curves.items()
@@ -303,30 +307,4 @@ def _operating(curve: OperatingCurve, threshold: float | None) -> dict[str, floa
         "threshold": point.threshold,
         "best_f1": best.f1,
         "best_f1_threshold": best.threshold,
-    }
-
-
-def _by_category(
-    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], images: Sequence[int]
-) -> dict[int, tuple[list[Found], list[NDArray], list[NDArray]]]:
-    """Of each category id that has a box, what was found, the true boxes and the crowds of each image."""
-    known = {"image": set(images), "category": {category["id"] for category in ground_truth["categories"]}}
-    grouped: dict[str, dict[int, list[Mapping[str, Any]]]] = {"crowd": defaultdict(list)}
-    for kind, entries in (("annotation", ground_truth["annotations"]), ("prediction", results)):
-        own = grouped[kind] = defaultdict(list)
-        for entry in entries:
-            for name, ids in known.items():
-                if entry[f"{name}_id"] not in ids:
-                    raise DataError(f"{kind} for {name} {entry[f'{name}_id']}, which the ground truth does not have")
-            (grouped["crowd"] if entry.get("iscrowd") else own)[entry["category_id"]].append(entry)
-    require_finite(results)
-    if not grouped["annotation"]:
-        raise DataError("recall is undefined: none of the evaluated images has a ground-truth box")
-    return {
-        category: (
-            by_image(grouped["prediction"][category], images),
-            [boxes for boxes, _ in by_image(own, images)],
-            [boxes for boxes, _ in by_image(grouped["crowd"][category], images)],
-        )
-        for category, own in sorted(grouped["annotation"].items())
     }
