@@ -13,7 +13,7 @@ from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.evaluation.bootstrap import intervals, study_numbers
 from covidmm.evaluation.box_calibration import BoxCalibration
 from covidmm.evaluation.coco_dicts import Labelled, found_by_image, truths_by_image
-from covidmm.evaluation.detection import rank_each
+from covidmm.evaluation.detection import PER_CLASS, rank_each
 from covidmm.evaluation.detection_errors import KINDS, confusion_counts, error_counts
 from covidmm.evaluation.ranking import FALSE_POSITIVES, Ranking, Weights
 
@@ -85,6 +85,21 @@ def with_details(
         counts = confusion_counts(found, truths, thresholds).tolist()
         details["confusion"] = {"classes": names, "counts": counts}
     return details
+
+
+def by_class(found: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """What a metric of several classes found, with what is of single ones under ``per_class``.
+
+    Args:
+        found: of :class:`~covidmm.evaluation.detection_metric.DetectionMetric`, flat.
+        classes: their names.
+    """
+    if len(classes) < 2:
+        return found
+    own = {name: {key: f"{key}_{name}" for key in PER_CLASS if f"{key}_{name}" in found} for name in classes}
+    per_class = {name: {key: found[full] for key, full in keys.items()} for name, keys in own.items()}
+    flat = {full for keys in own.values() for full in keys.values()}
+    return {key: value for key, value in found.items() if key not in flat} | {"per_class": per_class}
 
 
 def _ranked(

@@ -13,8 +13,7 @@ from mmengine.config import Config
 
 from covidmm.datasets.annotations import read_annotations
 from covidmm.evaluation.coco_dicts import of_classes, read_results
-from covidmm.evaluation.detection_details import with_details
-from covidmm.evaluation.detection_metric import by_class
+from covidmm.evaluation.detection_details import by_class, with_details
 from covidmm.evaluation.metric_tables import format_labels, format_table
 from covidmm.evaluation.metrics_file import provenance, write_metrics
 from covidmm.jobs.job_inputs import annotation_files, own_metric

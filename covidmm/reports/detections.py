@@ -82,6 +82,13 @@ class Comparison:
         labels = np.concatenate([np.zeros(0, np.int64), *(truth.labels for truth in self.truths)])
         return dict(zip(self.classes, np.bincount(labels, minlength=len(self.classes)).tolist(), strict=True))
 
+    @property
+    def images_per_class(self) -> dict[str, int]:
+        """Images with a true box, by class."""
+        labels = [np.unique(truth.labels) for truth in self.truths]
+        counts = np.bincount(np.concatenate([np.zeros(0, np.int64), *labels]), minlength=len(self.classes))
+        return dict(zip(self.classes, counts.tolist(), strict=True))
+
     def thresholds(self, detector: str) -> NDArray[np.float64]:
         """(C,) the confidence that predictions of each class need."""
         own, metrics = self.metrics[detector].get("per_class", {}), self.metrics[detector]

@@ -19,10 +19,11 @@ _DETECTION = {
     "precision": "precision",
     "recall": "recall",
     "froc": "FROC",
-    "ece": "ece",
+    "ece": "ECE",
 }
 #: Of a class of several; its AP is called so, mAP is their mean.
 _FINDING = {"mAP": "AP@.50:.95", **_DETECTION, "mAP_50": "AP@.50", "threshold": "threshold"}
+_WITH_INTERVAL = ("mAP_50", "froc")
 _STUDY = {
     "accuracy": "accuracy",
     "f1": "macro F1",
@@ -45,29 +46,36 @@ class Table:
 
 def detector_table(detectors: Mapping[str, Mapping[str, Any]]) -> Table:
     """A row per detector with the metrics of ``metrics.json`` and their intervals."""
+    known = {key for metrics in detectors.values() for key in metrics}
+    columns = {key: title for key, title in _DETECTION.items() if key in known or key not in ("froc", "ece")}
     rows = []
     for name, metrics in detectors.items():
         own = any("threshold" in one for one in metrics.get("per_class", {}).values())
         threshold = "one per class" if own else with_interval(metrics, "threshold")
-        rows.append([name, *(with_interval(metrics, key) for key in _DETECTION), threshold])
-    return Table(("detector", *_DETECTION.values(), "threshold"), rows)
+        rows.append([name, *(with_interval(metrics, key) for key in columns), threshold])
+    return Table(("detector", *columns.values(), "threshold"), rows)
 
 
-def finding_tables(detectors: Mapping[str, Mapping[str, Any]], final: str) -> list[Table]:
+def finding_tables(
+    detectors: Mapping[str, Mapping[str, Any]], final: str, images: Mapping[str, int] | None = None
+) -> list[Table]:
     """Of several classes a row each: all metrics of one detector, and AP@.50 of every detector; none of one class.
 
     Args:
         detectors: as ``metrics.json`` has them.
         final: the one that has all its metrics shown.
+        images: how many images have a box of each class, where that is known.
     """
     per_class = detectors[final].get("per_class", {})
     if not per_class:
         return []
-    rows = [
-        (name, str(own.get("boxes", "-")), *(with_interval(own, key) for key in _FINDING))
-        for name, own in per_class.items()
-    ]
-    tables = [Table(("class", "boxes", *_FINDING.values()), rows, f"{final}, class by class")]
+    rows = []
+    for name, own in per_class.items():
+        numbers = [with_interval(own if key in _WITH_INTERVAL else {key: own.get(key)}, key) for key in _FINDING]
+        counted = [] if images is None else [str(images[name])]
+        rows.append((name, *counted, str(own.get("boxes", "-")), *numbers))
+    columns = ("class", *(() if images is None else ("images",)), "boxes", *_FINDING.values())
+    tables = [Table(columns, rows, f"{final}, class by class")]
     if len(detectors) > 1:
         areas = [
             (name, *(with_interval(one.get("per_class", {}).get(name, {}), "mAP_50") for one in detectors.values()))

@@ -163,7 +163,7 @@ def _fused_section(fused: Fused, splits: Sequence[PreparedSplit], page: Page) ->
     if compared := _try(lambda: of_fused(fused, splits), section.remarks):
         _compare(section, compared, page)
     elif detectors := fused.metrics.get("detectors"):
-        section.tables.append(detector_table(detectors))
+        section.tables += [detector_table(detectors), *finding_tables(detectors, list(detectors)[-1])]
     if study := fused.metrics.get("study") or _studies(fused, compared):
         _label(section, fused.name, study)
     else:
@@ -180,7 +180,7 @@ def _run_section(run: Run, splits: Sequence[PreparedSplit], page: Page) -> Secti
         if compared := _try(lambda: of_run(run, splits), section.remarks):
             _compare(section, compared, page)
         else:
-            section.tables.append(detector_table(run.results))
+            section.tables += [detector_table(run.results), *finding_tables(run.results, name)]
     else:
         details = read_json(run.predictions, section.remarks) if run.predictions else {}
         _label(section, run.name, details if "per_class" in details else metrics)
@@ -202,7 +202,8 @@ def _threshold_remark(source: str, names: Sequence[str]) -> str:
 
 
 def _compare(section: Section, compared: Comparison, page: Page) -> None:
-    section.tables += [detector_table(compared.metrics), *finding_tables(compared.metrics, compared.final)]
+    section.tables.append(detector_table(compared.metrics))
+    section.tables += finding_tables(compared.metrics, compared.final, compared.images_per_class)
     by_source: dict[str, list[str]] = {}
     for name, metrics in compared.metrics.items():
         by_source.setdefault(metrics.get("threshold_source", "validation"), []).append(name)

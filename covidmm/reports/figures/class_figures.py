@@ -21,6 +21,8 @@ from covidmm.reports.figures.style import DASHES, PALETTE, Drawn, draw
 #: Points of a curve of a small panel, and the most panels of a figure.
 _POINTS, _PANELS = 120, 20
 _ACROSS, _HIGH = 4, 1.75
+#: False alarms of one class of many are fewer than LUNA16's least number.
+_LEAST_FALSE = 1 / 64
 _HATCHES = ("", "///", "xx", "..", "\\\\\\", "--")
 _BINS = ("count", "confidence", "accuracy")
 
@@ -56,7 +58,7 @@ def curve_figures(found: Comparison) -> list[Drawn]:
         axes.set(xlim=(0, 1.03), ylim=(0, 1.03))
 
     def froc(axes: Axes, name: str) -> None:
-        low, high = FALSE_POSITIVES[0], FALSE_POSITIVES[-1]
+        low, high = _LEAST_FALSE, FALSE_POSITIVES[-1]
         for look, detector, (curve, point) in _looks(panels[name]):
             # from no prediction at all to the edge of the panel
             rates = np.concatenate([[0.0], curve[3], [max(high, curve[3].max(initial=0))]])
@@ -64,9 +66,11 @@ def curve_figures(found: Comparison) -> list[Drawn]:
             axes.step(np.maximum(rates, low / 2), reached, where="post", **look, label=detector)
             axes.plot(np.clip(point[2], low, high), point[1], "o", color=look["color"], markersize=5, zorder=4)
         axes.set(xscale="log", xlim=(low, high), ylim=(0, 1.03))
-        axes.xaxis.set_major_locator(FixedLocator(FALSE_POSITIVES[::2]))
+        axes.xaxis.set_major_locator(FixedLocator([low, 1 / 8, 1, high]))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
+        )
 
     dot = "the dot is the operating point, at the threshold of the class" + _left_out(found, shown)
     return [
@@ -115,7 +119,7 @@ def confusion_figure(found: Comparison) -> Drawn:
         ("true", *predicted),
         [(name, *row) for name, row in zip(true, counts.tolist(), strict=True)],
         height=2.2 + 0.42 * len(true),
-        wide=len(true) > _ACROSS,
+        wide=True,
     )
 
 
@@ -141,16 +145,20 @@ def error_figure(found: Comparison) -> Drawn:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.12)
         axes.grid(axis="y", visible=False)
-        figure.legend(loc="outside lower center", ncols=3)
+        figure.legend(loc="outside lower center", ncols=6 if len(errors) > 1 else 3)
 
+    between = f"{BACKGROUND_IOU:g} to {IOU_THRESHOLD:g}"
     caption = (
         "Kinds of TIDE (Bolya et al., 2020) at the operating point: a false positive has an IoU of "
-        f"{BACKGROUND_IOU:g} to {IOU_THRESHOLD:g} with a box of its class (localisation), above {IOU_THRESHOLD:g} "
-        "with one of another (classification), above it with one that a surer prediction has (duplicate), at most "
-        f"{BACKGROUND_IOU:g} with any (background), or none of these (both); missed: no prediction is about the box."
+        f"{between} with a box of its class (localisation), above {IOU_THRESHOLD:g} with one that a surer prediction "
+        f"has (duplicate), at most {BACKGROUND_IOU:g} with any (background)"
     )
-    title, high = f"{found.final}: kinds of errors", 1.9 + 0.26 * len(errors)
-    return draw(f"errors_{found.name}", title, caption, paint, ("class", *KINDS), rows, max(2.4, high))
+    if len(errors) > 1:
+        caption += f", above {IOU_THRESHOLD:g} with one of another class (classification), or none of these (both)"
+    caption += "; missed: no prediction is about the box."
+    title, high = f"{found.final}: kinds of errors", max(2.4, 1.7 + 0.26 * len(errors))
+    wide = len(found.classes) > 1
+    return draw(f"errors_{found.name}", title, caption, paint, ("class", *KINDS), rows, high, wide)
 
 
 def calibration_figure(found: Comparison) -> Drawn:
