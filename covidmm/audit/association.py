@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 from scipy.stats import rankdata
 from sklearn.linear_model import Ridge
 
-from covidmm.audit.checks import Level
+from covidmm.audit.checks import Level, Table
 
 # Chosen here. With 1,999 permutations the least p is 0.0005; with p <= 0.001 about one clean data set in a hundred
 # has a false alarm somewhere among its checks.
@@ -70,6 +70,13 @@ class Association:
     def numbers(self) -> dict:
         """For ``audit.json``."""
         return {"images": self.images, "p": self.p, "classes": {one.name: _numbers(one) for one in self.classes}}
+
+    def table(self, name: str) -> tuple[Table, ...]:
+        """Every class that was tested, the most predictable first; nothing of two or fewer, which are one question."""
+        rows = sorted(self.classes, key=lambda one: -one.low)
+        columns = ("class", "positives", "auroc", "low", "high")
+        values = [(one.name, one.positives, *(round(v, 4) for v in (one.auroc, one.low, one.high))) for one in rows]
+        return (Table(name, columns, values),) if len(rows) > 2 else ()
 
     def text(self) -> str:
         """For one line."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,20 +43,9 @@ def header_values(entries: Sequence[AnnotatedImage]) -> dict[str, list[str]]:
 
 def _check(name: str, entries: Sequence[AnnotatedImage]) -> Check:
     values = header_values(entries)
-    classes = ["|".join(entry.classes) if entry.findings is None else str(entry.positive) for entry in entries]
     found = associate(_one_hot(values, len(entries)), [entry.classes for entry in entries], leakage_groups(entries))
     level = found.level()
-    rows = [
-        (
-            name,
-            field,
-            len(set(own)),
-            round(float(mutual_info_score(classes, own) / np.log(2)), 4),
-            round(float(adjusted_mutual_info_score(classes, own)), 4),
-        )
-        for field, own in values.items()
-    ]
-    rows.sort(key=lambda row: (-row[4], row[1]))
+    rows = _information(entries, values)
     summary = f"header alone predicts {found.text()}" if found.best else found.text()
     paragraph = (
         f"A linear classifier saw only header fields of {name} ({', '.join(values) or 'all are constant'}), each as "
@@ -65,14 +54,49 @@ def _check(name: str, entries: Sequence[AnnotatedImage]) -> Check:
     )
     if level > Level.OK and rows:
         paragraph += (
-            f"The field that tells most is {rows[0][1]} (adjusted mutual information {rows[0][4]:.2f}). View, age and "
+            f"The field that tells most is {rows[0][1]} (adjusted mutual information {rows[0][4]:.2f}"
+            f"{f' with {rows[0][0]}' if rows[0][0] else ''}). View, age and "
             "sex may go with the disease for medical reasons: the sick are taken lying down. Photometric "
             "interpretation, size, depth, modality and manufacturer have no such reason: balance or drop the images "
             "they mark, or report results per group."
         )
-    numbers = {**found.numbers(), "mutual_information_bits": {row[1]: row[3] for row in rows}}
-    columns = ("dataset", "field", "values", "mutual_information_bits", "adjusted_mutual_information")
-    return Check(f"headers {name}", level, summary, paragraph, numbers, (Table(f"headers-{name}", columns, rows),))
+    several = any(row[0] for row in rows)
+    bits: dict[str, dict[str, float]] = {}
+    for label, field, _, value, _ in rows:
+        bits.setdefault(label, {})[field] = value
+    numbers = {**found.numbers(), "mutual_information_bits": bits if several else bits.get("", {})}
+    columns = ("dataset", "class", "field", "values", "mutual_information_bits", "adjusted_mutual_information")
+    if not several:
+        columns, rows = (columns[0], *columns[2:]), [row[1:] for row in rows]
+    table = Table(f"headers-{name}", columns, [(name, *row) for row in rows])
+    tables = (table, *found.table(f"headers-{name}-classes"))
+    return Check(f"headers {name}", level, summary, paragraph, numbers, tables)
+
+
+def _information(
+    entries: Sequence[AnnotatedImage], values: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str, int, float, float]]:
+    """Class, field, number of its values, and mutual information in bits, as it is and adjusted for chance.
+
+    Where an image may have several classes, each by itself; else of all together, and the class is empty.
+    """
+    names = sorted({name for entry in entries for name in entry.classes})
+    if all(len(entry.classes) == 1 for entry in entries) or len(names) < 2:
+        labels = {"": ["|".join(entry.classes) for entry in entries]}
+    else:
+        labels = {name: [str(name in entry.classes) for entry in entries] for name in names}
+    rows = [
+        (
+            label,
+            field,
+            len(set(own)),
+            round(float(mutual_info_score(classes, own) / np.log(2)), 4),
+            round(float(adjusted_mutual_info_score(classes, own)), 4),
+        )
+        for label, classes in labels.items()
+        for field, own in values.items()
+    ]
+    return sorted(rows, key=lambda row: (-row[4], row[1], row[0]))
 
 
 def _aspect(entry: AnnotatedImage) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from covidmm.audit.checks import Check, Level, Table
 from covidmm.datasets.annotated_image import AnnotatedImage
+from covidmm.prepare.layouts.nih import NO_FINDING
 from covidmm.prepare.near_duplicates import Pair
 from covidmm.utils.boxes import xywh
 
@@ -34,7 +35,7 @@ def check_conflicts(entries: Sequence[AnnotatedImage], pairs: Sequence[Pair]) ->
         entries: of all data sets.
         pairs: of images that show one picture.
     """
-    found = sorted({*_studies(entries), *_boxes(entries), *_copies(entries, pairs)})
+    found = sorted({*_studies(entries), *_boxes(entries), *_findings(entries), *_copies(entries, pairs)})
     counts = Counter(conflict.kind for conflict in found)
     level = max((conflict.level for conflict in found), default=Level.OK)
     summary = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())) or "labels and boxes agree"
@@ -45,6 +46,12 @@ def check_conflicts(entries: Sequence[AnnotatedImage], pairs: Sequence[Pair]) ->
         "atypical study without a box, and two copies of one picture of which only one is called positive, may be "
         "as the readers meant it: a warning."
     )
+    if any(len(entry.categories) > 1 for entry in entries):
+        paragraph += (
+            " So does an image whose labels say that nothing was found, and that has a box, and one with a box of a "
+            "class that its labels lack though they name it on other images. Of copies with boxes of several classes, "
+            "those are named that do not have the same classes."
+        )
     if found:
         paragraph += " conflicts.csv lists them; look at the images and correct the label files."
     rows = [(one.level.label, one.kind, one.dataset, one.study, one.image, one.detail) for one in reversed(found)]
@@ -87,9 +94,39 @@ def _boxes(entries: Sequence[AnnotatedImage]) -> Iterator[Conflict]:
                 yield Conflict(Level.FAULT, "box outside its image or empty", *where, detail)
 
 
+def _findings(entries: Sequence[AnnotatedImage]) -> Iterator[Conflict]:
+    """Boxes of classes that the labels of their image do not have."""
+    named: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        named[entry.dataset].update(entry.findings or ())
+    for entry in entries:
+        boxed = sorted(_boxed(entry))
+        if entry.findings is None or not boxed:
+            continue
+        where = entry.dataset, entry.study_id, entry.image_id
+        if entry.findings == (NO_FINDING,):
+            yield Conflict(Level.FAULT, f"boxes on an image of {NO_FINDING}", *where, ", ".join(boxed))
+        elif lacking := [name for name in boxed if name in named[entry.dataset] and name not in entry.findings]:
+            detail = f"{', '.join(lacking)}; labels {'|'.join(entry.findings)}"
+            yield Conflict(Level.FAULT, "box of a class that the labels lack", *where, detail)
+
+
+def _boxed(entry: AnnotatedImage) -> set[str]:
+    return {entry.categories[label] for label in (*entry.labels.tolist(), *entry.crowd_labels.tolist())}
+
+
+def _differ(one: AnnotatedImage, other: AnnotatedImage) -> bool:
+    """Whether two copies have different labels: as far as both data sets know them, of boxes of several classes."""
+    shared = set(one.categories) & set(other.categories)
+    by_box = not (one.study_class or other.study_class or one.findings or other.findings)
+    if by_box and len(shared) > 1:
+        return _boxed(one) & shared != _boxed(other) & shared
+    return one.positive != other.positive
+
+
 def _copies(entries: Sequence[AnnotatedImage], pairs: Sequence[Pair]) -> Iterator[Conflict]:
     for pair in pairs:
         one, other = entries[pair.first], entries[pair.second]
-        if one.positive != other.positive and one.study_id != other.study_id:
+        if _differ(one, other) and one.study_id != other.study_id:
             detail = f"{'|'.join(one.classes)}; {'|'.join(other.classes)} in {other.name}"
             yield Conflict(Level.WARNING, "copies of two labels", one.dataset, one.study_id, one.image_id, detail)

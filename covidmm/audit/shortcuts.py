@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,23 +85,28 @@ def check_markers(entries: Sequence[AnnotatedImage], looks: Sequence[Look]) -> C
         paragraph += "Their presence tells the class: prepare again with --mask-markers, and look at the result."
     check = _check(f"markers {name}", f"{marked} of {len(entries)} images marked; markers predict", found, paragraph)
     table = Table(f"markers-{name}", ("dataset", "class", "images", "marked", "share"), rows)
-    return Check(check.name, check.level, check.summary, paragraph, {**check.numbers, "marked": marked}, (table,))
+    return Check(
+        check.name, check.level, check.summary, paragraph, {**check.numbers, "marked": marked}, (table, *check.tables)
+    )
 
 
 def check_sources(entries: Sequence[AnnotatedImage], looks: Sequence[Look]) -> Check:
     """Whether data sets differ in their share of positives, and can be told apart by their borders."""
     names = list(dict.fromkeys(entry.dataset for entry in entries))
-    counts = np.array(
-        [[sum(e.dataset == name and e.positive == side for e in entries) for side in (True, False)] for name in names]
-    )
+    counts = _counts(entries, names, lambda entry: entry.positive)
+    shared = _shared(entries, names)
+    shares = {"": counts} | {one: _counts(entries, names, lambda e, one=one: one in e.classes) for one in shared}
     features = np.stack([look.border for look in looks])
     found = associate(features, [(entry.dataset,) for entry in entries], leakage_groups(entries))
-    mixed = bool((counts.sum(0) > 0).all())
-    cramer = float(contingency(counts, method="cramer")) if mixed else 0.0
-    p = float(chi2_contingency(counts).pvalue) if mixed else 1.0
+    told = {name: _difference(own) for name, own in shares.items()}
+    # the share that differs most, corrected for looking at all of them
+    most = max(told, key=lambda name: told[name][0])
+    cramer, p = told[most][0], min(1.0, told[most][1] * len(told))
     apart = found.best is not None and found.p <= MAX_P and found.best.low >= MIN_SOURCE_AUROC
     level = Level.WARNING if apart and p <= MAX_P and cramer >= MIN_CRAMER else Level.OK
-    summary = f"border tells the data set: {found.text()}; share of positives differs: Cramer's V {cramer:.2f}"
+    summary = (
+        f"border tells the data set: {found.text()}; share of {most or 'positives'} differs: Cramer's V {cramer:.2f}"
+    )
     paragraph = (
         "Where data sets are used together, a model that can tell them apart may answer with the share of positives "
         "of each. The table shows these shares; the classifier saw the border alone. Both together make the source a "
@@ -111,8 +116,39 @@ def check_sources(entries: Sequence[AnnotatedImage], looks: Sequence[Look]) -> C
         (name, *map(int, own), round(float(own[0] / own.sum()), 4)) for name, own in zip(names, counts, strict=True)
     ]
     numbers = {**found.numbers(), "cramers_v": cramer, "chi2_p": p}
-    table = Table("sources", ("dataset", "positive", "negative", "share"), rows)
-    return Check("sources", level, summary, paragraph, numbers, (table,))
+    tables = [Table("sources", ("dataset", "positive", "negative", "share"), rows)]
+    if shared:
+        by_class = [
+            (label, name, *map(int, own), round(float(own[0] / own.sum()), 4))
+            for label in shared
+            for name, own in zip(names, shares[label], strict=True)
+        ]
+        numbers |= {"class": most or None}
+        tables.append(Table("sources-classes", ("class", "dataset", "with", "without", "share"), by_class))
+    return Check("sources", level, summary, paragraph, numbers, tuple(tables))
+
+
+def _shared(entries: Sequence[AnnotatedImage], names: Sequence[str]) -> list[str]:
+    """The classes of boxes that every data set has, where there are several."""
+    known = [dict.fromkeys(name for e in entries if e.dataset == one for name in e.categories) for one in names]
+    found = [name for name in known[0] if all(name in own for own in known)]
+    return found if len(found) > 1 else []
+
+
+def _counts(
+    entries: Sequence[AnnotatedImage], names: Sequence[str], holds: Callable[[AnnotatedImage], bool]
+) -> NDArray[np.int64]:
+    """(D, 2) images of each data set of which something holds, and others."""
+    return np.array(
+        [[sum(e.dataset == name and holds(e) == side for e in entries) for side in (True, False)] for name in names]
+    )
+
+
+def _difference(counts: NDArray[np.int64]) -> tuple[float, float]:
+    """Cramer's V of a share and data sets, and p; 0 and 1 where all images are alike."""
+    if not (counts.sum(0) > 0).all():
+        return 0.0, 1.0
+    return float(contingency(counts, method="cramer")), float(chi2_contingency(counts).pvalue)
 
 
 def out_of_reach(entries: Sequence[AnnotatedImage]) -> NDArray[np.bool_]:
@@ -147,4 +183,5 @@ def _associate(features: NDArray[np.floating], entries: Sequence[AnnotatedImage]
 
 def _check(name: str, what: str, found: Association, paragraph: str) -> Check:
     summary = f"{what} {found.text()}" if found.best else f"{found.text()}"
-    return Check(name, found.level(), summary, paragraph, found.numbers())
+    tables = found.table(f"{name.replace(' ', '-', 1)}-classes")
+    return Check(name, found.level(), summary, paragraph, found.numbers(), tables)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,26 @@ class AnnotatedImage:
         labels = {*self.labels.tolist(), *self.crowd_labels.tolist()}
         boxed = tuple(name for label, name in enumerate(self.categories) if label in labels)
         return self.findings or boxed or ("no " + (self.categories[0] if len(self.categories) == 1 else "finding"),)
+
+    def of_classes(self, indices: Sequence[int | None], classes: Sequence[str]) -> AnnotatedImage:
+        """The image with other labels, and without the boxes that have none.
+
+        Args:
+            indices: the new index of each category, None for none.
+            classes: what the new indices stand for.
+        """
+        if list(indices) == list(range(len(indices))) and tuple(classes) == self.categories:
+            return self
+        places = np.array([-1 if index is None else index for index in indices], np.int64)
+        labels, crowd_labels = places[self.labels], places[self.crowd_labels]
+        return replace(
+            self,
+            boxes=self.boxes[labels >= 0],
+            labels=labels[labels >= 0],
+            crowds=self.crowds[crowd_labels >= 0],
+            crowd_labels=crowd_labels[crowd_labels >= 0],
+            categories=tuple(classes),
+        )
 
     @property
     def positive(self) -> bool:

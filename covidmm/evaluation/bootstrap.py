@@ -6,7 +6,8 @@ matching of boxes, which does not depend on the draw, is done once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 RESAMPLES = 1000
 LEVEL = 0.95
 
-Statistic = Callable[[NDArray[np.float64]], Mapping[str, float]]
+Name = TypeVar("Name", bound=Hashable)
+Statistic = Callable[[NDArray[np.float64]], Mapping[Name, float]]
 
 
 def study_numbers(studies: Sequence[str]) -> list[int]:
@@ -26,8 +28,8 @@ def study_numbers(studies: Sequence[str]) -> list[int]:
 
 
 def intervals(
-    statistic: Statistic, clusters: int, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, tuple[float, float]]:
+    statistic: Statistic[Name], clusters: int, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[Name, tuple[float, float]]:
     """Percentile intervals (Efron and Tibshirani, 1993, section 13.3) of everything that a statistic computes.
 
     Args:
@@ -44,7 +46,7 @@ def intervals(
     return {name: interval(drawn) for name, drawn in values.items() if not np.isnan(drawn).all()}
 
 
-def resampled(statistic: Statistic, draws: Iterable[NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+def resampled(statistic: Statistic[Name], draws: Iterable[NDArray[np.float64]]) -> dict[Name, NDArray[np.float64]]:
     """By name, (R,) what a statistic computes of each of R draws."""
     rows = [statistic(draw) for draw in draws]
     return {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}

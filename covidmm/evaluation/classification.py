@@ -151,8 +151,7 @@ def reliability(confidence: Array, right: NDArray[np.bool_], bins: int = 15) -> 
     Returns:
         ``ece``, and per bin that holds anything ``count``, mean ``confidence`` and ``accuracy``.
     """
-    # bins are open below and closed above
-    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    which = confidence_bins(confidence, bins)
     filled = [which == index for index in range(bins) if (which == index).any()]
     rows = [
         {"count": int(mask.sum()), "confidence": float(confidence[mask].mean()), "accuracy": float(right[mask].mean())}
@@ -160,6 +159,11 @@ def reliability(confidence: Array, right: NDArray[np.bool_], bins: int = 15) -> 
     ]
     ece = sum(row["count"] * abs(row["confidence"] - row["accuracy"]) for row in rows) / len(confidence)
     return {"ece": float(ece), "bins": rows}
+
+
+def confidence_bins(confidence: Array, bins: int) -> NDArray[np.int64]:
+    """(N,) the bin of each confidence in 0..1, open below and closed above; 0 lies in the first."""
+    return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
 def fit_temperature(logits: Array, targets: Array) -> float:
@@ -172,7 +176,7 @@ def fit_temperature(logits: Array, targets: Array) -> float:
     return float(np.exp(found.x))
 
 
-def _study_statistic(targets: Array, scores: Array, multi_label: bool) -> Statistic:
+def _study_statistic(targets: Array, scores: Array, multi_label: bool) -> Statistic[str]:
     """Accuracy, macro precision, recall and F1, and mAP of the studies, each counted by its weight."""
     decided = decide(scores, multi_label).astype(np.float64)
     right = (targets == decided).all(1)

@@ -85,7 +85,10 @@ def by_image(entries: Sequence[Mapping[str, Any]], images: Sequence[int]) -> lis
 
 
 def found_by_image(
-    results: Sequence[Mapping[str, Any]], images: Sequence[int], category_ids: Sequence[int]
+    results: Sequence[Mapping[str, Any]],
+    images: Sequence[int],
+    category_ids: Sequence[int],
+    kind: str = "prediction",
 ) -> list[Labelled]:
     """Results of COCO files as boxes, scores and class indices of each image.
 
@@ -93,6 +96,7 @@ def found_by_image(
         results: as :func:`read_results` gives them.
         images: ids, in the order of the answer.
         category_ids: of the ground truth, by class index.
+        kind: what one is called, for messages.
 
     Raises:
         DataError: a result of an image or a category that is not among them.
@@ -101,7 +105,7 @@ def found_by_image(
     known = {"image": set(images), "category": places.keys()}
     for name, ids in known.items():
         if strange := {one[f"{name}_id"] for one in results} - ids:
-            raise DataError(f"prediction for {name} {min(strange)}, which the ground truth does not have")
+            raise DataError(f"{kind} for {name} {min(strange)}, which the ground truth does not have")
     labels = defaultdict(list)
     for one in results:
         labels[one["image_id"]].append(places[one["category_id"]])
@@ -123,7 +127,7 @@ def truths_by_image(
         DataError: an annotation of an image or a category that is not among them.
     """
     kinds = ([one for one in annotations if bool(one.get("iscrowd")) == crowd] for crowd in (False, True))
-    rows = zip(*(found_by_image(own, images, category_ids) for own in kinds), strict=True)
+    rows = zip(*(found_by_image(own, images, category_ids, "annotation") for own in kinds), strict=True)
     return [TrueBoxes(boxes, labels, crowds, of_crowds) for (boxes, _, labels), (crowds, _, of_crowds) in rows]
 
 

@@ -1,11 +1,10 @@
-"""The scorer of detections: matching, average precision, operating points, and intervals over studies.
+"""The scorer of detections: matching, average precision and operating points.
 
 Boxes are float (N, 4) x1 y1 x2 y2 in one and the same pixel grid; scores (N,) in 0..1.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,8 +14,7 @@ from numpy.typing import NDArray
 
 from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.errors import DataError
-from covidmm.evaluation.bootstrap import intervals, study_numbers
-from covidmm.evaluation.coco_dicts import Found, Labelled, by_image, require_finite
+from covidmm.evaluation.coco_dicts import Found, Labelled, found_by_image, require_finite, truths_by_image
 from covidmm.evaluation.ranking import OperatingCurve, Ranking, mean_curve
 from covidmm.utils.boxes import iou, shares_inside
 
@@ -24,7 +22,7 @@ from covidmm.utils.boxes import iou, shares_inside
 IOU_THRESHOLD = 0.5
 #: What is measured of each class.
 PER_CLASS = ("mAP_50", "mAP", "f1", "precision", "recall", "threshold", "best_f1", "best_f1_threshold", "boxes")
-#: The most boxes of an image that count in COCOeval's average precision.
+#: The most boxes of a class on an image that count in COCOeval's average precision.
 _MOST_BOXES = 100
 _NONE = np.zeros((0, 4))
 
@@ -115,7 +113,7 @@ def coco_match(
     """Which predictions of one image COCOeval takes for true at IoU 0.50: what its AP there is made of.
 
     It differs from :func:`match`: a prediction whose best ground truth was claimed may take another one, an IoU of
-    just the threshold is enough, and only the 100 surest of an image count.
+    just the threshold is enough, and only the 100 surest of a class on an image count.
 
     Args:
         boxes: (N, 4).
@@ -165,29 +163,43 @@ def _match_beside_crowds(
     return scores[counts], hits[counts]
 
 
-def rank_classes(found: Sequence[Labelled], truths: Sequence[TrueBoxes], coco: bool = False) -> Ranking:
-    """Pool the predictions of all classes on all images, each matched with the boxes of its own class.
+def rank_each(
+    found: Sequence[Labelled],
+    truths: Sequence[TrueBoxes],
+    classes: int,
+    clusters: Sequence[int] | None = None,
+    coco: bool = False,
+) -> list[Ranking]:
+    """Pool the predictions of each class on all images, as :func:`rank` does with those of one.
 
     Args:
         found: per image, (N, 4) boxes, (N,) scores and (N,) class indices.
         truths: per image.
+        classes: the number of classes.
+        clusters: as for :func:`rank`.
         coco: as for :func:`rank`.
+
+    Returns:
+        By class index.
     """
     judge = coco_match if coco else _match_beside_crowds
-    matched: list[tuple[NDArray, NDArray]] = []
-    for (boxes, scores, labels), truth in zip(found, truths, strict=True):
-        own = [(np.zeros(0), np.zeros(0, bool))]
-        for label in np.unique(labels):
+    matched = [[(np.zeros(0), np.zeros(0, bool))] * len(truths) for _ in range(classes)]
+    counts = np.zeros((classes, len(truths)), np.int64)
+    for place, ((boxes, scores, labels), truth) in enumerate(zip(found, truths, strict=True)):
+        np.add.at(counts[:, place], truth.labels, 1)
+        for label in np.unique(labels).tolist():
             of_class = truth.boxes[truth.labels == label], truth.crowds[truth.crowd_labels == label]
-            own.append(judge(boxes[labels == label], scores[labels == label], *of_class))
-        matched.append(tuple(map(np.concatenate, zip(*own, strict=True))))
-    return Ranking.of([scores for scores, _ in matched], [hits for _, hits in matched], list(map(len, truths)))
+            matched[label][place] = judge(boxes[labels == label], scores[labels == label], *of_class)
+    return [
+        Ranking.of([scores for scores, _ in own], [hits for _, hits in own], count.tolist(), clusters)
+        for own, count in zip(matched, counts, strict=True)
+    ]
 
 
 def average_precision(
     ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]
 ) -> dict[int, dict[str, float]]:
-    """AP at IoU 0.50 and over 0.50:0.95 by COCOeval (at most 100 boxes per image).
+    """AP at IoU 0.50 and over 0.50:0.95 by COCOeval (at most the 100 surest boxes of a class per image).
 
     It is faster-coco-eval's, whose numbers are those of pycocotools within 1e-12 (tests/evaluation).
 
@@ -231,7 +243,6 @@ def score_detections(
     ground_truth: Mapping[str, Any],
     results: Sequence[Mapping[str, Any]],
     threshold: float | None = None,
-    with_intervals: bool = False,
     thresholds: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Every detection metric of one data set.
@@ -244,8 +255,6 @@ def score_detections(
         ground_truth: a COCO detection file's content.
         results: a COCO results list.
         threshold: the confidence that a prediction needs, of every class that ``thresholds`` does not name.
-        with_intervals: add ``mAP_50_interval`` and those of F1, recall and precision, each low and high end, see
-            :mod:`covidmm.evaluation.bootstrap`; the images of the ground truth need a ``study_id``.
         thresholds: the confidence by class.
 
     Returns:
@@ -258,12 +267,17 @@ def score_detections(
         DataError: no ground-truth box; a result or annotation for an image or a category that the ground
             truth lacks; a result with a box or score that is not finite.
     """
-    images = sorted(ground_truth["images"], key=lambda image: image["id"])
+    images = sorted(image["id"] for image in ground_truth["images"])
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-    classes = _by_category(ground_truth, results, [image["id"] for image in images])
-    curves = {category: rank(*own[:2], crowds=own[2]).operating_curve() for category, own in classes.items()}
+    truths = truths_by_image(ground_truth["annotations"], images, list(names))
+    found = found_by_image(results, images, list(names))
+    require_finite(results)
+    if not any(map(len, truths)):
+        raise DataError("recall is undefined: none of the evaluated images has a ground-truth box")
+    rankings = dict(zip(names, rank_each(found, truths, len(names)), strict=True))
+    curves = {number: rankings[number].operating_curve() for number in sorted(names) if rankings[number].truths.any()}
     areas = average_precision(ground_truth, results)
-    given = {category: (thresholds or {}).get(names[category], threshold) for category in classes}
+    given = {category: (thresholds or {}).get(names[category], threshold) for category in curves}
     per_class = {
         category: {**areas[category], **_operating(curve, given[category]), "boxes": curve.truths}
         for category, curve in curves.items()
@@ -279,11 +293,6 @@ def score_detections(
     }
     if len(names) > 1:
         metrics["per_class"] = {name: per_class.get(category, {"boxes": 0}) for category, name in names.items()}
-    if with_intervals:
-        studies = study_numbers([image["study_id"] for image in images])
-        chosen = [per_class[category]["threshold"] for category in classes]
-        ends = _intervals(list(classes.values()), studies, chosen)
-        metrics.update({f"{key}_interval": list(pair) for key, pair in ends.items()})
     return metrics
 
 
@@ -299,49 +308,3 @@ def _operating(curve: OperatingCurve, threshold: float | None) -> dict[str, floa
         "best_f1": best.f1,
         "best_f1_threshold": best.threshold,
     }
-
-
-def _by_category(
-    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], images: Sequence[int]
-) -> dict[int, tuple[list[Found], list[NDArray], list[NDArray]]]:
-    """Of each category id that has a box, what was found, the true boxes and the crowds of each image."""
-    known = {"image": set(images), "category": {category["id"] for category in ground_truth["categories"]}}
-    grouped: dict[str, dict[int, list[Mapping[str, Any]]]] = {"crowd": defaultdict(list)}
-    for kind, entries in (("annotation", ground_truth["annotations"]), ("prediction", results)):
-        own = grouped[kind] = defaultdict(list)
-        for entry in entries:
-            for name, ids in known.items():
-                if entry[f"{name}_id"] not in ids:
-                    raise DataError(f"{kind} for {name} {entry[f'{name}_id']}, which the ground truth does not have")
-            (grouped["crowd"] if entry.get("iscrowd") else own)[entry["category_id"]].append(entry)
-    require_finite(results)
-    if not grouped["annotation"]:
-        raise DataError("recall is undefined: none of the evaluated images has a ground-truth box")
-    return {
-        category: (
-            by_image(grouped["prediction"][category], images),
-            [boxes for boxes, _ in by_image(own, images)],
-            [boxes for boxes, _ in by_image(grouped["crowd"][category], images)],
-        )
-        for category, own in sorted(grouped["annotation"].items())
-    }
-
-
-def _intervals(
-    classes: Sequence[tuple[list[Found], list[NDArray], list[NDArray]]],
-    studies: Sequence[int],
-    thresholds: Sequence[float],
-) -> dict[str, tuple[float, float]]:
-    """Intervals over studies of mAP@.50, precision, recall and F1, each the mean of the classes that a draw holds."""
-    rankings = [
-        tuple(rank(found, truths, studies, coco, crowds) for coco in (False, True)) for found, truths, crowds in classes
-    ]
-
-    def statistic(weights: NDArray[np.float64]) -> dict[str, float]:
-        pairs = zip(rankings, thresholds, strict=True)
-        rows = [(*ranking.at(own, weights), coco.coco_ap(weights)) for (ranking, coco), own in pairs]
-        known = [row for row in rows if not np.isnan(row[-1])]
-        precision, recall, f1, area = np.mean(known, axis=0).tolist() if known else [float("nan")] * 4
-        return {"mAP_50": area, "f1": f1, "recall": recall, "precision": precision}
-
-    return intervals(statistic, max(studies) + 1)

@@ -13,7 +13,7 @@ from mmengine.logging import MMLogger
 from covidmm.datasets.annotations import read_annotations
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.coco_dicts import of_classes, require_finite
-from covidmm.evaluation.detection import PER_CLASS, score_detections
+from covidmm.evaluation.detection import score_detections
 from covidmm.utils.boxes import cut_to_image, xywh
 from covidmm.utils.fileio import json_bytes, write_bytes
 
@@ -74,7 +74,8 @@ class DetectionMetric(BaseMetric):
         """Score the predictions of all images that were evaluated and that the annotation file has.
 
         Returns:
-            What :func:`score_detections` gives; that of single classes as ``mAP_50_NAME``, see :func:`by_class`.
+            What :func:`score_detections` gives; that of single classes as ``mAP_50_NAME``, see
+            :func:`~covidmm.evaluation.detection_details.by_class`.
 
         Raises:
             DataError: the annotation file is missing, does not fit the images, or has no box in them; a
@@ -137,13 +138,3 @@ class DetectionMetric(BaseMetric):
             for result in scored
             for box, score, label in zip(result["boxes"], result["scores"], result["labels"], strict=True)
         ]
-
-
-def by_class(found: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """What a :class:`DetectionMetric` of several classes found, with what is of single ones under ``per_class``."""
-    if len(classes) < 2:
-        return found
-    own = {name: {key: f"{key}_{name}" for key in PER_CLASS if f"{key}_{name}" in found} for name in classes}
-    per_class = {name: {key: found[full] for key, full in keys.items()} for name, keys in own.items()}
-    flat = {full for keys in own.values() for full in keys.values()}
-    return {key: value for key, value in found.items() if key not in flat} | {"per_class": per_class}

@@ -16,6 +16,7 @@ _COLUMNS = {
     "Threshold": "threshold",
 }
 _ROWS = {"mAP@.50": "mAP_50", "F1": "f1", "mean recall": "recall", "mean precision": "precision"}
+_ROWS |= {"FROC": "froc", "score error": "ece"}
 _STUDY = {"accuracy": "accuracy", "macro F1": "f1", "recall": "recall", "precision": "precision", "mAP": "mAP"}
 #: Where several labels can hold, most studies have few of them: what does not hang on a threshold comes first.
 _LABELS = {"macro AUROC": "auroc", "mAP": "mAP", "macro F1": "f1", "recall": "recall", "precision": "precision"}
@@ -73,15 +74,16 @@ def format_comparison(found: Mapping[str, Mapping[str, Any]], studies: int) -> s
     width = 21
     lines = ["".join([" " * 16, *(name.rjust(width) for name in detectors)])]
     for title, key in _ROWS.items():
-        cells = [_with_interval(metrics, key).rjust(width) for metrics in detectors.values()]
-        lines.append("".join([title.ljust(16), *cells]))
+        if any(key in metrics for metrics in detectors.values()):
+            cells = [_with_interval(metrics, key).rjust(width) for metrics in detectors.values()]
+            lines.append("".join([title.ljust(16), *cells]))
     cells = [f"{metrics['threshold']:.3f}".rjust(width) for metrics in detectors.values()]
     lines.append("".join(["threshold".ljust(16), *cells]))
     for name in next(iter(detectors.values())).get("per_class", {}):
         lines.append(f"{name}:")
         for title, key in {**_ROWS, "threshold": "threshold"}.items():
-            values = [metrics["per_class"][name].get(key) for metrics in detectors.values()]
-            lines.append("".join([f"  {title}".ljust(16), *(_cell(value, width) for value in values)]))
+            cells = [_with_interval(metrics["per_class"][name], key).rjust(width) for metrics in detectors.values()]
+            lines.append("".join([f"  {title}".ljust(16), *cells]))
     unreadable = max(metrics.get("unreadable", 0) for metrics in detectors.values())
     if unreadable:
         lines.append(f"{unreadable} images that cannot be read count as without a box found")
@@ -125,6 +127,8 @@ def _competition(found: Mapping[str, Any]) -> str:
 
 
 def _with_interval(metrics: Mapping[str, Any], key: str) -> str:
+    if metrics.get(key) is None:
+        return "-"
     ends = metrics.get(f"{key}_interval")
     return f"{metrics[key]:.3f}" + (f" [{ends[0]:.3f} {ends[1]:.3f}]" if ends else "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 Weights = NDArray[np.floating]
 #: COCOeval's recalls.
 _RECALLS = np.linspace(0, 1, 101)
+#: False positives per image at which LUNA16 takes the sensitivity (Setio et al., Medical Image Analysis 2017).
+FALSE_POSITIVES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,14 @@ class Ranking:
         hits: (N,) true positives.
         clusters: (N,) the cluster, a study or an image, that each belongs to.
         truths: (S,) true boxes of each cluster.
+        images: (S,) images of each cluster.
     """
 
     scores: NDArray[np.float64]
     hits: NDArray[np.bool_]
     clusters: NDArray[np.int64]
     truths: NDArray[np.int64]
+    images: NDArray[np.int64]
 
     @classmethod
     def of(
@@ -53,6 +58,7 @@ class Ranking:
             np.concatenate([np.zeros(0, bool), *hits])[order],
             np.repeat(number, [len(one) for one in scores])[order],
             np.bincount(number, weights=truths).astype(np.int64),
+            np.bincount(number),
         )
 
     def curve(self, weights: Weights | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -83,29 +89,75 @@ class Ranking:
 
         COCOeval's own number where :func:`~covidmm.evaluation.detection.rank` matched as COCOeval does.
         """
-        found, kept, total = self._counts(weights)
+        total = self._total(weights)
         if not total:
             return float("nan")
+        # precision falls between true positives, and recall stays
+        found, kept = self._until(self._true, weights)
         precision = np.divide(found, kept, out=np.zeros(len(kept)), where=kept > 0)
         return float(np.append(_envelope(precision), 0.0)[np.searchsorted(found / total, _RECALLS)].mean())
 
     def at(self, threshold: float, weights: Weights | None = None) -> tuple[float, float, float]:
         """Precision, recall and F1 of the predictions that reach the threshold; nan where there is no truth."""
-        own = (self.scores >= threshold) * (1.0 if weights is None else weights[self.clusters])
-        found, kept, total = float(own @ self.hits), float(own.sum()), self._total(weights)
+        reach = int(np.searchsorted(self._rising, -threshold, side="right"))
+        own = np.ones(reach) if weights is None else weights[self.clusters[:reach]]
+        found, kept, total = float(own @ self.hits[:reach]), float(own.sum()), self._total(weights)
         if not total:
             return float("nan"), float("nan"), float("nan")
         return (found / kept if kept else 0.0), found / total, 2 * found / (kept + total)
+
+    def sensitivities(
+        self, weights: Weights | None = None, rates: Sequence[float] = FALSE_POSITIVES
+    ) -> NDArray[np.float64]:
+        """FROC: (K,) sensitivity at (K,) false positives per image, on straight lines between thresholds, as LUNA16's.
+
+        Where all predictions have fewer false positives, it is that of all. nan where there is no truth.
+        """
+        images, total = float(self.images.sum() if weights is None else weights @ self.images), self._total(weights)
+        if not total:
+            return np.full(len(rates), np.nan)
+        found, kept = self._until(self._turns, weights)
+        false = np.append(0.0, kept - found)
+        return np.interp(np.array(rates) * images, false, np.append(0.0, found)) / total
 
     def operating_curve(self) -> OperatingCurve:
         """Precision, recall and F1 at every threshold, each cluster counted once."""
         scores, found, kept, total = self._distinct(None)
         return OperatingCurve(scores, found / kept, found / total, 2 * found / (kept + total), int(total))
 
+    @cached_property
+    def _rising(self) -> NDArray[np.float64]:
+        return -self.scores
+
+    @cached_property
+    def _true(self) -> NDArray[np.intp]:
+        """The places of true positives."""
+        return np.flatnonzero(self.hits)
+
+    @cached_property
+    def _turns(self) -> NDArray[np.intp]:
+        """The ends of FROC's straight lines: last places of a score that has a true positive, or the next one has."""
+        ends = np.flatnonzero(np.append(np.diff(self.scores) != 0, True)[: len(self.scores)])
+        rises = np.diff(self._found[ends], prepend=0) > 0
+        return ends[rises | np.append(rises[1:], True)[: len(ends)]]
+
+    @cached_property
+    def _found(self) -> NDArray[np.int64]:
+        """(N,) true positives up to each prediction and with it."""
+        return np.cumsum(self.hits)
+
+    def _until(self, places: NDArray[np.intp], weights: Weights | None) -> tuple[NDArray, NDArray]:
+        """True positives and predictions up to each place and with it; places rise."""
+        if weights is None or not len(places):
+            return self._found[places], places + 1
+        own = weights[self.clusters[: places[-1] + 1]]
+        found = np.cumsum(own[self._true[: self._found[places[-1]]]])
+        return np.append(0.0, found)[self._found[places]], np.cumsum(own)[places]
+
     def _counts(self, weights: Weights | None) -> tuple[NDArray, NDArray, float]:
         """(N,) true positives and (N,) predictions up to each one, and the number of truths."""
         if weights is None:
-            return np.cumsum(self.hits), np.arange(1, len(self.hits) + 1), self._total(None)
+            return self._found, np.arange(1, len(self.hits) + 1), self._total(None)
         own = weights[self.clusters]
         return np.cumsum(own * self.hits), np.cumsum(own), self._total(weights)
 

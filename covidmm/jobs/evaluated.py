@@ -13,8 +13,7 @@ from mmengine.config import Config
 
 from covidmm.datasets.annotations import read_annotations
 from covidmm.evaluation.coco_dicts import of_classes, read_results
-from covidmm.evaluation.detection_details import with_details
-from covidmm.evaluation.detection_metric import by_class
+from covidmm.evaluation.detection_details import by_class, with_details
 from covidmm.evaluation.metric_tables import format_labels, format_table
 from covidmm.evaluation.metrics_file import provenance, write_metrics
 from covidmm.jobs.job_inputs import annotation_files, own_metric
@@ -69,9 +68,8 @@ def report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | 
     found["threshold_source"] = run.threshold_source
     name, found = run.name, by_class(found, run.classes or ())
     annotations, class_map = Path(run.metric.ann_file), run.metric.get("class_map")
-    if "per_class" in found:
-        truth = of_classes(annotations, read_annotations(annotations), run.files, run.classes, class_map)
-        found = with_details(found, truth, read_results(run.predictions))
+    truth = of_classes(annotations, read_annotations(annotations), run.files, run.classes, class_map)
+    found = with_details(found, truth, read_results(run.predictions))
     run.write(name, annotations, detectors={name: found})
     print(f"{found['images']} images, {found['boxes']} boxes; threshold from {found['threshold_source']}")
     print(format_table({name: found}))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-
-import numpy as np
 
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.datasets.class_mapping import class_indices
@@ -36,7 +33,7 @@ def read_truth(folder: ImageFolder, classes: Sequence[str]) -> Truth:
     if folder.annotations is not None:
         split = read_split(folder.annotations)
         indices = class_indices(str(folder.annotations), split.categories, classes, {}, absent=classes)
-        return {image.image_id: _of_classes(image, indices, classes) for image in split.images}
+        return {image.image_id: image.of_classes(indices, classes) for image in split.images}
     tables = folder.source / IMAGE_CSV, folder.source / STUDY_CSV
     if folder.split != "train" or not all(path.is_file() for path in tables):
         raise DataError(f"{folder.source}: cannot be scored, it is not prepared and has no {IMAGE_CSV} of its images")
@@ -59,7 +56,7 @@ def read_truth(folder: ImageFolder, classes: Sequence[str]) -> Truth:
         for image in own[study_id]:
             boxes = corners(images.rows[image.image_id].boxes)
             one = AnnotatedImage(image.path, image.image_id, study_id, boxes, study_class=study_class)
-            found[image.image_id] = _of_classes(one, indices, classes)
+            found[image.image_id] = one.of_classes(indices, classes)
     return found
 
 
@@ -108,22 +105,6 @@ def _own_classes(names: set[str], labels: StudyLabels) -> tuple[str, ...]:
     """The classes of a study that has labels of these names."""
     found = tuple(name for name in labels.names if name in names and name != labels.negative)
     return found or ((labels.negative,) if labels.negative else ())
-
-
-def _of_classes(image: AnnotatedImage, indices: Sequence[int | None], classes: Sequence[str]) -> AnnotatedImage:
-    """An image with other labels, and without the boxes that have none."""
-    if list(indices) == list(range(len(indices))):
-        return image
-    places = np.array([-1 if index is None else index for index in indices], np.int64)
-    labels, crowd_labels = places[image.labels], places[image.crowd_labels]
-    return replace(
-        image,
-        boxes=image.boxes[labels >= 0],
-        labels=labels[labels >= 0],
-        crowds=image.crowds[crowd_labels >= 0],
-        crowd_labels=crowd_labels[crowd_labels >= 0],
-        categories=tuple(classes),
-    )
 
 
 def require_scorable(folder: ImageFolder, classes: Sequence[str], studies: bool = False) -> None:

@@ -212,8 +212,7 @@ def score_each(
         predictions: by name.
         truth: of the same images.
         thresholds: the confidence at which precision, recall and F1 are taken; None for the best F1 of these images.
-        with_intervals: add intervals over studies of mAP@.50, precision, recall and F1, all from the same draws, and
-            what :func:`~covidmm.evaluation.detection_details.with_details` does.
+        with_intervals: add what :func:`~covidmm.evaluation.detection_details.with_details` does.
         classes: what the labels stand for.
 
     Raises:
@@ -226,7 +225,7 @@ def score_each(
             common = None if thresholds is None else thresholds.common[name]
             per_class = None if thresholds is None else thresholds.per_class.get(name)
             document = ground_truth(one, truth, classes)
-            scored[name] = score_detections(document, found, common, with_intervals, per_class)
+            scored[name] = score_detections(document, found, common, per_class)
             if with_intervals:
                 scored[name] = with_details(scored[name], document, found)
         except (ValueError, DataError) as error:

@@ -13,11 +13,13 @@ import numpy as np
 
 from covidmm.datasets.prepared_folder import PreparedFolder, read_prepared
 from covidmm.errors import CovidmmError, DataError
+from covidmm.evaluation.detection_details import by_class
+from covidmm.findings import OPACITY, STUDY_CLASSES
 from covidmm.models.checkpoints import checkpoint_store
 from covidmm.reports.checklist import CLAIM, ROBERTS, Item, fill
 from covidmm.reports.detections import of_run
 from covidmm.reports.facts import parse_config
-from covidmm.reports.pages import Table, detector_table, label_table, render
+from covidmm.reports.pages import Table, detector_table, finding_tables, label_table, render
 from covidmm.reports.runs import DAMAGES, Run, find_file, find_runs, read_json
 from covidmm.utils.fileio import write_bytes
 
@@ -43,6 +45,13 @@ class Card:
     claim: list[Item] = field(default_factory=list)
     roberts: list[Item] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    classes: Sequence[str] = ()
+
+    @property
+    def subject(self) -> str:
+        """What the model finds or classifies."""
+        of_siim = not self.classes or set(self.classes) <= {*OPACITY, *STUDY_CLASSES}
+        return "opacities" if of_siim else ", ".join(self.classes)
 
 
 def write_card(target: str, folders: Sequence[Path], data: Sequence[Path], out: Path) -> list[Path]:
@@ -81,7 +90,9 @@ def make_card(target: str, folders: Sequence[Path] = (), data: Sequence[Path] = 
         published, run = _of_folder(Path(target))
     else:
         published, run = _of_name(target)
-    card = Card(str(published["name"]))
+    tested = next(iter(run.results.values()), {}) if run else {}
+    classes = published.get("classes") or list(tested.get("per_class", {}))
+    card = Card(str(published["name"]), classes=[str(name) for name in classes])
     config = parse_config(str(published.get("config") or ""))
     wanted = [*data, *(path for one in published.get("data") or () if (path := find_file(one, run_place(run))))]
     for folder in dict.fromkeys(path.resolve() for path in wanted):
@@ -168,16 +179,17 @@ def _of_folder(folder: Path) -> tuple[dict[str, Any], Run | None]:
 
 def _measure(card: Card, published: Mapping[str, Any], run: Run | None, folders: Sequence[Path]) -> None:
     """Tables of validation, of the test, and of the ensembles that it is a member of."""
-    values = published.get("validation") or {}
-    # numbers of images and boxes are whole
-    validation = {
-        key: f"{value:.0f}" if value > 1 and float(value).is_integer() else f"{value:.3f}"
-        for key, value in values.items()
-        if "/" in key
-    }
-    if validation:
-        names = [key.split("/", 1)[1] for key in validation]
-        card.tables.append(("Validation, on which it was chosen", Table(names, [list(validation.values())])))
+    values = {key.split("/", 1)[1]: value for key, value in (published.get("validation") or {}).items() if "/" in key}
+    title = "Validation, on which it was chosen"
+    found = by_class(values, card.classes)
+    of_each = {name: own for name, own in found.pop("per_class", {}).items() if own}
+    if found:
+        card.tables.append((title, Table(list(found), [[_rounded(value) for value in found.values()]])))
+    if of_each:
+        names = list(dict.fromkeys(key for own in of_each.values() for key in own))
+        rows = [[name, *(_rounded(own.get(key)) for key in names)] for name, own in of_each.items()]
+        card.tables.append((f"{title}, class by class", Table(["class", *names], rows)))
+    validated = len(card.tables)
     if run and run.results:
         name, metrics = next(iter(run.results.items()))
         if run.provenance[name].get("checkpoint", "").rsplit("/", 1)[-1] != str(published["source"]).rsplit("/", 1)[-1]:
@@ -188,7 +200,7 @@ def _measure(card: Card, published: Mapping[str, Any], run: Run | None, folders:
                 metrics = of_run(run, splits).metrics[name]
             except CovidmmError as error:
                 card.remarks.append(f"No intervals: {error}")
-            card.tables.append(("Test", detector_table({name: metrics})))
+            card.tables += _detection("Test", name, metrics)
         else:
             card.tables.append(("Test", label_table(metrics)))
     for fused in find_runs(folders).fused if folders else ():
@@ -196,10 +208,23 @@ def _measure(card: Card, published: Mapping[str, Any], run: Run | None, folders:
             if made.get("checkpoint_sha256") == published.get("sha256") and member in fused.metrics.get(
                 "detectors", {}
             ):
-                table = detector_table({member: fused.metrics["detectors"][member]})
-                card.tables.append((f"As a member of {fused.name}", table))
-    if len(card.tables) == bool(validation):
+                metrics = fused.metrics["detectors"][member]
+                card.tables += _detection(f"As a member of {fused.name}", member, metrics)
+    if len(card.tables) == validated:
         card.remarks.append("No test of this checkpoint was found.")
+
+
+def _detection(title: str, name: str, metrics: Mapping[str, Any]) -> list[tuple[str, Table]]:
+    """The means of a detector, and of several classes a row each."""
+    each = [(f"{title}, class by class", table) for table in finding_tables({name: metrics}, name)]
+    return [(title, detector_table({name: metrics})), *each]
+
+
+def _rounded(value: Any) -> str:
+    """A number of a validation; numbers of images and boxes are whole."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value > 1 and float(value).is_integer() else f"{value:.3f}"
 
 
 def _known(published: Mapping[str, Any], config: Mapping[str, Any], card: Card, run: Run | None) -> dict[str, str]:
@@ -215,12 +240,11 @@ def _known(published: Mapping[str, Any], config: Mapping[str, Any], card: Card, 
     }
     if model:
         backbone = (model.get("backbone") or {}).get("type", "no backbone")
-        classes = published.get("classes") or []
         facts["model"] = f"{model.get('type')} with {backbone}" + (
-            f"; classes {', '.join(classes)}." if classes else "."
+            f"; classes {', '.join(card.classes)}." if card.classes else "."
         )
         detects = any(key.startswith("detection/") for key in published.get("validation") or ())
-        facts["task"] = "Find opacities as boxes." if detects else "Classify radiographs or studies."
+        facts["task"] = f"Find {card.subject} as boxes." if detects else "Classify radiographs or studies."
         start = config.get("load_from") or config.get("pretrained") or (model.get("backbone") or {}).get("init_cfg")
         facts["initialization"] = f"From {start}." if start else "Random weights."
         optimizer = (config.get("optim_wrapper") or {}).get("optimizer") or {}
@@ -244,7 +268,7 @@ def _known(published: Mapping[str, Any], config: Mapping[str, Any], card: Card, 
         facts["uncertainty"] = facts["performance"] = "95 % bootstrap intervals over studies, in the tables."
     if len(tested) < len(card.tables):
         facts["validation"] = "Validation and, where there is one, test: in the tables. Training: not measured."
-    if any("ece" in table.columns for _, table in card.tables):
+    if any(column.lower() == "ece" for _, table in card.tables for column in table.columns):
         facts["calibration"] = "Expected calibration error in the tables."
     return facts
 

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from covidmm.datasets.annotated_image import TrueBoxes
+from covidmm.datasets.annotated_image import AnnotatedImage, TrueBoxes
+from covidmm.datasets.annotations import read_annotations
+from covidmm.datasets.class_mapping import class_indices, mapped_names
 from covidmm.datasets.prepared_folder import PreparedSplit
 from covidmm.errors import DataError
-from covidmm.evaluation.coco_dicts import coco_results, coco_truth, found_by_image, read_results
-from covidmm.evaluation.detection import rank_classes, score_detections
+from covidmm.evaluation.coco_dicts import coco_results, coco_truth, found_by_image, of_classes, read_results
+from covidmm.evaluation.detection import rank_each, score_detections
+from covidmm.evaluation.detection_details import with_details
 from covidmm.evaluation.ranking import Ranking
-from covidmm.findings import Detections
+from covidmm.findings import OPACITY, Detections
 from covidmm.outputs.predictions import read_predictions
 from covidmm.reports.drawn_images import DrawnImage, choose
+from covidmm.reports.facts import parse_config
 from covidmm.reports.runs import ENSEMBLE, Fused, Run
 
 #: Why a case is shown.
 KINDS = ("best", "median", "worst", "missed", "false alarm")
 #: Where no validation chose a threshold; the text of ``tools/test.py`` begins with it.
 OPTIMISTIC = "this split, maximising F1 (optimistic)"
+
+
+class Case(NamedTuple):
+    """An image worth a look.
+
+    Attributes:
+        kind: one of :data:`KINDS`.
+        image: the image with all its boxes.
+        finding: the class by which it was chosen; empty where there is one.
+    """
+
+    kind: str
+    image: DrawnImage
+    finding: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +58,7 @@ class Comparison:
         found: per detector, what it found on each image.
         metrics: per detector, as ``metrics.json`` has them, with intervals.
         final: the detector that cases are chosen by: the ensemble, or the only one.
+        classes: what labels stand for.
     """
 
     name: str
@@ -47,36 +68,40 @@ class Comparison:
     found: Mapping[str, Sequence[Detections]]
     metrics: Mapping[str, Mapping[str, Any]]
     final: str
+    classes: Sequence[str] = OPACITY
 
     @cached_property
-    def rankings(self) -> dict[str, Ranking]:
-        """Per detector its predictions of all classes by falling score."""
+    def rankings(self) -> dict[str, list[Ranking]]:
+        """Per detector the predictions of each class by falling score."""
         found = {name: [(one.boxes, one.scores, one.labels) for one in own] for name, own in self.found.items()}
-        return {name: rank_classes(own, self.truths) for name, own in found.items()}
+        return {name: rank_each(own, self.truths, len(self.classes)) for name, own in found.items()}
 
-    def cases(self, each: int) -> list[tuple[str, DrawnImage]]:
+    @property
+    def boxes(self) -> dict[str, int]:
+        """True boxes by class."""
+        labels = np.concatenate([np.zeros(0, np.int64), *(truth.labels for truth in self.truths)])
+        return dict(zip(self.classes, np.bincount(labels, minlength=len(self.classes)).tolist(), strict=True))
+
+    @property
+    def images_per_class(self) -> dict[str, int]:
+        """Images with a true box, by class."""
+        labels = [np.unique(truth.labels) for truth in self.truths]
+        counts = np.bincount(np.concatenate([np.zeros(0, np.int64), *labels]), minlength=len(self.classes))
+        return dict(zip(self.classes, counts.tolist(), strict=True))
+
+    def thresholds(self, detector: str) -> NDArray[np.float64]:
+        """(C,) the confidence that predictions of each class need."""
+        own, metrics = self.metrics[detector].get("per_class", {}), self.metrics[detector]
+        return np.array([own.get(name, {}).get("threshold", metrics["threshold"]) for name in self.classes])
+
+    def cases(self, each: int) -> list[Case]:
         """Images worth a look, each once, and why.
 
         Args:
-            each: how many of every kind at most.
+            each: how many of every kind at most; of several classes, the best and the worst image of every class.
         """
         images = self._drawn()
-        boxed = [image for image in images if len(image.truth)]
-        ordered = choose(boxed, len(boxed), "worst")
-        places = sorted(range(len(ordered)), key=lambda place: abs(place - len(ordered) // 2))
-        middle = [ordered[place] for place in places]
-        missed = sorted((one for one in boxed if not one.counts[0]), key=lambda one: (-len(one.truth), one.name))
-        alarms = sorted(
-            (one for one in images if one.counts[1] and not len(one.truth)),
-            key=lambda one: (-one.found.scores.max(), one.name),
-        )
-        queues = (choose(boxed, len(boxed), "best"), middle, ordered, missed, alarms)
-        shown: dict[str, tuple[str, DrawnImage]] = {}
-        # the rare kinds choose first
-        for kind, queue in reversed(list(zip(KINDS, queues, strict=True))):
-            for image in [one for one in queue if one.name not in shown][:each]:
-                shown[image.name] = (kind, image)
-        return sorted(shown.values(), key=lambda entry: KINDS.index(entry[0]))
+        return _cases_of_one(images, each) if len(self.classes) == 1 else _cases_of_each(images, self.classes)
 
     def _drawn(self) -> list[DrawnImage]:
         """Every image with the boxes of the final detector, and those of the members (alone or fused) beside."""
@@ -94,7 +119,7 @@ class Comparison:
                     members=kept,
                     study_class=image.get("study_class"),
                     path=path,
-                    classes=self.split.categories,
+                    classes=self.classes,
                 ).compared(final)
             )
         return drawn
@@ -102,7 +127,7 @@ class Comparison:
     def above(self, name: str, index: int) -> Detections:
         """What one detector found on one image and reaches its threshold."""
         found = self.found[name][index]
-        kept = found.scores.astype(np.float64) >= self.metrics[name]["threshold"]
+        kept = found.scores.astype(np.float64) >= self.thresholds(name)[found.labels]
         return Detections(found.boxes[kept], found.scores[kept], found.labels[kept])
 
 
@@ -126,14 +151,20 @@ def of_run(run: Run, splits: Sequence[PreparedSplit]) -> Comparison:
             f"{run.name}: {metrics['images']} of the {len(split.images)} images of {split.path} were evaluated, not "
             "recorded which, so no curves and pictures; test on all of them"
         )
+    classes, class_map = _classes_of(run, metrics, split)
+    content = of_classes(
+        split.path, read_annotations(split.path), [one.number for one in split.images], classes, class_map
+    )
+    ids = [category["id"] for category in content["categories"]]
     results = read_results(run.predictions)
     try:
-        rows = found_by_image(results, [image.number for image in split.images], split.category_ids)
+        rows = found_by_image(results, [image.number for image in split.images], ids)
     except DataError as error:
         raise DataError(f"{run.predictions}: {error} ({split.path})") from error
     found = [Detections(*one) for one in rows]
-    images, truths = [one.coco for one in split.images], [one.truth for one in split.images]
-    return _compared(run.name, split, images, truths, {name: found}, {name: metrics}, name)
+    truths = [one.truth for one in _of_classes(split, classes, class_map)]
+    images = [one.coco for one in split.images]
+    return _compared(Comparison(run.name, split, images, truths, {name: found}, {name: metrics}, name, classes))
 
 
 def of_fused(fused: Fused, splits: Sequence[PreparedSplit]) -> Comparison:
@@ -149,7 +180,8 @@ def of_fused(fused: Fused, splits: Sequence[PreparedSplit]) -> Comparison:
     if split is None:
         source = fused.provenance.get("data", "unknown")
         raise DataError(f"{fused.name}: the prepared folder of its images is not here ({source}); name it by --data")
-    truths = [one.original_truth for one in split.images]
+    classes = tuple(predictions[ENSEMBLE].fingerprint.get("classes", OPACITY))
+    truths = [one.original_truth for one in _of_classes(split, classes, {})]
     images = [{**one.coco, "height": one.original_size[0], "width": one.original_size[1]} for one in split.images]
     place = {image["image_id"]: index for index, image in enumerate(images)}
     found: dict[str, list[Detections]] = {}
@@ -159,32 +191,93 @@ def of_fused(fused: Fused, splits: Sequence[PreparedSplit]) -> Comparison:
             found[name][place[entry.image_id]] = own
     metrics = dict(fused.metrics.get("detectors") or {})
     for name in found:
-        metrics.setdefault(name, {"threshold": fused.thresholds[name]} if name in fused.thresholds else {})
-    return _compared(fused.name, split, images, truths, found, metrics, ENSEMBLE)
+        chosen = {"threshold": fused.thresholds[name]} if name in fused.thresholds else {}
+        if own := fused.class_thresholds.get(name):
+            chosen["per_class"] = {one: {"threshold": value} for one, value in own.items()}
+        metrics.setdefault(name, chosen)
+    return _compared(Comparison(fused.name, split, images, truths, found, metrics, ENSEMBLE, classes))
 
 
-def _compared(
-    name: str,
-    split: PreparedSplit,
-    images: Sequence[Mapping[str, Any]],
-    truths: Sequence[TrueBoxes],
-    found: Mapping[str, Sequence[Detections]],
-    metrics: Mapping[str, Mapping[str, Any]],
-    final: str,
-) -> Comparison:
+def _classes_of(
+    run: Run, metrics: Mapping[str, Any], split: PreparedSplit
+) -> tuple[tuple[str, ...], Mapping[str, str | None]]:
+    """The classes that a detector was tested on, and what categories of the data set count as them."""
+    config = parse_config(run.config.read_text()) if run.config else {}
+    evaluators = config.get("test_evaluator") or {}
+    evaluators = evaluators if isinstance(evaluators, list | tuple) else [evaluators]
+    class_map = next((own for one in evaluators if (own := one.get("class_map"))), {})
+    if "per_class" in metrics:
+        return tuple(metrics["per_class"]), class_map
+    dataset = (config.get("test_dataloader") or {}).get("dataset") or {}
+    named = (dataset.get("metainfo") or {}).get("classes")
+    return tuple(named or mapped_names(split.categories, class_map)), class_map
+
+
+def _of_classes(
+    split: PreparedSplit, classes: Sequence[str], class_map: Mapping[str, str | None]
+) -> list[AnnotatedImage]:
+    """The images of a split with the boxes of some classes."""
+    indices = class_indices(str(split.path), split.categories, classes, class_map, absent=classes)
+    return [image.of_classes(indices, classes) for image in split.images]
+
+
+def _compared(found: Comparison) -> Comparison:
     """Complete the metrics: those that no tool wrote, and intervals."""
-    if not sum(map(len, truths)):
-        raise DataError(f"{name}: none of its images has a box, so there is nothing to compare with")
+    if not sum(map(len, found.truths)):
+        raise DataError(f"{found.name}: none of its images has a box, so there is nothing to compare with")
     complete = {}
-    for detector, detections in found.items():
-        own = dict(metrics[detector])
+    truth = coco_truth(found.images, found.truths, found.classes)
+    for detector, detections in found.found.items():
+        own = dict(found.metrics[detector])
         if "threshold" not in own:
             own["threshold_source"] = OPTIMISTIC
-        if "mAP_50" not in own or "mAP_50_interval" not in own:
-            results = coco_results(images, detections)
-            scored = score_detections(
-                coco_truth(images, truths, split.categories), results, own.get("threshold"), with_intervals=True
-            )
-            own = {**scored, **own}
+        if not {"mAP_50", "mAP_50_interval", "froc", "errors"} <= own.keys():
+            results = coco_results(found.images, detections)
+            chosen = {name: one["threshold"] for name, one in own.get("per_class", {}).items() if "threshold" in one}
+            scored = with_details(score_detections(truth, results, own.get("threshold"), chosen), truth, results)
+            per_class = {
+                name: {**one, **own.get("per_class", {}).get(name, {})}
+                for name, one in scored.get("per_class", {}).items()
+            }
+            own = {**scored, **own} | ({"per_class": per_class} if per_class else {})
         complete[detector] = own
-    return Comparison(name, split, images, truths, found, complete, final)
+    return replace(found, metrics=complete)
+
+
+def _cases_of_one(images: Sequence[DrawnImage], each: int) -> list[Case]:
+    """Of one class: best, median and worst images, missed boxes, and false alarms."""
+    boxed = [image for image in images if len(image.truth)]
+    ordered = choose(boxed, len(boxed), "worst")
+    places = sorted(range(len(ordered)), key=lambda place: abs(place - len(ordered) // 2))
+    middle = [ordered[place] for place in places]
+    missed = sorted((one for one in boxed if not one.counts[0]), key=lambda one: (-len(one.truth), one.name))
+    alarms = sorted(
+        (one for one in images if one.counts[1] and not len(one.truth)),
+        key=lambda one: (-one.found.scores.max(), one.name),
+    )
+    queues = (choose(boxed, len(boxed), "best"), middle, ordered, missed, alarms)
+    shown: dict[str, Case] = {}
+    # the rare kinds choose first
+    for kind, queue in reversed(list(zip(KINDS, queues, strict=True))):
+        for image in [one for one in queue if one.name not in shown][:each]:
+            shown[image.name] = Case(kind, image)
+    return sorted(shown.values(), key=lambda case: KINDS.index(case.kind))
+
+
+def _cases_of_each(images: Sequence[DrawnImage], classes: Sequence[str]) -> list[Case]:
+    """Of several classes, the best and the worst image of each, by its boxes alone, as far as there are any."""
+    by_name = {image.name: image for image in images}
+    parts: dict[int, list[DrawnImage]] = defaultdict(list)
+    for image in images:
+        for label in {*image.truth.labels.tolist(), *image.found.labels.tolist()}:
+            parts[label].append(image.of_class(label))
+    shown: dict[str, Case] = {}
+    # classes on few images choose first
+    for label in sorted(parts, key=lambda label: (len(parts[label]), label)):
+        found = [image for image in parts[label] if image.counts[0]]
+        failed = [image for image in parts[label] if sum(image.counts[1:])]
+        for kind, own in (("worst", failed), ("best", found)):
+            queue = choose(own, len(own), kind)
+            if image := next((one for one in queue if one.name not in shown), None):
+                shown[image.name] = Case(kind, by_name[image.name], classes[label])
+    return sorted(shown.values(), key=lambda case: (classes.index(case.finding), KINDS.index(case.kind)))

@@ -55,6 +55,16 @@ class DrawnImage:
         hits, ignored = match_classes(found.boxes, found.scores, found.labels, self.truth)
         return replace(self, found=found, hits=hits, ignored=ignored)
 
+    def of_class(self, label: int) -> DrawnImage:
+        """The image with the boxes of one class alone, as they were matched."""
+        own, crowd = self.truth.labels == label, self.truth.crowd_labels == label
+        truth = TrueBoxes(
+            self.truth.boxes[own], self.truth.labels[own], self.truth.crowds[crowd], self.truth.crowd_labels[crowd]
+        )
+        kept = self.found.labels == label
+        hits, ignored = (None if one is None else one[kept] for one in (self.hits, self.ignored))
+        return replace(self, found=self.found.of([label]), truth=truth, hits=hits, ignored=ignored)
+
     @property
     def missed(self) -> NDArray[np.bool_]:
         """(M,) which true boxes no prediction hit; none where there are no ``hits``."""

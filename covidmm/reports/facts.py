@@ -13,8 +13,6 @@ from typing import Any
 
 from mmengine.config import Config
 
-from covidmm.engine.checkpointing import checkpoints_in
-from covidmm.engine.config_keys import Checker
 from covidmm.reports.runs import Run, find_file
 from covidmm.utils.packaged_configs import config_path, own_configs
 from covidmm.utils.provenance import sha256
@@ -61,6 +59,9 @@ def config_difference(run: Run) -> list[Difference] | str:
     name = Path(source).name if source else run.config.name if run.config else None
     if run.config is None or name is None:
         return "The run left no config."
+    # torch takes three seconds to import, which a report of data or an ensemble does without
+    from covidmm.engine.config_keys import Checker
+
     path = find_file(source, run.folder) if source else None
     path = path or _named(name, run.folder)
     if path is None:
@@ -157,6 +158,8 @@ def origin_facts(origin: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _checkpoints(run: Run) -> list[str]:
+    from covidmm.engine.checkpointing import checkpoints_in  # as above
+
     best = sorted(run.folder.glob("best_*.pth")) or checkpoints_in(run.folder)[-1:]
     return [f"{path.name}, sha256 {sha256(path)}" for path in best]
 

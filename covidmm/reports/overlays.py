@@ -40,19 +40,28 @@ class Row:
         image: the radiograph with all its boxes.
         picture: SVG definition of the radiograph.
         tiles: the views.
+        finding: the class by which it was chosen; empty where there is one.
     """
 
     kind: str
     image: DrawnImage
     picture: str
     tiles: Sequence[Tile]
+    finding: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why it is shown: the kind, and of which class."""
+        return f"{self.kind}, {self.finding}" if self.finding else self.kind
 
     @property
     def caption(self) -> str:
         """Class, and counts of the final detector."""
-        found, false, missed = self.image.counts
-        parts = (self.image.study_class, f"{self.tiles[-1].label}: {found} found", f"{missed} missed", f"{false} false")
-        return ", ".join(part for part in parts if part)
+        parts = (self.image.study_class, f"{self.tiles[-1].label}: {_counts(self.image)}")
+        text = ", ".join(part for part in parts if part)
+        if not self.finding:
+            return text
+        return f"{text}; of {self.finding} {_counts(self.image.of_class(self.image.classes.index(self.finding)))}"
 
 
 def case_rows(found: Comparison, each: int = _EACH) -> list[Row]:
@@ -63,7 +72,7 @@ def case_rows(found: Comparison, each: int = _EACH) -> list[Row]:
         each: how many of every kind at most.
     """
     rows = []
-    for number, (kind, image) in enumerate(found.cases(each), start=1):
+    for number, (kind, image, finding) in enumerate(found.cases(each), start=1):
         name = f"picture-{slug(found.name)}-{number}"
         picture, size = picture_definition(image, name)
         alone = replace(image, members={})
@@ -72,8 +81,13 @@ def case_rows(found: Comparison, each: int = _EACH) -> list[Row]:
             views.append((detector, alone.compared(own)))
         views.append((found.final, alone))
         tiles = [Tile(label, picture_view(name, view, size)) for label, view in views]
-        rows.append(Row(kind, image, picture, tiles))
+        rows.append(Row(kind, image, picture, tiles, finding))
     return rows
+
+
+def _counts(image: DrawnImage) -> str:
+    found, false, missed = image.counts
+    return f"{found} found, {missed} missed, {false} false"
 
 
 def sheet(found: Comparison, rows: Sequence[Row]) -> Drawn:
@@ -83,7 +97,7 @@ def sheet(found: Comparison, rows: Sequence[Row]) -> Drawn:
     parts = [row.picture for row in rows]
     for down, row in enumerate(rows):
         y = gap + down * (side + head + gap)
-        text = escape(f"{row.kind}: {row.image.name}, {row.caption}")
+        text = escape(f"{row.reason}: {row.image.name}, {row.caption}")
         parts.append(f'<text x="{gap}" y="{y + 14}" font-size="13" fill="currentColor">{text}</text>')
         for across, tile in enumerate(row.tiles):
             x = gap + across * (side + gap)
@@ -93,9 +107,11 @@ def sheet(found: Comparison, rows: Sequence[Row]) -> Drawn:
     height = gap + len(rows) * (side + head + gap)
     opening = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">'
     content = f"{opening}{''.join(parts)}</svg>"
-    columns = ("kind", "image", "study_class", "found", "false", "missed", "f1")
-    images = [(row.kind, row.image) for row in rows]
-    table = [(kind, one.name, one.study_class, *one.counts, round(one.f1, 4)) for kind, one in images]
+    columns = ("kind", "finding", "image", "study_class", "found", "false", "missed", "f1")
+    table = [
+        (row.kind, row.finding, row.image.name, row.image.study_class, *row.image.counts, round(row.image.f1, 4))
+        for row in rows
+    ]
     return Drawn(f"cases_{found.name}", f"Cases of {found.name}", "", content, columns, table)
 
 

@@ -13,7 +13,17 @@ from jinja2 import Environment, FunctionLoader
 import covidmm
 from covidmm.reports import NOTICE
 
-_DETECTION = {"mAP_50": "mAP@.50", "f1": "F1", "precision": "precision", "recall": "recall"}
+_DETECTION = {
+    "mAP_50": "mAP@.50",
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "froc": "FROC",
+    "ece": "ECE",
+}
+#: Of a class of several; its AP is called so, mAP is their mean.
+_FINDING = {"mAP": "AP@.50:.95", **_DETECTION, "mAP_50": "AP@.50", "threshold": "threshold"}
+_WITH_INTERVAL = ("mAP_50", "froc")
 _STUDY = {
     "accuracy": "accuracy",
     "f1": "macro F1",
@@ -31,15 +41,48 @@ class Table:
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    title: str = ""
 
 
 def detector_table(detectors: Mapping[str, Mapping[str, Any]]) -> Table:
     """A row per detector with the metrics of ``metrics.json`` and their intervals."""
-    rows = [
-        [name, *(with_interval(metrics, key) for key in _DETECTION), with_interval(metrics, "threshold")]
-        for name, metrics in detectors.items()
-    ]
-    return Table(("detector", *_DETECTION.values(), "threshold"), rows)
+    known = {key for metrics in detectors.values() for key in metrics}
+    columns = {key: title for key, title in _DETECTION.items() if key in known or key not in ("froc", "ece")}
+    rows = []
+    for name, metrics in detectors.items():
+        own = any("threshold" in one for one in metrics.get("per_class", {}).values())
+        threshold = "one per class" if own else with_interval(metrics, "threshold")
+        rows.append([name, *(with_interval(metrics, key) for key in columns), threshold])
+    return Table(("detector", *columns.values(), "threshold"), rows)
+
+
+def finding_tables(
+    detectors: Mapping[str, Mapping[str, Any]], final: str, images: Mapping[str, int] | None = None
+) -> list[Table]:
+    """Of several classes a row each: all metrics of one detector, and AP@.50 of every detector; none of one class.
+
+    Args:
+        detectors: as ``metrics.json`` has them.
+        final: the one that has all its metrics shown.
+        images: how many images have a box of each class, where that is known.
+    """
+    per_class = detectors[final].get("per_class", {})
+    if not per_class:
+        return []
+    rows = []
+    for name, own in per_class.items():
+        numbers = [with_interval(own if key in _WITH_INTERVAL else {key: own.get(key)}, key) for key in _FINDING]
+        counted = [] if images is None else [str(images[name])]
+        rows.append((name, *counted, str(own.get("boxes", "-")), *numbers))
+    columns = ("class", *(() if images is None else ("images",)), "boxes", *_FINDING.values())
+    tables = [Table(columns, rows, f"{final}, class by class")]
+    if len(detectors) > 1:
+        areas = [
+            (name, *(with_interval(one.get("per_class", {}).get(name, {}), "mAP_50") for one in detectors.values()))
+            for name in per_class
+        ]
+        tables.append(Table(("class", *detectors), areas, "AP@.50 of every detector, class by class"))
+    return tables
 
 
 def label_table(details: Mapping[str, Any]) -> Table:

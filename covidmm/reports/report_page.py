@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,22 @@ from covidmm.evaluation.classification import score_studies
 from covidmm.reports.detections import OPTIMISTIC, Comparison, of_fused, of_run
 from covidmm.reports.drawing import legend
 from covidmm.reports.facts import Difference, config_difference, origin_facts, run_facts
+from covidmm.reports.figures.class_figures import detector_figures
 from covidmm.reports.figures.data_figures import AGE, SIZE, data_figures, header_table
-from covidmm.reports.figures.result_figures import comparison_figures, label_figures
+from covidmm.reports.figures.result_figures import label_figures
 from covidmm.reports.figures.style import Drawn
 from covidmm.reports.figures.training_figures import training_figures
 from covidmm.reports.overlays import Row, case_rows, sheet
-from covidmm.reports.pages import Table, class_table, detector_table, label_table, render, slug, with_interval
+from covidmm.reports.pages import (
+    Table,
+    class_table,
+    detector_table,
+    finding_tables,
+    label_table,
+    render,
+    slug,
+    with_interval,
+)
 from covidmm.reports.runs import DAMAGES, Found, Fused, Run, find_file, find_runs, read_json
 from covidmm.reports.sample_panels import sample_panels
 from covidmm.utils.fileio import write_bytes
@@ -161,7 +172,7 @@ def _fused_section(fused: Fused, splits: Sequence[PreparedSplit], page: Page) ->
     if compared := _try(lambda: of_fused(fused, splits), section.remarks):
         _compare(section, compared, page)
     elif detectors := fused.metrics.get("detectors"):
-        section.tables.append(detector_table(detectors))
+        section.tables += [detector_table(detectors), *finding_tables(detectors, list(detectors)[-1])]
     if study := fused.metrics.get("study") or _studies(fused, compared):
         _label(section, fused.name, study)
     elif fused.studies:
@@ -180,7 +191,7 @@ def _run_section(run: Run, splits: Sequence[PreparedSplit], page: Page) -> Secti
         if compared := _try(lambda: of_run(run, splits), section.remarks):
             _compare(section, compared, page)
         else:
-            section.tables.append(detector_table(run.results))
+            section.tables += [detector_table(run.results), *finding_tables(run.results, name)]
     else:
         details = read_json(run.predictions, section.remarks) if run.predictions else {}
         _label(section, run.name, details if "per_class" in details else metrics)
@@ -203,13 +214,14 @@ def _threshold_remark(source: str, names: Sequence[str]) -> str:
 
 def _compare(section: Section, compared: Comparison, page: Page) -> None:
     section.tables.append(detector_table(compared.metrics))
+    section.tables += finding_tables(compared.metrics, compared.final, compared.images_per_class)
     by_source: dict[str, list[str]] = {}
     for name, metrics in compared.metrics.items():
         by_source.setdefault(metrics.get("threshold_source", "validation"), []).append(name)
     section.remarks += [
         _threshold_remark(source, names) for source, names in by_source.items() if source != "validation"
     ]
-    section.figures += comparison_figures(compared)
+    section.figures += detector_figures(compared)
     section.cases = case_rows(compared)
     if section.cases:
         page.sheets.append(sheet(compared, section.cases))
@@ -243,7 +255,30 @@ def _data_section(data: PreparedFolder) -> Section:
     lead = f"Layout {data.manifest.get('layout', 'unknown')}, sha256 {digest or 'unknown: no prepared.json'}."
     table = Table(("split", "images", "studies", "boxes"), rows)
     figures = [*data_figures(data), sample_panels(data)]
-    return Section(data.name, lead, [table], figures, counts=counts, remarks=remarks)
+    return Section(data.name, lead, [table, *_boxes_by_class(data)], figures, counts=counts, remarks=remarks)
+
+
+def _boxes_by_class(data: PreparedFolder) -> list[Table]:
+    """Of several classes of boxes, how many each split has, and on how many images; nothing of one class."""
+    names = list(dict.fromkeys(name for split in data.splits.values() for name in split.categories))
+    if len(names) < 2:
+        return []
+    counts = {split: _box_counts(own) for split, own in data.splits.items()}
+    rows = [
+        (name, *(f"{own[name][0]} on {own[name][1]}" if name in own else "-" for own in counts.values()))
+        for name in names
+    ]
+    return [Table(("class", *counts), rows, "Boxes of every class, and the images that they are on")]
+
+
+def _box_counts(split: PreparedSplit) -> Mapping[str, tuple[int, int]]:
+    """By class of boxes, how many there are, and on how many images."""
+    boxes, images = Counter[str](), Counter[str]()
+    for image in split.images:
+        own = Counter(split.categories[label] for label in image.labels.tolist())
+        boxes += own
+        images.update(own.keys())
+    return {name: (boxes[name], images[name]) for name in split.categories}
 
 
 def _most(values: Mapping[str, int]) -> dict[str, int]:

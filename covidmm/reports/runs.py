@@ -54,6 +54,7 @@ class Fused:
         name: of the folder and the split.
         folder: with ``ensemble.json``, its header, and those of the members.
         thresholds: chosen on validation, by detector.
+        class_thresholds: those of single classes, by detector and class.
         metrics: the sections ``detectors``, ``study`` and ``competition``, as far as it was scored.
         provenance: of the ensemble.
         studies: probabilities by study.
@@ -63,6 +64,7 @@ class Fused:
     name: str
     folder: Path
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    class_thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     studies: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -210,6 +212,7 @@ def _fused(folder: Path, remarks: list[str]) -> Fused:
         name=f"{folder.parent.name}/{folder.name}",
         folder=folder,
         thresholds=operating.get("thresholds") or {},
+        class_thresholds=operating.get("per_class") or {},
         metrics=sections,
         provenance=metrics["provenance"][ENSEMBLE] if scored else {},
         studies=answers.get("studies") or {},

@@ -63,6 +63,8 @@ def areas(boxes: ArrayLike) -> NDArray[np.float64]:
 def iou(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     """Intersection over union of (N, 4) and (M, 4) corner boxes: (N, M)."""
     first, second = (np.asarray(one, np.float64).reshape(-1, 4) for one in (first, second))
+    if not len(first) or not len(second):  # of most classes on most images
+        return np.zeros((len(first), len(second)))
     shared = _shared(first, second)
     union = areas(first)[:, None] + areas(second)[None, :] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
@@ -71,6 +73,8 @@ def iou(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
 def shares_inside(boxes: ArrayLike, regions: ArrayLike) -> NDArray[np.float64]:
     """How much of each of (N, 4) corner boxes lies in each of (M, 4) regions: (N, M), COCOeval's IoU with a crowd."""
     boxes, regions = (np.asarray(one, np.float64).reshape(-1, 4) for one in (boxes, regions))
+    if not len(boxes) or not len(regions):
+        return np.zeros((len(boxes), len(regions)))
     shared, own = _shared(boxes, regions), areas(boxes)[:, None]
     return np.divide(shared, own, out=np.zeros_like(shared), where=own > 0)
 

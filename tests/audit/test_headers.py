@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
@@ -61,3 +63,23 @@ def test_every_data_set_is_judged_by_itself(entry):
     checks = check_headers([entry(1), entry(1, dataset="b")])
     assert [check.name for check in checks] == ["headers a", "headers b"]
     assert all("not tested" in check.summary for check in checks)
+
+
+def test_of_several_classes_each_is_told_by_itself(entry):
+    chance = np.random.default_rng(1)
+    made = []
+    for number in range(160):
+        labels = [label for label in range(3) if chance.random() < 0.4]
+        view = "AP" if 1 in labels else "PA"
+        one = entry(number, boxes=[BOX] * len(labels), study_class=None, view=view, sex=str(chance.choice(["F", "M"])))
+        made.append(replace(one, labels=np.array(labels, np.int64), categories=("nodule", "effusion", "mass")))
+    (check,) = check_headers(made)
+    assert check.level is Level.FAULT
+    assert check.summary.startswith("header alone predicts effusion")
+    assert "view (adjusted mutual information 1.00 with effusion)" in check.paragraph
+    information, classes = check.tables
+    assert information.rows[0][:3] == ("a", "effusion", "view")
+    expected = mutual_info_score([1 in one.labels for one in made], [one.coco["view"] for one in made]) / np.log(2)
+    assert check.numbers["mutual_information_bits"]["effusion"]["view"] == pytest.approx(expected, abs=1e-4)
+    assert classes.rows[0][0] == "effusion"
+    assert {row[0] for row in classes.rows} >= {"nodule", "effusion", "mass"}

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -82,3 +84,25 @@ def test_marker_features_count_and_place():
     found = marker_features(np.array([[0.9, 0.0, 1.0, 0.1], [0.0, 0.9, 0.1, 1.0]]))
     assert found[:2] == pytest.approx([2, 0.02])
     assert np.flatnonzero(found[2:]).tolist() == [3, 12]
+
+
+def test_the_class_whose_share_differs_most_is_named(drawn):
+    def labelled(dataset, share):
+        entries, looks = drawn(dataset, positives=0.5, everywhere=4.0 if dataset == "bb" else 0.0)
+        chance, found = np.random.default_rng(0), []
+        for one in entries:
+            labels = [label for label, own in enumerate((0.5, share)) if chance.random() < own]
+            boxes, names = np.tile([10.0, 10, 20, 20], (len(labels), 1)), ("nodule", "effusion")
+            found.append(
+                replace(one, study_class=None, boxes=boxes, labels=np.array(labels, np.int64), categories=names)
+            )
+        return found, looks
+
+    one, other = labelled("a", 0.1), labelled("bb", 0.9)
+    check = check_sources([*one[0], *other[0]], [*one[1], *other[1]])
+    assert check.level is Level.WARNING
+    assert "share of effusion differs" in check.summary
+    assert check.numbers["class"] == "effusion"
+    assert [row[:2] for row in check.tables[1].rows] == [
+        (label, dataset) for label in ("nodule", "effusion") for dataset in ("a", "bb")
+    ]

@@ -20,6 +20,7 @@ from covidmm.evaluation.detection import (
     rank,
     score_detections,
 )
+from covidmm.evaluation.detection_details import RESAMPLED, with_details
 from covidmm.findings import Detections
 
 
@@ -166,20 +167,21 @@ def several(found, truths, studies):
     return truth, [*results, *({**one, "category_id": 2} for one in more)]
 
 
+def scored(truth, results, threshold):
+    return with_details(score_detections(truth, results, threshold), truth, results)
+
+
 def test_intervals_hold_the_numbers_beside_them_and_those_of_several_classes_their_means():
     found, truths = scene(1, digits=1)
     studies = [f"s{number // 2}" for number in range(20)]
     truth, results = as_coco(found, truths)
     truth["images"] = [{**image, "study_id": study} for image, study in zip(truth["images"], studies, strict=True)]
-    one, two = (
-        score_detections(truth, results, 0.4, True),
-        score_detections(*several(found, truths, studies), 0.4, True),
-    )
-    for metrics in (one, two):
-        for key in ("mAP_50", "f1", "recall", "precision"):
+    one, two = scored(truth, results, 0.4), scored(*several(found, truths, studies), 0.4)
+    for metrics in (one, two, *two["per_class"].values()):
+        for key in RESAMPLED[:5]:
             low, high = metrics[f"{key}_interval"]
             assert low < metrics[key] < high
-    assert {key for key in one if not key.endswith("_interval")} == set(score_detections(truth, results, 0.4))
+    assert score_detections(truth, results, 0.4).items() <= one.items()
     assert study_numbers(studies[:5]) == [0, 0, 1, 1, 2]
 
 
@@ -198,8 +200,44 @@ def test_every_interval_is_of_the_number_beside_it(classes, monkeypatch):
         seen.append((statistic(np.ones(clusters)), clusters))
         return {}
 
-    monkeypatch.setattr("covidmm.evaluation.detection.intervals", ones)
-    metrics = score_detections(truth, results, 0.3, with_intervals=True)
+    monkeypatch.setattr("covidmm.evaluation.detection_details.intervals", ones)
+    metrics = scored(truth, results, 0.3)
     ((values, clusters),) = seen
     assert clusters == 10
-    assert values == pytest.approx({name: metrics[name] for name in values}, abs=1e-9)
+    own = {"opacity": metrics} if classes == 1 else metrics["per_class"]
+    expected = {(key, name): one[name] for key, one in {**own, None: metrics}.items() for name in RESAMPLED}
+    assert values == pytest.approx(expected, abs=1e-9)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_ap_of_every_class_is_pycocotools_to_the_digit(seed):
+    """Crowds, classes without a box, gapped ids, equal scores, boxes without area, over 100 boxes of a class."""
+    rng = np.random.default_rng(seed)
+    categories = [{"id": number, "name": f"finding {number}"} for number in (3, 7, 8, 20)]
+    images = [{"id": number, "width": 64, "height": 64} for number in (1, 5, 6, 9)]
+    annotations, results = [], []
+    for image in images:
+        for _ in range(rng.integers(0, 6)):
+            x, y, w, h = rng.integers(0, 24, 4).tolist()
+            own = {"id": len(annotations) + 1, "image_id": image["id"], "category_id": int(rng.choice([3, 7, 20]))}
+            annotations.append({**own, "bbox": [x, y, w, h], "area": w * h, "iscrowd": int(rng.random() < 0.2)})
+        for _ in range(rng.choice([0, 10, 300])):
+            near = annotations[rng.integers(len(annotations))]["bbox"] if annotations else [0, 0, 9, 9]
+            box = np.maximum(np.add(near, rng.integers(-4, 4, 4)), 0).tolist()
+            category, score = int(rng.choice([3, 3, 3, 7, 8, 20])), int(rng.integers(0, 12)) / 12
+            results.append({"image_id": image["id"], "category_id": category, "bbox": box, "score": score})
+    if not results or not any(not one["iscrowd"] for one in annotations):
+        return
+    truth = {"images": images, "annotations": annotations, "categories": categories}
+    evaluation = plain(truth, results)
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    wanted = {
+        category: {"mAP_50": precision[0, :, k].mean(), "mAP": precision[:, :, k].mean()}
+        for k, category in enumerate(evaluation.params.catIds)
+        if (precision[0, :, k] > -1).all()
+    }
+    found = average_precision(truth, results)
+    assert found.keys() == wanted.keys()
+    for category, own in wanted.items():
+        assert found[category] == pytest.approx(own, abs=1e-12)

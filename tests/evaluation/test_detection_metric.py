@@ -14,7 +14,7 @@ from mmengine.structures import InstanceData
 import covidmm.registration  # noqa: F401
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.detection import score_detections
-from covidmm.evaluation.detection_metric import by_class
+from covidmm.evaluation.detection_details import by_class
 
 TRUTHS = {1: [[10.0, 10, 20, 30]], 2: [], 3: [[5.0, 5, 40, 40], [60.0, 20, 30, 50]], 4: [[0.0, 0, 30, 30]]}
 

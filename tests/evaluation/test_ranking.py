@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, precision_recall_curve
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
 from covidmm.evaluation.classification import score_labels
 from covidmm.evaluation.detection import rank
-from covidmm.evaluation.ranking import Ranking
+from covidmm.evaluation.ranking import FALSE_POSITIVES, Ranking
 
 
 def draw(seed, images=12, studies=5):
@@ -44,6 +44,35 @@ def test_a_weight_is_a_study_repeated(seed, weights):
     assert one.coco_ap(own) == pytest.approx(other.coco_ap(), abs=1e-9)
     assert one.step_ap(own) == pytest.approx(other.step_ap(), abs=1e-9)
     assert one.at(0.4, own) == pytest.approx(other.at(0.4), abs=1e-9)
+    assert one.sensitivities(own) == pytest.approx(other.sensitivities(), abs=1e-9)
+
+
+def luna16(scores, hits, truths, images):
+    """Sensitivities as LUNA16's program computes them: scikit-learn's ROC, missed boxes scored below everything."""
+    missed = truths - int(hits.sum())
+    labels = np.concatenate([hits, np.ones(missed)])
+    ranked = np.concatenate([scores, np.full(missed, -1.0)])
+    false_share, true_share, _ = roc_curve(labels, ranked, drop_intermediate=False)
+    # at the last threshold the missed ones would count as found
+    kept = slice(None, -1) if missed else slice(None)
+    false, found = (false_share * (~hits).sum())[kept], (true_share * truths)[kept]
+    return np.interp(np.array(FALSE_POSITIVES) * images, false, found / truths)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=60), st.integers(0, 5))
+def test_froc_is_luna16_s(pairs, missed):
+    scores, hits = np.array([one[0] for one in pairs]) / 6, np.array([one[1] for one in pairs])
+    truths = int(hits.sum()) + missed
+    if not truths or hits.all():
+        return
+    parts = [slice(k, None, 3) for k in range(3)]
+    one = Ranking.of([scores[k] for k in parts], [hits[k] for k in parts], [truths, 0, 0])
+    assert one.sensitivities() == pytest.approx(luna16(scores, hits, truths, 3), abs=1e-12)
+
+
+def test_froc_ends_where_predictions_do():
+    one = Ranking.of([np.array([0.9, 0.8, 0.7, 0.6])], [np.array([True, False, True, False])], [4])
+    assert one.sensitivities().tolist() == [0.25] * 3 + [0.5] * 4
 
 
 def test_weights_of_one_change_nothing():
@@ -74,8 +103,9 @@ def test_voc_ap_of_unit_boxes_is_that_of_the_study_metrics(seed, rounded):
 def test_no_truth_and_no_prediction():
     empty = Ranking.of([np.zeros(0)], [np.zeros(0, bool)], [2])
     assert (empty.voc_ap(), empty.coco_ap(), empty.at(0.5)) == (0, 0, (0, 0, 0))
+    assert empty.sensitivities().tolist() == [0] * 7
     alone = Ranking.of([np.array([0.9])], [np.zeros(1, bool)], [0])
-    assert np.isnan([alone.voc_ap(), alone.coco_ap(), *alone.at(0.5)]).all()
+    assert np.isnan([alone.voc_ap(), alone.coco_ap(), *alone.at(0.5), *alone.sensitivities()]).all()
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.integers(0, 3)), min_size=1))

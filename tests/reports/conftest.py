@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from covidmm.evaluation.detection import score_detections
-from covidmm.findings import STUDY_CLASSES, Detections
+from covidmm.findings import OPACITY, STUDY_CLASSES, Detections
 from covidmm.outputs.predictions import ImageEntry, PredictionsWriter
 
 CONFIG = """
@@ -23,10 +23,14 @@ optimizer = dict(lr=0.02)
 BASE = "train_cfg = dict(max_epochs=50)\noptimizer = dict(lr=0.01, type='SGD')\nrandomness = dict(seed=0)\n"
 
 
-def write_prepared(folder: Path, images: int, split: str = "test", seed: int = 0) -> Path:
+FINDINGS = ("Nodule/Mass", "Pleural effusion", "Pneumothorax")
+
+
+def write_prepared(folder: Path, images: int, split: str = "test", seed: int = 0, classes=OPACITY) -> Path:
     """A prepared folder with one split; image k is of class k % 4, negatives have no box."""
     rng = np.random.default_rng(seed)
-    content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "opacity"}]}
+    categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
+    content = {"images": [], "annotations": [], "categories": categories}
     for number in range(1, images + 1):
         kind = STUDY_CLASSES[number % 4]
         name = f"image{number:04d}"
@@ -44,7 +48,7 @@ def write_prepared(folder: Path, images: int, split: str = "test", seed: int = 0
                 "original_height": 320 + number % 2 * 8,
                 "image_id": name,
                 "study_id": f"study{number:04d}",
-                "study_class": kind,
+                "study_class": kind if classes == OPACITY else None,
                 "fold": 0,
                 "patient": None,
                 "photometric": "MONOCHROME2",
@@ -57,7 +61,12 @@ def write_prepared(folder: Path, images: int, split: str = "test", seed: int = 0
         for x in (20, 120)[: 0 if kind == "negative" else 1 + number % 2]:
             box = {"bbox": [x, 30, 50, 80], "area": 4000, "iscrowd": 0}
             content["annotations"].append(
-                {"id": len(content["annotations"]) + 1, "image_id": number, "category_id": 1, **box}
+                {
+                    "id": len(content["annotations"]) + 1,
+                    "image_id": number,
+                    "category_id": 1 + (number + x) % len(classes),
+                    **box,
+                }
             )
     path = folder / "annotations" / f"{split}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,15 +79,21 @@ def predict(annotations: Path, boxes: int, seed: int) -> list[dict]:
     """A COCO results list: half of the truth a little moved, the rest at random, low scores."""
     rng = np.random.default_rng(seed)
     content = json.loads(annotations.read_text())
+    classes = len(content["categories"])
     results = []
     for one in content["annotations"]:
         if rng.random() < 0.7:
             box = (np.array(one["bbox"]) + rng.uniform(-4, 4, 4)).round(2).tolist()
-            results.append({"image_id": one["image_id"], "category_id": 1, "bbox": box, "score": rng.uniform(0.3, 1)})
+            category = one["category_id"]
+            results.append(
+                {"image_id": one["image_id"], "category_id": category, "bbox": box, "score": rng.uniform(0.3, 1)}
+            )
     for image in content["images"]:
         for _ in range(rng.integers(0, 2 * boxes)):
             box = [*rng.uniform(0, 120, 2).round(2).tolist(), 30.0, 30.0]
-            results.append({"image_id": image["id"], "category_id": 1, "bbox": box, "score": rng.uniform(0.01, 0.6)})
+            score = rng.uniform(0.01, 0.6)
+            category = 1 + int(1000 * score) % classes
+            results.append({"image_id": image["id"], "category_id": category, "bbox": box, "score": score})
     return sorted(results, key=lambda one: one["image_id"])
 
 
@@ -124,27 +139,34 @@ def write_test(folder: Path, annotations: Path, results: list[dict]) -> None:
 
 def write_ensemble(folder: Path, annotations: Path, members: dict[str, list[dict]]) -> None:
     """What tools/ensemble.py leaves: predictions in pixels of the originals, study probabilities, thresholds."""
-    images = json.loads(annotations.read_text())["images"]
+    content = json.loads(annotations.read_text())
+    images, classes = content["images"], [one["name"] for one in content["categories"]]
+    of_classes = {"classes": classes} if len(classes) > 1 else {}
     for name, results in members.items():
-        with PredictionsWriter(folder / "test", name, {"made": name}) as writer:
+        with PredictionsWriter(folder / "test", name, {"made": name, **of_classes}) as writer:
             for image in images:
                 own = [one for one in results if one["image_id"] == image["id"]]
                 scale = np.array([2, image["original_height"] / 160] * 2)
                 boxes = np.array([one["bbox"] for one in own], np.float64).reshape(-1, 4)
                 boxes[:, 2:] += boxes[:, :2]
                 boxes = np.clip(boxes * scale, 0, [400, 320, 400, 320]).astype(np.float32)
-                found = Detections(boxes, np.array([one["score"] for one in own], np.float32), np.zeros(len(own), int))
+                labels = np.array([one["category_id"] - 1 for one in own], int)
+                found = Detections(boxes, np.array([one["score"] for one in own], np.float32), labels)
                 entry = ImageEntry(image["image_id"], image["study_id"], image["original_height"], 400)
                 writer.add([(entry, found)])
             writer.finish()
     studies = {image["study_id"]: [0.4, 0.3, 0.2, 0.1] for image in images}
     (folder / "test" / "study.json").write_text(json.dumps({"studies": studies}))
-    (folder / "operating.json").write_text(json.dumps({"thresholds": dict.fromkeys(members, 0.5)}))
+    operating = {"thresholds": dict.fromkeys(members, 0.5)}
+    if of_classes:
+        own = {name: 0.3 + 0.1 * number for number, name in enumerate(classes)}
+        operating["per_class"] = dict.fromkeys(members, own)
+    (folder / "operating.json").write_text(json.dumps(operating))
 
 
-def make_world(root: Path, images: int = 24, epochs: int = 4, boxes: int = 4) -> SimpleNamespace:
+def make_world(root: Path, images: int = 24, epochs: int = 4, boxes: int = 4, classes=OPACITY) -> SimpleNamespace:
     """Everything; folders ``work/frcnn`` and ``work/ensemble``, data ``data/small``."""
-    annotations = write_prepared(root / "data" / "small", images)
+    annotations = write_prepared(root / "data" / "small", images, classes=classes)
     scalars = write_training(root / "work" / "frcnn", epochs)
     (root / "configs").mkdir()
     (root / "configs" / "base.py").write_text(BASE)
@@ -167,6 +189,12 @@ def make_world(root: Path, images: int = 24, epochs: int = 4, boxes: int = 4) ->
 def world_of():
     """Makes a world of any size in a folder."""
     return make_world
+
+
+@pytest.fixture
+def findings(tmp_path) -> SimpleNamespace:
+    """A world of several classes that a test may damage."""
+    return make_world(tmp_path, classes=FINDINGS)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from covidmm.errors import DataError
 from covidmm.reports.card import make_card, write_card
 from tests.helpers.tool_runs import run_tool
 
+FINDINGS = ("Nodule/Mass", "Pleural effusion", "Pneumothorax")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -142,3 +143,33 @@ def test_a_card_tells_the_hashes_and_versions_of_its_training(store):
     assert facts["config with its bases and overrides, sha256"] == "c0ffee"
     assert facts["data, sha256"] == "decade"
     assert "torch 2.0" in str(card.claim)
+
+
+def test_a_card_of_several_classes_has_a_row_for_each(findings):
+    lines = (findings.run / "20260101_000000" / "vis_data" / "scalars.json").read_text()
+    found = {f"detection/{key}_{name}": 0.25 for name in FINDINGS for key in ("mAP_50", "f1", "boxes")}
+    epoch = json.dumps({"detection/mAP_50": 0.5, **found, "step": 2})
+    (findings.run / "20260101_000000" / "vis_data" / "scalars.json").write_text(f"{lines}{epoch}\n")
+    paths = write_card(str(findings.run), [], [findings.data], findings.root / "card")
+    card = make_card(str(findings.run), data=[findings.data])
+    tables = dict(card.tables)
+    assert [row[0] for row in tables["Test, class by class"].rows] == list(FINDINGS)
+    assert card.subject == ", ".join(FINDINGS)
+    for path in paths:
+        assert "opacit" not in path.read_text().lower()
+        assert "finding or classifying Nodule/Mass, Pleural effusion, Pneumothorax on" in path.read_text()
+
+
+def test_a_validation_of_several_classes_is_a_row_for_each(store):
+    path = store / "frcnn_small.json"
+    content = json.loads(path.read_text())
+    values = {f"detection/{key}_{name}": 0.25 for name in ("nodule", "mass") for key in ("mAP_50", "f1")}
+    content |= {"classes": ["nodule", "mass"], "validation": {"detection/mAP_50": 0.25, **values}}
+    path.write_text(json.dumps(content))
+    tables = dict(make_card("frcnn_small").tables)
+    assert tables["Validation, on which it was chosen"].columns == ["mAP_50"]
+    each = tables["Validation, on which it was chosen, class by class"]
+    assert (each.columns, each.rows) == (
+        ["class", "mAP_50", "f1"],
+        [["nodule", "0.250", "0.250"], ["mass", "0.250", "0.250"]],
+    )

@@ -63,6 +63,42 @@ def test_the_page_has_every_chapter_and_loads_nothing(world):
     assert {one[1:] for one in parser.loaded if one.startswith("#")} <= set(parser.ids)
 
 
+def test_a_page_of_several_classes_shows_each(findings):
+    page = report([findings.work], [], findings.root / "report")
+    text = page.read_text()
+    for title in (
+        "ensemble, class by class",
+        "AP@.50 of every detector, class by class",
+        "Precision and recall at IoU 0.5, class by class",
+        "FROC: sensitivity against false alarms, class by class",
+        "ensemble: confusion of the classes",
+        "ensemble: kinds of errors",
+        "ensemble: calibration of the scores, class by class",
+        "Boxes of every class, and the images that they are on",
+        '<span class="kind">best, Pneumothorax</span>',
+        "one per class",
+    ):
+        assert title in text, title
+    assert not re.findall(r"opacit(?:y(?![:=])|ies)", text, re.IGNORECASE)  # but SVG has it
+    files = page.parent / "figures"
+    with (files / "froc_ensemble_test.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["class"] for row in rows} == {"Nodule/Mass", "Pleural effusion", "Pneumothorax"}
+    assert {row["detector"] for row in rows} == {"frcnn", "yolo", "ensemble"}
+    parser = Outside()
+    parser.feed(text)
+    assert len(set(parser.ids)) == len(parser.ids)
+
+
+def test_a_class_without_a_box_or_a_prediction_has_dashes(findings):
+    content = json.loads(findings.annotations.read_text())
+    content["annotations"] = [one for one in content["annotations"] if one["category_id"] != 3]
+    findings.annotations.write_text(json.dumps(content))
+    text = report([findings.ensemble], [findings.data], findings.root / "report").read_text()
+    assert "without a panel, for want of boxes or of space: Pneumothorax" in text
+    assert re.search(r'<th scope="row">Pneumothorax</th><td>0</td><td>0</td><td>-</td>', text)
+
+
 def test_every_figure_lies_beside_the_page_as_svg_and_csv(world):
     page = report([world.work], [], world.root / "report")
     linked = set(re.findall(r'href="(figures/[^"]+)"', page.read_text()))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -15,6 +16,8 @@ from covidmm.reports import NOTICE
 from covidmm.reports.figures.style import BLUE, DASHES, PALETTE, VERMILLION
 from covidmm.utils.fileio import write_bytes
 
+#: Rows of a confusion matrix up to which every cell has its numbers in the letters of the axes.
+_FEW = 6
 _TITLES = {"iou_thr": "IoU threshold", "skip_box_thr": "skip threshold", "weights": "weights"}
 
 
@@ -50,39 +53,64 @@ def draw_losses(out: Path, losses: Mapping[str, Sequence[tuple[int, float]]]) ->
     _save(figure, out, NOTICE)
 
 
-def paint_confusion(figure: Figure, classes: list[str], confusion: Mapping[str, list]) -> None:
-    """Counts, coloured by the share of their row, a dash where it is empty."""
+def paint_confusion(
+    figure: Figure, classes: Sequence[str], confusion: Mapping[str, list], predicted: Sequence[str] | None = None
+) -> None:
+    """Counts, coloured by the share of their row, a dash where it is empty.
+
+    Args:
+        figure: an empty one.
+        classes: of the rows.
+        confusion: ``counts``, and ``shares`` of each row, None for one that is not shown.
+        predicted: of the columns, where they are called otherwise.
+    """
     axes = figure.add_subplot()
+    many = len(classes) > _FEW
     # a class without a case has no shares: its row stays without colour
     image = axes.imshow(np.array(confusion["shares"], np.float64), vmin=0, vmax=1, cmap="Blues")
     for row, (counts, shares) in enumerate(zip(confusion["counts"], confusion["shares"], strict=True)):
         for column, (count, share) in enumerate(zip(counts, shares, strict=True)):
             colour = "white" if share is not None and share > 0.5 else "black"
-            text = "-" if share is None else f"{count}\n{share:.0%}"
-            axes.text(column, row, text, ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(classes)), classes, rotation=30)
+            text = "-" if share is None else "" if many and not count else f"{count}\n{share:.0%}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7.5 if many else None)
+    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if many else {"rotation": 30}
+    axes.set_xticks(range(len(classes)), predicted or classes, **slanted)
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="predicted", ylabel="true")
     axes.grid(visible=False)
     figure.colorbar(image, label="share of the true class", shrink=0.82)
 
 
-def paint_reliability(figure: Figure, calibration: Mapping[str, Any]) -> None:
-    """Accuracy against confidence, a point per bin, and below it how many cases each bin holds."""
+def paint_reliability(
+    figure: Figure, calibration: Mapping[str, Any], right: str = "accuracy", unit: str = "cases"
+) -> None:
+    """Accuracy against confidence, a point per bin, and below it how many cases each bin holds.
+
+    Args:
+        figure: an empty one.
+        calibration: of :func:`covidmm.evaluation.classification.reliability`.
+        right: what the share that is right is called.
+        unit: what is counted.
+    """
     above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
-    confidence, accuracy, count = (
-        [row[name] for row in calibration["bins"]] for name in ("confidence", "accuracy", "count")
-    )
-    above.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfectly calibrated")
-    # stems to the diagonal: what is missing, or too much; a line from bin to bin would mean nothing
-    above.vlines(confidence, confidence, accuracy, color=BLUE, alpha=0.4)
-    above.scatter(confidence, accuracy, color=BLUE, label="model, per bin", clip_on=False, zorder=3)
-    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    paint_bins(above, calibration["bins"])
+    above.set(ylabel=right)
     figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)  # over no point
+    confidence, count = ([row[name] for row in calibration["bins"]] for name in ("confidence", "count"))
     bars = below.bar(confidence, count, width=0.04, color=BLUE)
     below.bar_label(bars, fontsize=8)
-    below.set(xlabel="confidence", ylabel="cases")
+    below.set(xlabel="confidence", ylabel=unit)
     below.margins(y=0.25)
+
+
+def paint_bins(axes: Axes, bins: Sequence[Mapping[str, Any]]) -> None:
+    """Confidence and accuracy of bins, and how far they are apart."""
+    confidence, accuracy = ([row[name] for row in bins] for name in ("confidence", "accuracy"))
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfectly calibrated")
+    # stems to the diagonal: what is missing, or too much; a line from bin to bin would mean nothing
+    axes.vlines(confidence, confidence, accuracy, color=BLUE, alpha=0.4)
+    axes.scatter(confidence, accuracy, color=BLUE, label="model, per bin", clip_on=False, zorder=3)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
 
 
 def draw_sweep(rows: Sequence[Mapping[str, Any]], out: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Figures of results: precision and recall, FROC, confusion of studies, reliability."""
+"""Figures of results of one class of boxes, precision and recall, FROC; and of studies, confusion and reliability."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _POINTS = 500
 
 
 def comparison_figures(found: Comparison) -> list[Drawn]:
-    """Precision-recall and FROC of every detector."""
-    curves = {name: _curve(ranking, len(found.images)) for name, ranking in found.rankings.items()}
+    """Precision-recall and FROC of every detector, where there is one class."""
+    rankings = {name: own[0] for name, own in found.rankings.items()}
+    curves = {name: curve_of(ranking, len(found.images)) for name, ranking in rankings.items()}
     rows = [
         (name, *(f"{value:.6g}" for value in point)) for name, curve in curves.items() for point in curve.T.tolist()
     ]
     columns = ("detector", "score", "precision", "recall", "false_positives_per_image")
     points = {
-        name: _operating(found.rankings[name], float(found.metrics[name]["threshold"]), len(found.images))
-        for name in curves
+        name: operating_point(rankings[name], float(found.thresholds(name)[0]), len(found.images)) for name in curves
     }
 
     def precision_recall(figure: Figure) -> None:
@@ -51,9 +51,6 @@ def comparison_figures(found: Comparison) -> list[Drawn]:
         figure.legend(loc="outside lower center", ncols=min(4, len(curves)))
 
     size = f"{len(found.images)} images, {sum(map(len, found.truths))} boxes"
-    classes = {label for truth in found.truths for label in truth.labels.tolist()}
-    if len(classes) > 1:
-        size += f" of {len(classes)} classes, whose predictions are pooled here, while the table has means of classes"
     dot = "the dot is the operating point, at the threshold of the table"
     height = 3.6 + 0.12 * len(curves)
     return [
@@ -113,8 +110,8 @@ def label_figures(name: str, details: Mapping[str, Any]) -> list[Drawn]:
     ]
 
 
-def _curve(ranking: Ranking, images: int) -> NDArray[np.float64]:
-    """(4, K) score, precision, recall and false positives per image as the score falls, thinned to some 500."""
+def curve_of(ranking: Ranking, images: int, points: int = _POINTS) -> NDArray[np.float64]:
+    """(4, K) score, precision, recall and false positives per image as the score falls, thinned to some ``points``."""
     found = np.cumsum(ranking.hits)
     kept = np.arange(1, len(found) + 1)
     last = np.append(np.diff(ranking.scores) != 0, True)[: len(found)]
@@ -124,11 +121,11 @@ def _curve(ranking: Ranking, images: int) -> NDArray[np.float64]:
         [ranking.scores, found / kept, found / max(1, ranking.truths.sum()), (kept - found) / max(1, images)]
     )[:, turns]
     # the last one is the end of the curve
-    chosen = np.union1d(np.arange(0, curve.shape[1], max(1, curve.shape[1] // _POINTS)), [curve.shape[1] - 1])
+    chosen = np.union1d(np.arange(0, curve.shape[1], max(1, curve.shape[1] // points)), [curve.shape[1] - 1])
     return curve[:, chosen.astype(int)] if curve.shape[1] else curve
 
 
-def _operating(ranking: Ranking, threshold: float, images: int) -> tuple[float, float, float]:
+def operating_point(ranking: Ranking, threshold: float, images: int) -> tuple[float, float, float]:
     """Precision, recall and false positives per image at a threshold."""
     precision, recall, _ = ranking.at(threshold)
     false = int(((ranking.scores >= threshold) & ~ranking.hits).sum())

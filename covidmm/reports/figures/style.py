@@ -64,6 +64,7 @@ class Drawn:
         svg: for a page: text in the page's colour, no background, no prolog.
         columns: of the table of its numbers.
         rows: of that table.
+        wide: whether it takes the whole width of a page.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Drawn:
     svg: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
+    wide: bool = False
 
     @property
     def inline(self) -> str:
@@ -96,6 +98,7 @@ def draw(
     columns: Sequence[str],
     rows: Sequence[Sequence[Any]],
     height: float = _HEIGHT,
+    wide: bool = False,
 ) -> Drawn:
     """Draw a figure in the report's style.
 
@@ -107,12 +110,13 @@ def draw(
         columns: of its numbers.
         rows: its numbers.
         height: in inches, of a figure that is 4.8 wide.
+        wide: twice as wide, for the whole width of a page.
     """
     # the salt keeps the ids of two figures on one page apart, and the same figure the same bytes
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        figure = Figure(figsize=((1 + wide) * _WIDTH, height), layout="constrained")
         paint(figure)
-        return Drawn(name, title, caption, _svg(figure), columns, rows)
+        return Drawn(name, title, caption, _svg(figure), columns, rows, wide)
 
 
 def _svg(figure: Figure) -> str:

@@ -9,7 +9,7 @@ from covidmm.evaluation.classification import calibration, confusion
 from covidmm.evaluation.ranking import Ranking
 from covidmm.findings import Detections
 from covidmm.reports.detections import Comparison
-from covidmm.reports.figures.result_figures import _curve, comparison_figures, label_figures
+from covidmm.reports.figures.result_figures import comparison_figures, curve_of, label_figures
 
 
 def ranking(scores, hits, truths):
@@ -22,7 +22,7 @@ def test_every_point_of_the_curve_is_scikit_learn_s(pairs):
     scores, hits = np.array([pair[0] / 10 for pair in pairs]), np.array([pair[1] for pair in pairs])
     if not hits.any():
         return
-    curve = _curve(ranking(scores, hits, int(hits.sum())), 4)
+    curve = curve_of(ranking(scores, hits, int(hits.sum())), 4)
     precision, recall, thresholds = precision_recall_curve(hits, scores)
     truth = {round(t, 6): (p, r) for p, r, t in zip(precision, recall, thresholds, strict=False)}
     for score, own_precision, own_recall, false in curve.T:
@@ -35,7 +35,7 @@ def test_every_point_of_the_curve_is_scikit_learn_s(pairs):
 
 def test_a_long_curve_is_thinned():
     rng = np.random.default_rng(0)
-    curve = _curve(ranking(rng.uniform(size=40_000), rng.random(40_000) < 0.5, 30_000), 859)
+    curve = curve_of(ranking(rng.uniform(size=40_000), rng.random(40_000) < 0.5, 30_000), 859)
     assert 400 < curve.shape[1] <= 1002
 
 
