@@ -14,8 +14,9 @@ from covidmm.findings import Detections
 from covidmm.phantom.dicom import encode
 from covidmm.phantom.study import plan_study, render
 from covidmm.radiograph import resize_longer
-from covidmm.reports.drawing import FOUND, member_look, with_heat
+from covidmm.reports.drawing import with_heat
 from covidmm.reports.drawn_images import DrawnImage
+from covidmm.reports.looks import FOUND, member_look
 from covidmm.reports.pictures import picture_of, png
 from covidmm.web import schemas
 from covidmm.web.service import ENSEMBLE

@@ -8,8 +8,9 @@ import pytest
 
 from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.findings import Detections
-from covidmm.reports.drawing import FALSE_POSITIVE, FOUND, MEMBERS, MISSED, TRUTH, legend, marks, render, svg, with_heat
+from covidmm.reports.drawing import legend, marks, render, svg, with_heat
 from covidmm.reports.drawn_images import DrawnImage
+from covidmm.reports.looks import FALSE_POSITIVE, FOUND, MEMBERS, MISSED, TRUTH
 
 GREY = np.full((160, 200), 128, np.uint8)
 
@@ -52,10 +53,10 @@ def test_without_a_truth_nothing_is_missed_or_wrong(image):
 
 
 def test_the_legend_names_what_is_drawn(image):
-    looks = dict(legend(image.members))
+    looks = dict(legend([image]))
     assert {mark.look for mark in marks(image)} == set(looks.values())
     assert list(looks) == ["truth", "missed truth", "yolo", "ensemble", "false positive"]
-    assert dict(legend(compared=False)) == {"prediction": FOUND}
+    assert dict(legend([DrawnImage("one", image.size, image.found)])) == {"prediction": FOUND}
 
 
 def test_what_is_wrong_or_missed_is_dashed(image):

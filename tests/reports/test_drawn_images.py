@@ -6,8 +6,9 @@ import pytest
 from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.errors import DataError
 from covidmm.findings import Detections
-from covidmm.reports.drawing import CROWD, FOUND, TRUTH, marks
+from covidmm.reports.drawing import marks
 from covidmm.reports.drawn_images import DrawnImage, choose, drawn_images
+from covidmm.reports.looks import CROWD, FOUND, TRUTH
 
 IMAGE = {"id": 1, "file_name": "a/one.png", "width": 100, "height": 80, "image_id": "one", "study_class": "typical"}
 
