@@ -24,15 +24,14 @@ from covidmm.reports.looks import (
     Look,
     class_legend,
     member_look,
+    neutral,
     of_class,
     role_legend,
-    several,
 )
 from covidmm.utils.boxes import in_pixels, normalised
 
 #: x1 y1 x2 y2.
 Box = Sequence[float]
-
 
 # Of a dash and the gap after it, in strokes.
 _DASH, _GAP = 4, 3
@@ -42,9 +41,12 @@ _CORNER = 2.6
 _SVG_STROKE = 2
 _SHAPES = {
     "square": [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],
-    "disc": [(np.cos(turn), np.sin(turn)) for turn in np.arange(16) * np.pi / 8],
     "diamond": [(0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)],
-    "triangle": [(0, -1.2), (1.2, 0.9), (-1.2, 0.9)],
+    "triangle": [(0, -1.3), (1.3, 0.9), (-1.3, 0.9)],
+    "cross": [
+        *((0, -0.5), (0.8, -1.3), (1.3, -0.8), (0.5, 0), (1.3, 0.8), (0.8, 1.3)),
+        *((0, 0.5), (-0.8, 1.3), (-1.3, 0.8), (-0.5, 0), (-1.3, -0.8), (-0.8, -1.3)),
+    ],
 }
 
 
@@ -77,7 +79,7 @@ def marks(image: DrawnImage, member_scores: bool = False) -> list[Mark]:
         drawn.append(_mark(box, image, _look(image, MISSED if missed else TRUTH, label), _class(image, label)))
     for number, found in enumerate(image.members.values()):
         for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True) if found else ():
-            parts = [str(number + 1)] if _several(image) else []
+            parts = [str(number + 1)] if image.several else []
             parts += [f"{score:.2f}"] if member_scores else []
             drawn.append(_mark(box, image, _look(image, member_look(number), label), " ".join(parts)))
     found = image.found
@@ -89,41 +91,33 @@ def marks(image: DrawnImage, member_scores: bool = False) -> list[Mark]:
     return drawn
 
 
-def _several(image: DrawnImage) -> bool:
-    return len(image.classes) > 1
-
-
 def _class(image: DrawnImage, label: int) -> str:
     """The name of a class, where there are several."""
-    return image.classes[label] if _several(image) else ""
+    return image.classes[label] if image.several else ""
 
 
 def _look(image: DrawnImage, role: Look, label: int) -> Look:
     """A role's look, of its class where there are several."""
-    return of_class(role, int(label)) if _several(image) else role
+    return of_class(role, int(label)) if image.several else role
 
 
 def legend(images: Sequence[DrawnImage]) -> list[tuple[str, Look]]:
     """What each look on pictures of the same detectors and classes stands for."""
     first, compared = images[0], any(image.hits is not None for image in images)
-    drawn = [
-        (number, name)
+    members = [
+        (f"{number + 1} {name}" if first.several else name, member_look(number))
         for number, name in enumerate(first.members)
         if any(image.members.get(name) is not None for image in images)
     ]
-    numbered = _several(first)
-    members = [(f"{number + 1} {name}" if numbered else name, member_look(number)) for number, name in drawn]
     kind = "ensemble" if first.members else "prediction"
-    crowds = any(len(image.truth.crowds) for image in images)
     if compared:
-        looks = role_legend(kind, members, crowds)
+        looks = role_legend(kind, members, any(len(image.truth.crowds) for image in images))
     else:
         looks = [*members, (kind, FOUND)] if any(len(image.found) for image in images) else members
-    if not _several(first):
+    if not first.several:
         return looks
     sets = [part.labels for image in images for part in (image.truth, image.found, *image.members.values()) if part]
-    labels = {int(label) for own in sets for label in own}
-    return [*several(looks), *class_legend(first.classes, labels)]
+    return [*neutral(looks), *class_legend(first.classes, {int(label) for own in sets for label in own})]
 
 
 def shown_size(pixels: NDArray[np.uint8], longer: int) -> tuple[int, int]:
@@ -182,10 +176,32 @@ def svg(drawn: Sequence[Mark], size: tuple[int, int]) -> str:
 
 
 def svg_key(look: Look) -> str:
-    """A look as a small SVG on the ground of a radiograph, for a legend."""
+    """A look as an SVG of 36 x 24 pixels on a dark ground, for a legend."""
     box = _svg_outline((7, 6, 29, 18), look, 1.2)
     ground = '<rect width="36" height="24" rx="3" fill="#14171A"/>'
-    return f'<svg class="swatch" width="36" height="24" viewBox="0 0 36 24" aria-hidden="true">{ground}{box}</svg>'
+    return f'<svg width="36" height="24" viewBox="0 0 36 24" aria-hidden="true">{ground}{box}</svg>'
+
+
+def svg_legend(entries: Sequence[tuple[str, Look]], width: int, size: int) -> tuple[str, int]:
+    """A legend as SVG elements, in as many rows as it needs, and its height.
+
+    Args:
+        entries: texts and their looks.
+        width: of the whole, in pixels.
+        size: of the letters, in pixels; keys grow with them.
+    """
+    parts, x, row = [], 0, 0
+    for text, look in entries:
+        wide = round(2.8 * size + font(size).getlength(text))
+        if x and x + wide > width:
+            x, row = 0, row + 1
+        y = 2 * size * row
+        place = f'x="{x}" y="{y}" width="{2.4 * size:g}" height="{1.6 * size:g}"'
+        parts.append(svg_key(look).replace('width="36" height="24"', place, 1))
+        where = f'x="{x + 2.8 * size:g}" y="{y + 1.1 * size:g}"'
+        parts.append(f'<text {where} font-size="{size}" fill="currentColor">{escape(text)}</text>')
+        x += wide + size
+    return "".join(parts), 2 * size * (row + 1)
 
 
 def outline(pen: ImageDraw.ImageDraw, box: Box, look: Look, stroke: float) -> None:

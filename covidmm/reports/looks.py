@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 #: What stands at the corners of a box.
-Corners = Literal["", "square", "disc", "diamond", "triangle"]
+Corners = Literal["", "square", "diamond", "triangle", "cross"]
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ CROWD = Look("#9AA3AB", 0.7, dashed=True)
 #: The detectors of an ensemble, in its order; a sixth looks like the first.
 MEMBERS = tuple(Look(colour, 0.7) for colour in ("#285AFF", "#FFAAFF", "#FFFF78", "#FF3355", "#9955AA"))
 #: What a look stands for where its colour stands for nothing: a legend's entries beside those of classes.
-NEUTRAL = "#FFFFFF"
+NEUTRAL = "#7C8690"
 
 #: Five colours of Okabe and Ito's set (2008, https://jfly.uni-koeln.de/color): any two, and each and any grey of a
 #: radiograph, differ with every kind of colour vision (CIE76 above 16). Its green and its purple are greys to some.
 PALETTE = ("#E69F00", "#56B4E9", "#F0E442", "#0072B2", "#D55E00")
 #: Told apart without colour, by classes beyond the palette.
-CORNERS: tuple[Corners, ...] = ("", "square", "disc", "diamond", "triangle")
+CORNERS: tuple[Corners, ...] = ("", "square", "diamond", "triangle", "cross")
 
 
 def of_class(role: Look, label: int) -> Look:
@@ -95,7 +95,7 @@ def role_legend(
     ]
 
 
-def several(looks: Iterable[tuple[str, Look]]) -> list[tuple[str, Look]]:
+def neutral(looks: Iterable[tuple[str, Look]]) -> list[tuple[str, Look]]:
     """Entries of a legend for pictures of several classes, in which their colours stand for nothing."""
     return [(text, look if look == CROWD else replace(_white_rimmed(look), colour=NEUTRAL)) for text, look in looks]
 
