@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from covidmm.reports.drawn_images import DrawnImage
 from covidmm.reports.looks import (
+    CORNERS,
     CROWD,
     FALSE_POSITIVE,
     FOUND,
@@ -35,19 +36,8 @@ Box = Sequence[float]
 
 # Of a dash and the gap after it, in strokes.
 _DASH, _GAP = 4, 3
-# Half the side of the shape at a corner, in strokes.
-_CORNER = 2.6
 # Pixels of the screen in SVG.
 _SVG_STROKE = 2
-_SHAPES = {
-    "square": [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],
-    "diamond": [(0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)],
-    "triangle": [(0, -1.3), (1.3, 0.9), (-1.3, 0.9)],
-    "cross": [
-        *((0, -0.5), (0.8, -1.3), (1.3, -0.8), (0.5, 0), (1.3, 0.8), (0.8, 1.3)),
-        *((0, 0.5), (-0.8, 1.3), (-1.3, 0.8), (-0.5, 0), (-1.3, -0.8), (-0.8, -1.3)),
-    ],
-}
 
 
 @dataclass(frozen=True)
@@ -299,9 +289,9 @@ def _tags(
 
 def _corner_shapes(box: Box, look: Look, stroke: float) -> Iterator[list[tuple[float, float]]]:
     """The corners of a polygon at each corner of a box; none where a look has no shape."""
-    radius = _CORNER * stroke * max(1, look.width**0.5)
+    scale = stroke * max(1, look.width**0.5)
     for x, y in itertools.product(box[::2], box[1::2]) if look.corners else ():
-        yield [(round(x + radius * dx, 1), round(y + radius * dy, 1)) for dx, dy in _SHAPES[look.corners]]
+        yield [(round(x + scale * dx, 1), round(y + scale * dy, 1)) for dx, dy in CORNERS[look.corners]]
 
 
 def _svg_outline(box: Box, look: Look, stroke: float) -> str:

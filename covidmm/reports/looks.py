@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
-#: What stands at the corners of a box.
-Corners = Literal["", "square", "diamond", "triangle", "cross"]
+#: What stands at the corners of a box, told apart without colour: points of a polygon around a corner, in strokes.
+CORNERS: Mapping[str, Sequence[tuple[float, float]]] = {
+    "": (),
+    "square": ((-2.2, -2.2), (2.2, -2.2), (2.2, 2.2), (-2.2, 2.2)),
+    "diamond": ((0, -3.4), (3.4, 0), (0, 3.4), (-3.4, 0)),
+    "triangle": ((0, -3.4), (3.4, 2.4), (-3.4, 2.4)),
+    "cross": (
+        *((0, -1.3), (2.1, -3.4), (3.4, -2.1), (1.3, 0), (3.4, 2.1), (2.1, 3.4)),
+        *((0, 1.3), (-2.1, 3.4), (-3.4, 2.1), (-1.3, 0), (-3.4, -2.1), (-2.1, -3.4)),
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Look:
     """How an outline looks; ``width`` is in strokes, of which one is about a 300th of the picture.
 
-    ``rim`` is the colour of a thin line around the outline, and ``corners`` the shape at each corner.
+    ``rim`` is the colour of a thin line around the outline, and ``corners`` the key of a shape in :data:`CORNERS`.
     """
 
     colour: str
     width: float = 1.0
     dashed: bool = False
-    corners: Corners = ""
+    corners: str = ""
     rim: str = "#000000"
 
     @property
@@ -50,8 +58,6 @@ NEUTRAL = "#7C8690"
 #: Five colours of Okabe and Ito's set (2008, https://jfly.uni-koeln.de/color): any two, and each and any grey of a
 #: radiograph, differ with every kind of colour vision (CIE76 above 16). Its green and its purple are greys to some.
 PALETTE = ("#E69F00", "#56B4E9", "#F0E442", "#0072B2", "#D55E00")
-#: Told apart without colour, by classes beyond the palette.
-CORNERS: tuple[Corners, ...] = ("", "square", "diamond", "triangle", "cross")
 
 
 def of_class(role: Look, label: int) -> Look:
@@ -65,7 +71,7 @@ def of_class(role: Look, label: int) -> Look:
         label: the index of the class.
     """
     shape, colour = divmod(label, len(PALETTE))
-    corners = CORNERS[shape % len(CORNERS)]
+    corners = list(CORNERS)[shape % len(CORNERS)]
     return replace(_white_rimmed(role), colour=PALETTE[colour], corners=corners)
 
 
