@@ -153,7 +153,7 @@ def render(
 def svg(drawn: Sequence[Mark], size: tuple[int, int]) -> str:
     """Marks as SVG elements over a picture of ``size`` (width, height); lines stay as wide however it is enlarged."""
     placed = [(mark, _placed(mark, size, 0)) for mark in drawn]
-    parts = [_svg_outline(box, mark.look, max(size) / 300) for mark, box in placed]
+    parts = [_svg_outline(box, mark.look, max(size) / 140) for mark, box in placed]
     letters = font(round(max(size) / 26))
     for tag in _tags(placed, size, letters):
         x1, y1, x2, y2 = tag.area
