@@ -2,56 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 from pathlib import Path
-from types import MappingProxyType
 
 import matplotlib as mpl
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from covidmm.findings import Detections
 from covidmm.reports.drawn_images import DrawnImage
+from covidmm.reports.looks import (
+    CORNERS,
+    CROWD,
+    FALSE_POSITIVE,
+    FOUND,
+    MISSED,
+    TRUTH,
+    Look,
+    class_legend,
+    member_look,
+    neutral,
+    of_class,
+    role_legend,
+)
 from covidmm.utils.boxes import in_pixels, normalised
 
 #: x1 y1 x2 y2.
 Box = Sequence[float]
 
-
-@dataclass(frozen=True)
-class Look:
-    """How an outline looks; ``width`` is in strokes, of which one is about a 300th of the picture."""
-
-    colour: str
-    width: float = 1.0
-    dashed: bool = False
-
-    @property
-    def ink(self) -> str:
-        """Black or white, whichever is read better on the colour (contrast of WCAG 2.2)."""
-        values = np.array([int(self.colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
-        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-        return "#000000" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "#FFFFFF"
-
-
-#: Any two colours differ with every kind of colour vision (CIE76 above 29 in Machado et al.'s simulation, 2009; truth
-#: and prediction above 40). A dashed box is wrong or missed. Truth is drawn first and wide: it is seen around a
-#: prediction that covers it.
-TRUTH = Look("#1DE9B6", 2.4)
-MISSED = replace(TRUTH, dashed=True)
-FOUND = Look("#FF8C00")
-FALSE_POSITIVE = replace(FOUND, dashed=True)
-#: A crowd, and what was found in it: neither right nor wrong.
-CROWD = Look("#9AA3AB", 0.7, dashed=True)
-#: The detectors of an ensemble, in its order; a sixth looks like the first.
-MEMBERS = tuple(Look(colour, 0.7) for colour in ("#285AFF", "#FFAAFF", "#FFFF78", "#FF3355", "#9955AA"))
-
 # Of a dash and the gap after it, in strokes.
 _DASH, _GAP = 4, 3
+# Pixels of the screen in SVG.
+_SVG_STROKE = 2
 
 
 @dataclass(frozen=True)
@@ -73,59 +59,55 @@ class Tag:
 
 
 def marks(image: DrawnImage, member_scores: bool = False) -> list[Mark]:
-    """Everything that is drawn on a radiograph, in order: truth, members, predictions with their scores."""
+    """Everything that is drawn on a radiograph, in order: truth, members, predictions with their scores.
+
+    Of several classes a box has its class's look and name; one of a member has the member's number.
+    """
     truth = zip(image.truth.boxes, image.missed, image.truth.labels, strict=True)
     drawn = [_mark(box, image, CROWD, "crowd") for box in image.truth.crowds]
-    drawn += [_mark(box, image, MISSED if missed else TRUTH, _class(image, label)) for box, missed, label in truth]
+    for box, missed, label in truth:
+        drawn.append(_mark(box, image, _look(image, MISSED if missed else TRUTH, label), _class(image, label)))
     for number, found in enumerate(image.members.values()):
-        for box, score in zip(found.boxes, found.scores, strict=True) if found else ():
-            drawn.append(_mark(box, image, member_look(number), f"{score:.2f}" if member_scores else ""))
+        for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True) if found else ():
+            parts = [str(number + 1)] if image.several else []
+            parts += [f"{score:.2f}"] if member_scores else []
+            drawn.append(_mark(box, image, _look(image, member_look(number), label), " ".join(parts)))
     found = image.found
     hits = np.ones(len(found), bool) if image.hits is None else image.hits
     ignored = np.zeros(len(found), bool) if image.ignored is None else image.ignored
     for box, score, label, hit, out in zip(found.boxes, found.scores, found.labels, hits, ignored, strict=True):
-        look = FOUND if hit else CROWD if out else FALSE_POSITIVE
+        look = CROWD if out and not hit else _look(image, FOUND if hit else FALSE_POSITIVE, label)
         drawn.append(_mark(box, image, look, f"{_class(image, label)} {score:.2f}".strip()))
     return drawn
 
 
 def _class(image: DrawnImage, label: int) -> str:
     """The name of a class, where there are several."""
-    return image.classes[label] if len(image.classes) > 1 else ""
+    return image.classes[label] if image.several else ""
 
 
-def legend(
-    members: Mapping[str, Detections | None] = MappingProxyType({}),
-    compared: bool = True,
-    found: bool = True,
-    crowds: bool = False,
-) -> list[tuple[str, Look]]:
-    """What each look stands for.
+def _look(image: DrawnImage, role: Look, label: int) -> Look:
+    """A role's look, of its class where there are several."""
+    return of_class(role, int(label)) if image.several else role
 
-    Args:
-        members: of :class:`DrawnImage`.
-        compared: whether there is a truth to compare with.
-        found: whether the detector or ensemble found anything, where there is none.
-        crowds: whether there are any.
-    """
-    looks = [(name, member_look(number)) for number, (name, own) in enumerate(members.items()) if own is not None]
-    kind = "ensemble" if members else "prediction"
-    if not compared:
-        return [*looks, (kind, FOUND)] if found else looks
-    rest = [("crowd, not scored", CROWD)] if crowds else []
-    return [
-        ("truth", TRUTH),
-        ("missed truth", MISSED),
-        *looks,
-        (kind, FOUND),
-        ("false positive", FALSE_POSITIVE),
-        *rest,
+
+def legend(images: Sequence[DrawnImage]) -> list[tuple[str, Look]]:
+    """What each look on pictures of the same detectors and classes stands for."""
+    first, compared = images[0], any(image.hits is not None for image in images)
+    members = [
+        (f"{number + 1} {name}" if first.several else name, member_look(number))
+        for number, name in enumerate(first.members)
+        if any(image.members.get(name) is not None for image in images)
     ]
-
-
-def member_look(number: int) -> Look:
-    """The look of a detector of an ensemble, by its place."""
-    return MEMBERS[number % len(MEMBERS)]
+    kind = "ensemble" if first.members else "prediction"
+    if compared:
+        looks = role_legend(kind, members, any(len(image.truth.crowds) for image in images))
+    else:
+        looks = [*members, (kind, FOUND)] if any(len(image.found) for image in images) else members
+    if not first.several:
+        return looks
+    sets = [part.labels for image in images for part in (image.truth, image.found, *image.members.values()) if part]
+    return [*neutral(looks), *class_legend(first.classes, {int(label) for own in sets for label in own})]
 
 
 def shown_size(pixels: NDArray[np.uint8], longer: int) -> tuple[int, int]:
@@ -171,7 +153,7 @@ def render(
 def svg(drawn: Sequence[Mark], size: tuple[int, int]) -> str:
     """Marks as SVG elements over a picture of ``size`` (width, height); lines stay as wide however it is enlarged."""
     placed = [(mark, _placed(mark, size, 0)) for mark in drawn]
-    parts = [_svg_outline(box, mark.look) for mark, box in placed]
+    parts = [_svg_outline(box, mark.look, max(size) / 140) for mark, box in placed]
     letters = font(round(max(size) / 26))
     for tag in _tags(placed, size, letters):
         x1, y1, x2, y2 = tag.area
@@ -183,17 +165,48 @@ def svg(drawn: Sequence[Mark], size: tuple[int, int]) -> str:
     return "".join(parts)
 
 
+def svg_key(look: Look) -> str:
+    """A look as an SVG of 36 x 24 pixels on a dark ground, for a legend."""
+    box = _svg_outline((7, 6, 29, 18), look, 1.2)
+    ground = '<rect width="36" height="24" rx="3" fill="#14171A"/>'
+    return f'<svg width="36" height="24" viewBox="0 0 36 24" aria-hidden="true">{ground}{box}</svg>'
+
+
+def svg_legend(entries: Sequence[tuple[str, Look]], width: int, size: int) -> tuple[str, int]:
+    """A legend as SVG elements, in as many rows as it needs, and its height.
+
+    Args:
+        entries: texts and their looks.
+        width: of the whole, in pixels.
+        size: of the letters, in pixels; keys grow with them.
+    """
+    parts, x, row = [], 0, 0
+    for text, look in entries:
+        wide = round(2.8 * size + font(size).getlength(text))
+        if x and x + wide > width:
+            x, row = 0, row + 1
+        y = 2 * size * row
+        place = f'x="{x}" y="{y}" width="{2.4 * size:g}" height="{1.6 * size:g}"'
+        parts.append(svg_key(look).replace('width="36" height="24"', place, 1))
+        where = f'x="{x + 2.8 * size:g}" y="{y + 1.1 * size:g}"'
+        parts.append(f'<text {where} font-size="{size}" fill="currentColor">{escape(text)}</text>')
+        x += wide + size
+    return "".join(parts), 2 * size * (row + 1)
+
+
 def outline(pen: ImageDraw.ImageDraw, box: Box, look: Look, stroke: float) -> None:
-    """Draw an outline centred on the edges of a box in pixels, with a dark rim that keeps it visible on white."""
+    """Draw an outline centred on the edges of a box in pixels, with a rim that keeps it visible on any grey."""
     width = max(1, round(look.width * stroke))
     # a dash grows by the width of its line
     dash, gap = _DASH * stroke, _GAP * stroke + width - stroke
-    for rim, paint in ((1, "#000000"), (0, look.colour)):
+    for rim, paint in ((1, look.rim), (0, look.colour)):
         low = width // 2 + rim
         high = width + 2 * rim - 1 - low
         for x1, y1, x2, y2 in _dashes(box, dash, gap) if look.dashed else [box]:
             grown = [x1 - low, y1 - low, x2 + high, y2 + high]
             pen.rectangle(grown, outline=paint, fill=paint if look.dashed else None, width=width + 2 * rim)
+    for shape in _corner_shapes(box, look, stroke):
+        pen.polygon(shape, look.colour, look.rim)
 
 
 @lru_cache
@@ -274,12 +287,23 @@ def _tags(
         yield Tag(area.tolist(), mark.label, mark.look)
 
 
-def _svg_outline(box: Box, look: Look) -> str:
+def _corner_shapes(box: Box, look: Look, stroke: float) -> Iterator[list[tuple[float, float]]]:
+    """The corners of a polygon at each corner of a box; none where a look has no shape."""
+    scale = stroke * max(1, look.width**0.5)
+    for x, y in itertools.product(box[::2], box[1::2]) if look.corners else ():
+        yield [(round(x + scale * dx, 1), round(y + scale * dy, 1)) for dx, dy in CORNERS[look.corners]]
+
+
+def _svg_outline(box: Box, look: Look, stroke: float) -> str:
     x1, y1, x2, y2 = box
-    stroke = 2  # pixels of the screen
-    width = round(look.width * stroke, 1)
+    width = round(look.width * _SVG_STROKE, 1)
     shape = f'x="{x1}" y="{y1}" width="{x2 - x1}" height="{y2 - y1}" fill="none"'
-    dash = f' stroke-dasharray="{_DASH * stroke} {_GAP * stroke}"' if look.dashed else ""
+    dash = f' stroke-dasharray="{_DASH * _SVG_STROKE} {_GAP * _SVG_STROKE}"' if look.dashed else ""
     shape += f' vector-effect="non-scaling-stroke"{dash}'
-    rim = f'<rect {shape} stroke="#000" stroke-opacity=".6" stroke-width="{width + 2}"/>'
-    return f'{rim}<rect {shape} stroke="{look.colour}" stroke-width="{width}"/>'
+    dark = 'stroke="#000" stroke-opacity=".6"' if look.rim == "#000000" else f'stroke="{look.rim}"'
+    rim = f'<rect {shape} {dark} stroke-width="{width + 2}"/>'
+    corners = "".join(
+        f'<path d="M{"L".join(f"{x} {y}" for x, y in polygon)}Z" fill="{look.colour}" stroke="{look.rim}"/>'
+        for polygon in _corner_shapes(box, look, stroke)
+    )
+    return f'{rim}<rect {shape} stroke="{look.colour}" stroke-width="{width}"/>{corners}'

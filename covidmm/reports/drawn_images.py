@@ -66,6 +66,11 @@ class DrawnImage:
         return replace(self, found=self.found.of([label]), truth=truth, hits=hits, ignored=ignored)
 
     @property
+    def several(self) -> bool:
+        """Whether there are several classes, so that boxes are told apart by them."""
+        return len(self.classes) > 1
+
+    @property
     def missed(self) -> NDArray[np.bool_]:
         """(M,) which true boxes no prediction hit; none where there are no ``hits``."""
         if self.hits is None:

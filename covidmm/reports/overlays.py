@@ -13,9 +13,10 @@ from covidmm import radiograph
 from covidmm.errors import RadiographError
 from covidmm.findings import Detections
 from covidmm.reports.detections import Comparison
-from covidmm.reports.drawing import marks, svg
+from covidmm.reports.drawing import legend, marks, svg, svg_legend
 from covidmm.reports.drawn_images import DrawnImage
 from covidmm.reports.figures.style import Drawn
+from covidmm.reports.looks import Look
 from covidmm.reports.pages import slug
 
 # The longer side of a picture in pixels, and its JPEG quality: chosen here, some 50 kB.
@@ -90,6 +91,15 @@ def _counts(image: DrawnImage) -> str:
     return f"{found} found, {missed} missed, {false} false"
 
 
+def class_looks(rows: Sequence[Row]) -> list[tuple[str, Look]]:
+    """The legend of cases of several classes; nothing where there is one class."""
+    views = []
+    for row in rows:
+        alone = replace(row.image, members={})
+        views += [alone, *(replace(alone, found=own) for own in row.image.members.values() if own)]
+    return legend(views) if views and views[0].several else []
+
+
 def sheet(found: Comparison, rows: Sequence[Row]) -> Drawn:
     """All rows on one SVG, and what is in them as a table."""
     side, gap, head = 300, 12, 34
@@ -105,6 +115,10 @@ def sheet(found: Comparison, rows: Sequence[Row]) -> Drawn:
             place = f'<svg x="{x}" y="{y + head}" width="{side}" height="{side}" '
             parts += [label, tile.svg.replace("<svg ", place, 1)]
     height = gap + len(rows) * (side + head + gap)
+    if entries := class_looks(rows):
+        keys, below = svg_legend(entries, width - 2 * gap, 13)
+        parts.append(f'<g transform="translate({gap} {height})">{keys}</g>')
+        height += below
     opening = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">'
     content = f"{opening}{''.join(parts)}</svg>"
     columns = ("kind", "finding", "image", "study_class", "found", "false", "missed", "f1")

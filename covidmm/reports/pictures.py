@@ -99,7 +99,7 @@ def picture_of(
     shown = render(pixels, marks(image, member_scores), size, (width, height), PAGE)
     gap = round(_GAP * unit)
     caption = _caption(image, width - 2 * gap, unit)
-    key = _legend(image, width - 2 * gap, unit)
+    key = _legend([image], width - 2 * gap, unit)
     page = Image.new("RGB", (width, height + caption.height + key.height + round(40 * unit)), PAGE)
     page.paste(shown, (0, 0))
     page.paste(caption, (gap, height))
@@ -127,8 +127,7 @@ def draw_sheet(images: Sequence[DrawnImage], out: Path, title: str, columns: int
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     width = max(2 * _MARGIN + columns * tile + (columns - 1) * _GAP, 760)
-    # of one with a crowd, if there is any
-    key = _legend(max(images, key=lambda image: len(image.truth.crowds) > 0), width - 2 * _MARGIN)
+    key = _legend(images, width - 2 * _MARGIN)
     captions = [_caption(image, tile) for image in images]
     head, below, foot = 72 + key.height, captions[0].height, 52
     height = head + rows * (tile + below) + (rows - 1) * _GAP + foot
@@ -175,11 +174,12 @@ def _caption(image: DrawnImage, width: int, unit: float = 1.0) -> Image.Image:
     return strip
 
 
-def _legend(image: DrawnImage, width: int, unit: float = 1.0) -> Image.Image:
+def _legend(images: Sequence[DrawnImage], width: int, unit: float = 1.0) -> Image.Image:
     """What the looks stand for, in as many rows as they need."""
     letters, row = font(round(15 * unit)), round(_LEGEND_ROW * unit)
     entries, x, y = [], 0, 0
-    for text, look in legend(image.members, image.hits is not None, len(image.found) > 0, len(image.truth.crowds) > 0):
+    for whole, look in legend(images):
+        text = _fit(whole, letters, width - round(40 * unit))
         wide = round(40 * unit + letters.getlength(text))
         if x and x + wide > width:
             x, y = 0, y + row

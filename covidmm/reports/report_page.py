@@ -12,14 +12,15 @@ from covidmm.datasets.prepared_folder import PreparedFolder, PreparedSplit, read
 from covidmm.errors import CovidmmError, DataError
 from covidmm.evaluation.classification import score_studies
 from covidmm.reports.detections import OPTIMISTIC, Comparison, of_fused, of_run
-from covidmm.reports.drawing import legend
+from covidmm.reports.drawing import svg_key
 from covidmm.reports.facts import Difference, config_difference, origin_facts, run_facts
 from covidmm.reports.figures.class_figures import detector_figures
 from covidmm.reports.figures.data_figures import AGE, SIZE, data_figures, header_table
 from covidmm.reports.figures.result_figures import label_figures
 from covidmm.reports.figures.style import Drawn
 from covidmm.reports.figures.training_figures import training_figures
-from covidmm.reports.overlays import Row, case_rows, sheet
+from covidmm.reports.looks import Look, role_legend
+from covidmm.reports.overlays import Row, case_rows, class_looks, sheet
 from covidmm.reports.pages import (
     Table,
     class_table,
@@ -53,13 +54,17 @@ Made = TypeVar("Made")
 
 @dataclass
 class Section:
-    """A part of the page about one run, ensemble or data set; ``remarks`` say what is missing and why."""
+    """A part of the page about one run, ensemble or data set; ``remarks`` say what is missing and why.
+
+    ``looks`` is the legend of cases of several classes; those of one have the legend of the page.
+    """
 
     title: str
     lead: str = ""
     tables: list[Table] = field(default_factory=list)
     figures: list[Drawn] = field(default_factory=list)
     cases: list[Row] = field(default_factory=list)
+    looks: Sequence[tuple[str, Look]] = ()
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     facts: Sequence[tuple[str, str]] = ()
     changes: Sequence[Difference] | str = ()
@@ -103,7 +108,7 @@ def report(folders: Sequence[Path], data: Sequence[Path], out: Path) -> Path:
     if not found and (folders or not data):
         raise DataError("; ".join(found.remarks) or "no folder of a run and no data set was named")
     page = _collect(found, data)
-    crowds = any(len(row.image.truth.crowds) for section in page.results for row in section.cases)
+    looks = _page_legend(page)
     if not found and not page.data:
         raise DataError("; ".join(page.remarks))
     drawn = [one for part in (page.results, page.training, page.data) for section in part for one in section.figures]
@@ -114,13 +119,27 @@ def report(folders: Sequence[Path], data: Sequence[Path], out: Path) -> Path:
             write_bytes(out / "figures" / f"{slug(one.name)}.csv", one.csv())
         write_bytes(
             out / PAGE,
-            render("report.html.jinja", page=page, title=_title(found, page), slug=slug, legend=legend(crowds=crowds)),
+            render(
+                "report.html.jinja",
+                page=page,
+                title=_title(found, page),
+                slug=slug,
+                legend=looks,
+                svg_key=svg_key,
+            ),
         )
     except OSError as error:
         raise DataError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
     for remark in page.remarks:
         print(f"note: {remark}")
     return out / PAGE
+
+
+def _page_legend(page: Page) -> list[tuple[str, Look]]:
+    """Of the sections whose boxes are of one class; nothing where there are none."""
+    sections = [section for section in page.results if section.cases and not section.looks]
+    crowds = any(len(row.image.truth.crowds) for section in sections for row in section.cases)
+    return role_legend(crowds=crowds) if sections else []
 
 
 def _collect(found: Found, data: Sequence[Path]) -> Page:
@@ -223,6 +242,7 @@ def _compare(section: Section, compared: Comparison, page: Page) -> None:
     ]
     section.figures += detector_figures(compared)
     section.cases = case_rows(compared)
+    section.looks = class_looks(section.cases)
     if section.cases:
         page.sheets.append(sheet(compared, section.cases))
 

@@ -9,6 +9,7 @@ import numpy as np
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.datasets.prepared_folder import PreparedFolder, PreparedSplit
 from covidmm.findings import Detections
+from covidmm.reports.drawing import legend, svg_legend
 from covidmm.reports.drawn_images import DrawnImage
 from covidmm.reports.figures.style import Drawn
 from covidmm.reports.overlays import picture_definition, picture_view
@@ -34,7 +35,7 @@ def sample_panels(data: PreparedFolder, each: int = _EACH, seed: int = 0) -> Dra
     for place in order:
         for name in places[place][0].classes:
             rows.setdefault(name, []).append(places[place])
-    parts, table = [], []
+    parts, table, drawn = [], [], []
     ordered = sorted(rows, key=lambda name: (-len(rows[name]), name))
     for down, name in enumerate(ordered):
         y = down * (_SIDE + _HEAD + _GAP)
@@ -42,9 +43,14 @@ def sample_panels(data: PreparedFolder, each: int = _EACH, seed: int = 0) -> Dra
         parts.append(f'<text x="0" y="{y + 32}" font-size="28" fill="currentColor">{text}</text>')
         for across, (image, split) in enumerate(rows[name][:each]):
             number = f"sample-{slug(data.name)}-{down}-{across}"
-            parts += _panel(image, split, number, across * (_SIDE + _GAP), y + _HEAD)
+            drawn.append(_drawn(image, split))
+            parts += _panel(drawn[-1], number, across * (_SIDE + _GAP), y + _HEAD)
             table.append((name, image.split, image.image_id, image.coco["file_name"], len(image.boxes)))
     width, height = each * (_SIDE + _GAP) - _GAP, len(ordered) * (_SIDE + _HEAD + _GAP)
+    if drawn and drawn[0].several:
+        keys, below = svg_legend(legend(drawn), width, 22)
+        parts.append(f'<g transform="translate(0 {height + _GAP})">{keys}</g>')
+        height += below + _GAP
     opening = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">'
     caption = "Drawn by lot from all splits, with the true boxes. An image with several labels may stand in each row."
     columns = ("class", "split", "image", "file", "boxes")
@@ -52,9 +58,8 @@ def sample_panels(data: PreparedFolder, each: int = _EACH, seed: int = 0) -> Dra
     return Drawn(f"samples_{data.name}", title, caption, f"{opening}{''.join(parts)}</svg>", columns, table)
 
 
-def _panel(image: AnnotatedImage, split: PreparedSplit, name: str, x: int, y: int) -> list[str]:
-    """The definition of a radiograph, and the square at x, y that shows it with its boxes."""
-    drawn = DrawnImage(
+def _drawn(image: AnnotatedImage, split: PreparedSplit) -> DrawnImage:
+    return DrawnImage(
         name=image.image_id,
         size=image.size or (1, 1),
         found=Detections.none(),
@@ -62,6 +67,10 @@ def _panel(image: AnnotatedImage, split: PreparedSplit, name: str, x: int, y: in
         path=image.path,
         classes=split.categories,
     )
+
+
+def _panel(drawn: DrawnImage, name: str, x: int, y: int) -> list[str]:
+    """The definition of a radiograph, and the square at x, y that shows it with its boxes."""
     definition, size = picture_definition(drawn, name, _SIDE)
     place = f'<svg x="{x}" y="{y}" width="{_SIDE}" height="{_SIDE}" '
     return [definition, picture_view(name, drawn, size).replace("<svg ", place, 1)]

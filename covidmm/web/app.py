@@ -23,7 +23,7 @@ from covidmm.web.problems import CLIENT_LEFT, ProblemError
 from covidmm.web.queue import JobQueue, QueueFullError
 from covidmm.web.service import ENSEMBLE, Question, Service
 from covidmm.web.uploads import Limits, Receiver, Upload
-from covidmm.web.web_pictures import PREVIEW_SIZE, View, annotated, colours, preview, sample_file
+from covidmm.web.web_pictures import PREVIEW_SIZE, View, annotated, class_looks, colours, preview, sample_file
 
 if TYPE_CHECKING:
     from covidmm.web.dicom_node import DicomNode
@@ -58,6 +58,7 @@ _Threshold = Annotated[float, Query(ge=0, le=1, description="Boxes of lower scor
 _Deidentify = Annotated[bool, Query(description="Whether patient and study attributes are left out, UIDs replaced.")]
 _Fused = Annotated[bool, Query(description="Whether the boxes of the detector or ensemble are drawn.")]
 _Members = Annotated[list[str], Query(description="Members of the ensemble whose own boxes are drawn, too.")]
+_Hidden = Annotated[list[str], Query(description="Classes whose boxes are not drawn.")]
 _Level = Annotated[float, Query(ge=0, le=255, description="The grey value that becomes middle grey.")]
 _Width = Annotated[float, Query(ge=2, le=510, description="Grey values between black and white.")]
 _Invert = Annotated[bool, Query(description="Whether black and white are exchanged.")]
@@ -153,7 +154,7 @@ def create_app(service: Service, settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         title="covidmm",
         version=covidmm.__version__,
-        description=f"Opacities and study classes on chest radiographs. {NOTICE}",
+        description=f"Findings and study classes on chest radiographs. {NOTICE}",
         docs_url=None,  # FastAPI's page loads scripts from another host
         redoc_url=None,
         lifespan=lifespan,
@@ -180,6 +181,7 @@ def _add_information(app: FastAPI, dispatcher: Dispatcher, settings: Settings) -
             classes=list(service.predictor.classes.names),
             study_classes=list(service.predictor.study_labels.names) if service.predictor.classifier else [],
             colours=colours(list(service.predictor.detectors)),
+            looks=class_looks(service.predictor.classes.names),
             attention=service.explainer is not None,
             structured_report=service.reports,
             max_upload_bytes=settings.limits.request_bytes,
@@ -221,7 +223,7 @@ def _add_work(app: FastAPI, dispatcher: Dispatcher) -> None:
 
     @app.post(
         "/api/v1/predict",
-        summary="Find opacities and classify the study",
+        summary="Find boxes and classify the study",
         tags=["predict"],
         openapi_extra=_FILES,
         responses=_BAD_FILES,
@@ -270,11 +272,16 @@ def _add_work(app: FastAPI, dispatcher: Dispatcher) -> None:
         level: _Level = 128,
         width: _Width = 255,
         invert: _Invert = False,
+        hidden: _Hidden = (),
     ) -> Response:
         question = _question(service, detector, strategy, attention)
-        if unknown := set(members) - set(service.choices[detector]):
-            raise ProblemError(422, f"{min(unknown)!r} is no member; there are {', '.join(service.choices[detector])}.")
-        view = View(threshold, fused, members, level, width, invert)
+        for what, given, known in (
+            ("member", members, service.choices[detector]),
+            ("class", hidden, service.predictor.classes.names),
+        ):
+            if unknown := set(given) - set(known):
+                raise ProblemError(422, f"{min(unknown)!r} is no {what}; there are {', '.join(known)}.")
+        view = View(threshold, fused, members, level, width, invert, hidden)
         with dispatcher.receiver.incoming() as incoming:
             upload = _single(await incoming.receive(request))
             shown, seen = await dispatcher.run(request, "decode", _shown_and_seen, service, upload)
@@ -326,7 +333,7 @@ def _shown_and_seen(service: Service, upload: Upload) -> tuple[Radiograph, Radio
 
 
 def _picture(service: Service, question: Question, shown: Radiograph, seen: Radiograph, view: View) -> Response:
-    content = annotated(service.predict(question, [seen]), shown.pixels, view)
+    content = annotated(service.predict(question, [seen]), shown.pixels, view, service.predictor.classes.names)
     return Response(content, media_type="image/png")
 
 

@@ -92,6 +92,17 @@ class BoxColours(BaseModel):
     text: str = Field(description="Of a score on a ground that has the colour of the line.")
 
 
+class ClassLook(BaseModel):
+    """How the boxes of one class are drawn."""
+
+    name: str
+    line: str
+    text: str = Field(description="Of a name on a ground that has the colour of the line.")
+    corners: list[tuple[float, float]] = Field(
+        description="Points of a polygon around each corner of a box, in widths of a thin line; or none."
+    )
+
+
 class Models(BaseModel):
     """What this server offers."""
 
@@ -103,6 +114,7 @@ class Models(BaseModel):
     classes: list[str] = Field(description="Of boxes.")
     study_classes: list[str] = Field(description="Empty where the config has no study classifier.")
     colours: dict[str, BoxColours] = Field(description="Of boxes: of the choice, as 'ensemble', and of each detector.")
+    looks: list[ClassLook] = Field(description="Of each class; empty where there is one, with the colours above.")
     attention: bool = Field(description="Whether Grad-CAM maps can be asked for.")
     structured_report: bool = Field(description="Whether DICOM Structured Reports can be asked for.")
     max_upload_bytes: int

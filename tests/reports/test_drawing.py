@@ -1,15 +1,18 @@
 import itertools
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.findings import Detections
-from covidmm.reports.drawing import FALSE_POSITIVE, FOUND, MEMBERS, MISSED, TRUTH, legend, marks, render, svg, with_heat
+from covidmm.reports.drawing import font, legend, marks, render, svg, svg_legend, with_heat
 from covidmm.reports.drawn_images import DrawnImage
+from covidmm.reports.looks import FALSE_POSITIVE, FOUND, MEMBERS, MISSED, TRUTH, of_class
 
 GREY = np.full((160, 200), 128, np.uint8)
 
@@ -52,10 +55,10 @@ def test_without_a_truth_nothing_is_missed_or_wrong(image):
 
 
 def test_the_legend_names_what_is_drawn(image):
-    looks = dict(legend(image.members))
+    looks = dict(legend([image]))
     assert {mark.look for mark in marks(image)} == set(looks.values())
     assert list(looks) == ["truth", "missed truth", "yolo", "ensemble", "false positive"]
-    assert dict(legend(compared=False)) == {"prediction": FOUND}
+    assert dict(legend([DrawnImage("one", image.size, image.found)])) == {"prediction": FOUND}
 
 
 def test_what_is_wrong_or_missed_is_dashed(image):
@@ -119,25 +122,95 @@ def test_heat_covers_its_region_alone():
     assert np.ptp(shown[-1, -1]) == 0
 
 
-# Machado, Oliveira and Fernandes (2009), severity 1.0
-COLOUR_VISION = {
-    "full": np.eye(3),
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
-}
+FINDINGS = [f"finding {number}" for number in range(22)]
 
 
-@pytest.mark.parametrize("vision", COLOUR_VISION)
-def test_truth_and_prediction_differ_for_every_colour_vision(vision):
-    def seen(colour):
-        values = np.array(rgb(colour)) / 255
-        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-        linear = (np.array(COLOUR_VISION[vision]) @ linear).clip(0, 1)
-        encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-        return cv2.cvtColor(encoded.astype(np.float32).reshape(1, 1, 3), cv2.COLOR_RGB2LAB)[0, 0]
+def of_classes(labels, truth=None, members=(), classes=FINDINGS):
+    """An image with a box of each label; all boxes are apart."""
 
-    # CIE76; about 2 can just be told apart
-    assert np.linalg.norm(seen(TRUTH.colour) - seen(FOUND.colour)) > 40
-    for one, other in itertools.combinations((TRUTH, FOUND, *MEMBERS), 2):
-        assert np.linalg.norm(seen(one.colour) - seen(other.colour)) > 29, (one, other)
+    def boxes(labels):
+        return np.array([[20.0 * k % 160, 20.0 * k // 160 * 20, 20.0 * k % 160 + 15, 35] for k in labels]).reshape(
+            -1, 4
+        )
+
+    def detections(labels):
+        return Detections(boxes(labels), np.full(len(labels), 0.5), np.array(labels, int))
+
+    true = TrueBoxes(boxes(truth or []), np.array(truth or [], int))
+    voters = {f"detector_{number}": detections(own) for number, own in enumerate(members)}
+    image = DrawnImage("one", (160, 200), detections(labels), true, members=voters, classes=classes)
+    return image if truth is None else image.compared(image.found)
+
+
+@given(st.lists(st.integers(0, 21), max_size=9), st.lists(st.integers(0, 21), max_size=9))
+def test_of_several_classes_a_box_looks_like_its_class_whatever_else_is_shown(found, truth):
+    image = of_classes(found, truth, members=[truth, found])
+    drawn = marks(image)
+    labels = [*truth, *truth, *found, *found]
+    assert [(one.look.colour, one.look.corners) for one in drawn] == [
+        (look.colour, look.corners) for look in (of_class(FOUND, label) for label in labels)
+    ]
+    assert [one.look.dashed for one in drawn[len(labels) - len(found) :]] == [not hit for hit in image.hits]
+    assert [one.label for one in drawn[: len(truth)]] == [FINDINGS[label] for label in truth]
+    assert [one.label for one in drawn[len(truth) :]][: len(truth) + len(found)] == ["1"] * len(truth) + ["2"] * len(
+        found
+    )
+    names = [text for text, _ in legend([image])]
+    assert names[:6] == ["truth", "missed truth", "1 detector_0", "2 detector_1", "ensemble", "false positive"]
+    assert names[6:] == [FINDINGS[label] for label in sorted({*truth, *found})]
+    shown = {(look.colour, look.corners) for _, look in legend([image])[6:]}
+    assert {(one.look.colour, one.look.corners) for one in drawn} == shown
+
+
+def test_no_two_of_22_classes_are_drawn_alike():
+    pictures, elements = [], set()
+    for label in range(22):
+        image = replace(of_classes([2]), found=Detections([[50, 40, 150, 120]], [0.5], [label]))
+        unnamed = [replace(one, label="") for one in marks(image)]
+        pictures.append(np.asarray(render(GREY, unnamed, 300)).astype(int))
+        elements.add(svg(unnamed, (300, 240)))
+    assert len(elements) == 22
+    for one, other in itertools.combinations(pictures, 2):
+        # the shapes at four corners have some 30 pixels each
+        assert (np.abs(one - other).max(2) > 60).sum() > 40
+
+
+def test_truth_and_prediction_of_a_class_are_told_apart_without_colour():
+    """The truth is wide and has a white rim, which is seen around a prediction of its place."""
+    for label in range(22):
+        image = DrawnImage(
+            "one",
+            (160, 200),
+            Detections([[50, 40, 150, 120]], [0.5], [label]),
+            TrueBoxes(np.array([[50.0, 40, 150, 120]]), np.array([label])),
+            np.array([True]),
+            classes=FINDINGS,
+        )
+        both, alone = (
+            np.asarray(render(np.full((160, 200), 60, np.uint8), [replace(m, label="") for m in drawn], 400))
+            for drawn in (marks(image), marks(replace(image, truth=TrueBoxes(np.zeros((0, 4))), hits=None)))
+        )
+        white = [(one == 255).all(-1).sum() for one in (both, alone)]
+        assert white[0] > 500
+        assert white[1] == 0
+
+
+def test_names_of_classes_are_text_in_svg():
+    name = '<b>&"'
+    image = of_classes([0], classes=[name, "épanchement"])
+    shown = ET.fromstring(f"<svg>{svg(marks(image), (300, 240))}{svg_legend(legend([image]), 300, 12)[0]}</svg>")
+    assert {one.text for one in shown.iter("text")} == {f"{name} 0.50", "prediction", name}
+
+
+@pytest.mark.parametrize("width", [60, 300, 2000])
+def test_a_legend_stays_in_its_width(width):
+    entries = legend([of_classes(list(range(22)))])
+    content, height = svg_legend(entries, width, 12)
+    shown = ET.fromstring(f"<svg>{content}</svg>")
+    keys, texts = shown.findall("svg"), shown.findall("text")
+    assert len(keys) == len(texts) == 23
+    ends = [float(one.get("x")) + font(12).getlength(one.text) for one in texts]
+    assert max(ends) <= max(width, 2.8 * 12 + font(12).getlength("finding 21") + 1)
+    assert max(float(one.get("y")) + float(one.get("height")) for one in keys) <= height
+    places = {(one.get("x"), one.get("y")) for one in keys}
+    assert len(places) == 23

@@ -6,8 +6,9 @@ import pytest
 from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.errors import DataError
 from covidmm.findings import Detections
-from covidmm.reports.drawing import CROWD, FOUND, TRUTH, marks
+from covidmm.reports.drawing import marks
 from covidmm.reports.drawn_images import DrawnImage, choose, drawn_images
+from covidmm.reports.looks import CROWD, FOUND, TRUTH, of_class
 
 IMAGE = {"id": 1, "file_name": "a/one.png", "width": 100, "height": 80, "image_id": "one", "study_class": "typical"}
 
@@ -94,10 +95,10 @@ def test_a_box_of_another_class_is_no_hit_and_one_in_a_crowd_counts_for_nothing(
     looks = [(mark.look, mark.label) for mark in marks(image)]
     assert looks == [
         (CROWD, "crowd"),
-        (TRUTH, "opacity"),
-        (TRUTH, "mass"),
-        (FOUND, "opacity 0.90"),
-        (FOUND, "mass 0.80"),
+        (of_class(TRUTH, 0), "opacity"),
+        (of_class(TRUTH, 1), "mass"),
+        (of_class(FOUND, 0), "opacity 0.90"),
+        (of_class(FOUND, 1), "mass 0.80"),
         (CROWD, "opacity 0.70"),
     ]
     image = join(truth, [{**found[2], "category_id": 7}])[1]  # the crowd is of the other class

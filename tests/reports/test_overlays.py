@@ -4,11 +4,12 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from covidmm.datasets.prepared_folder import read_prepared
 from covidmm.reports.detections import of_fused
-from covidmm.reports.overlays import case_rows, sheet
+from covidmm.reports.overlays import case_rows, class_looks, sheet
 from covidmm.reports.runs import find_runs
 
 
@@ -70,3 +71,18 @@ def test_names_cannot_break_the_page(found):
     rows = case_rows(found, each=1)
     rows[0] = replace(rows[0], image=replace(rows[0].image, name='<script>"'))
     assert "<script>" not in sheet(found, rows).svg
+
+
+def test_cases_of_several_classes_have_a_legend(found):
+    assert class_looks(case_rows(found, each=1)) == []
+    truths = [replace(truth, labels=np.arange(len(truth)) % 2) for truth in found.truths]
+    rows = case_rows(replace(found, classes=("opacity", '<b>&"', "never found"), truths=truths), each=1)
+    names = [name for name, _ in class_looks(rows)]
+    assert names == ["truth", "missed truth", "prediction", "false positive", "opacity", '<b>&"']
+    drawn = ET.fromstring(sheet(found, rows).svg)
+    texts = [one.text for one in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[-len(names) :] == names
+    # the legend has a place of its own below the rows: three views of 300 pixels and their heads
+    place = next(one.get("transform") for one in drawn.iter() if (one.get("transform") or "").startswith("translate"))
+    below = float(re.findall(r"[\d.]+", place)[-1])
+    assert len(rows) * 300 < below < float(drawn.get("viewBox").split()[3])

@@ -10,8 +10,8 @@ from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.errors import DataError, RadiographError
 from covidmm.findings import STUDY_CLASSES, Detections
 from covidmm.radiograph import read
-from covidmm.reports.drawing import FOUND, MEMBERS, TRUTH
 from covidmm.reports.drawn_images import choose, drawn_images
+from covidmm.reports.looks import FOUND, MEMBERS, TRUTH
 from covidmm.reports.pictures import draw_image, draw_sheet, draw_show_dir, picture_of
 
 

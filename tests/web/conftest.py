@@ -1,5 +1,6 @@
 """The application on detectors with random weights, in process and behind a real socket."""
 
+import shutil
 import threading
 import time
 from types import SimpleNamespace
@@ -16,6 +17,8 @@ from covidmm.radiograph.sandbox import IsolatedReader
 from covidmm.web.app import Settings, create_app
 from covidmm.web.service import Service
 from covidmm.web.uploads import Limits
+
+PATIENCE = 120_000  # ms: no test waits so long but one that hangs
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +68,41 @@ def files(random_ensemble):
 @pytest.fixture(scope="session")
 def as_form():
     return lambda *contents: [("files", (f"{number}.dcm", content)) for number, content in enumerate(contents)]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra 'dev')")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    playwright.expect.set_options(timeout=PATIENCE)
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser, server):
+    """Opens the page at a size; at the end nothing was asked of another host and no script failed."""
+    address = f"http://127.0.0.1:{server.port}/"
+    contexts, asked, faults = [], [], []
+
+    def opened(size=(1280, 800), **options):
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(address)
+        page.locator("[name=detector]").nth(2).wait_for(state="attached")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert faults == []
+    assert asked
+    assert [url for url in asked if not url.startswith((address, "blob:"))] == []

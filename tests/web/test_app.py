@@ -131,6 +131,13 @@ def test_the_picture_is_drawn_here_and_has_pixels_alone(client, files, as_form):
     assert client.post("/api/v1/picture?fused=false", files=as_form(files[0])).content != response.content
     assert "made of one file" in problem(client.post("/api/v1/picture", files=as_form(*files[:2])), 422)
     assert "'x' is no member" in problem(client.post("/api/v1/picture?members=x", files=as_form(files[0])), 422)
+    hidden, none = (
+        client.post(f"/api/v1/picture?{q}", files=as_form(files[0])) for q in ("hidden=opacity", "fused=false")
+    )
+    assert hidden.content == none.content
+    assert "'x' is no class; there are opacity" in problem(
+        client.post("/api/v1/picture?hidden=x", files=as_form(files[0])), 422
+    )
     assert "width" in problem(client.post("/api/v1/picture?width=0", files=as_form(files[0])), 422)
 
 
@@ -147,6 +154,7 @@ def test_what_can_be_asked(client):
     assert [choice["name"] for choice in found["choices"]] == ["ensemble", "frcnn", "yolo"]
     assert found["strategies"][0] == "wbf"
     assert set(found["colours"]) == {"ensemble", "frcnn", "yolo"}
+    assert (found["classes"], found["looks"]) == (["opacity"], [])
     assert "learned" not in found["strategies"]  # needs parameters
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/openapi.json").json()["paths"].keys() >= {PREDICT, "/api/v1/models", "/healthz", "/metrics"}

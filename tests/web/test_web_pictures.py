@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from covidmm.web.schemas import AttentionMap, Prediction
-from covidmm.web.web_pictures import View, annotated, colours, preview, sample_file
+from covidmm.web.web_pictures import View, annotated, class_looks, colours, preview, sample_file
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 300), (64, 64)])
@@ -78,3 +78,26 @@ def test_an_annotated_picture_has_the_window_and_the_heat_of_the_page(prediction
     image = prediction.images[0].model_copy(update={"attention": attention})
     heated = drawn(prediction.model_copy(update={"images": [image]}))[:10]
     assert np.ptp(heated.astype(int), axis=2).max() > 50
+
+
+def test_an_annotated_picture_has_the_colours_of_classes_whatever_was_found(prediction):
+    names = [f"finding {number}" for number in range(14)]
+    looks = {look.name: look for look in class_looks(names)}
+    assert len({(look.line, *look.corners) for look in looks.values()}) == 14
+    boxes = [
+        prediction.images[0].fused[0].model_copy(update={"name": name, "x": x})
+        for name, x in (("finding 3", 5), ("finding 9", 55))
+    ]
+
+    def painted(own, **view):
+        image = prediction.images[0].model_copy(update={"fused": own, "members": {}})
+        content = annotated(
+            prediction.model_copy(update={"images": [image]}), np.zeros((80, 100), np.uint8), View(**view), names
+        )
+        pixels = np.asarray(Image.open(io.BytesIO(content)))
+        return [int((pixels == rgb(looks[name].line)).all(-1).sum()) > 500 for name in ("finding 3", "finding 9")]
+
+    assert painted(boxes) == [True, True]
+    assert painted(boxes[:1]) == painted(boxes, hidden=["finding 9"]) == [True, False]
+    assert painted(boxes[1:]) == [False, True]
+    assert class_looks(["opacity"]) == []

@@ -2,12 +2,12 @@
 
 import * as api from "./api.js";
 import { saveJson, savePicture, saveReport, saveRows } from "./download.js";
-import { element, layersOf, showClasses, showLayers, showTable, visible } from "./results.js";
+import { countLegend, element, layersOf, makeLegend, showClasses, showLayers, showTable, visible } from "./results.js";
 import { setUpTheme } from "./theme.js";
 import { Viewer } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { models: null, images: [], current: 0, prediction: null, layers: [], busy: null };
+const state = { models: null, images: [], current: 0, prediction: null, layers: [], looks: new Map(), hidden: new Set(), busy: null };
 
 const viewer = new Viewer($("viewer"), viewerChanged);
 setUpTheme($("theme"));
@@ -29,6 +29,9 @@ async function start() {
   }));
   $("strategy").append(...models.strategies.map((name, place) =>
     element("option", { value: place ? name : "" }, place ? name : `${name} (config)`)));
+  state.looks = new Map(models.looks.map((look) => [look.name, look]));
+  makeLegend($("legend"), state.looks, state.hidden, showFindings);
+  if (models.classes.join() !== $("boxes-title").dataset.only) $("boxes-title").textContent = "Findings";
   $("attention-field").hidden = !models.attention;
   if (!models.structured_report) {
     $("sr-why").hidden = false;
@@ -196,11 +199,11 @@ function finish(prediction, seconds) {
   state.prediction = prediction;
   state.layers = layersOf(prediction, state.models.colours);
   for (const layer of state.layers) if (known.has(layer.name)) layer.on = !off.has(layer.name);
-  showLayers($("layers"), state.layers, showFindings);
+  showLayers($("layers"), state.layers, showFindings, Boolean(state.looks.size));
   showClasses($("classes"), prediction.study);
   showFindings();
   showHeat();
-  const count = prediction.images.reduce((sum, image) => sum + visible([state.layers[0]], image, threshold()).length, 0);
+  const count = prediction.images.reduce((sum, image) => sum + visible([state.layers[0]], image, threshold(), state.looks).length, 0);
   const boxes = `${count} ${count === 1 ? "box" : "boxes"} from confidence ${threshold().toFixed(2)}`;
   tell(`${boxes}${prediction.study ? `, study ${prediction.study.present.join(", ") || "without a label"}` : ""}; ${seconds.toFixed(1)} s.`);
 }
@@ -211,10 +214,12 @@ const imageFound = () => state.prediction?.images[state.current];
 function showFindings() {
   $("threshold-value").textContent = threshold().toFixed(2);
   const found = imageFound();
-  const boxes = found ? visible(state.layers, found, threshold(), state.models.classes) : [];
+  const all = found ? visible(state.layers, found, threshold(), state.looks) : [];
+  const boxes = all.filter((box) => !state.hidden.has(box.name));
   viewer.setBoxes(boxes);
-  const empty = found ? "No box of this confidence" : "Not run yet";
-  showTable($("boxes").tBodies[0], boxes, empty, (box) => viewer.setBoxes(boxes, box), state.models?.classes);
+  countLegend($("legend"), found ? all : null, state.hidden);
+  const empty = all.length ? "Hidden classes alone" : found ? "No box of this confidence" : "Not run yet";
+  showTable($("boxes").tBodies[0], boxes, empty, (box) => viewer.setBoxes(boxes, box), state.looks.size > 0);
   $("notes").replaceChildren(...(found?.notes ?? []).map((note) => element("li", {}, note)));
   label();
 }
@@ -238,6 +243,7 @@ function shown() {
     attention: $("attention").checked,
     fused: first.on,
     members: members.filter((layer) => layer.on).map((layer) => layer.name),
+    hidden: [...state.hidden],
     ...viewer.window,
   };
 }

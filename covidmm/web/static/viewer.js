@@ -217,18 +217,37 @@ function paint(context, viewer, x, y, scale, unit) {
 function outline(context, box, x, y, scale, unit, active) {
   const left = x + box.x * scale;
   const top = y + box.y * scale;
-  context.lineWidth = unit * (active ? 4 : box.strong ? 2.5 : 1.75);
-  context.strokeStyle = box.colour;
-  context.strokeRect(left, top, box.width * scale, box.height * scale);
+  const width = unit * (active ? 4 : box.strong ? 2.5 : 1.75);
+  for (const [more, colour] of [...(box.look ? [[2 * unit, "#000000b3"]] : []), [0, box.colour]]) {
+    context.lineWidth = width + more;
+    context.strokeStyle = colour;
+    context.strokeRect(left, top, box.width * scale, box.height * scale);
+  }
+  context.fillStyle = box.colour;
+  for (const cornerX of box.corners.length ? [left, left + box.width * scale] : []) {
+    for (const cornerY of [top, top + box.height * scale]) polygon(context, box.corners, cornerX, cornerY, 1.75 * unit);
+  }
   const text = box.title;
   context.font = `600 ${Math.round(12 * unit)}px system-ui, sans-serif`;
   context.textBaseline = "top";
   const wide = context.measureText(text).width + 6 * unit;
-  const [labelX, labelY] = labelPlace(box, left, top, scale, wide, 16 * unit);
+  const place = labelPlace(box, left, top, scale, wide, 16 * unit);
+  const labelX = Math.max(0, Math.min(place[0], context.canvas.width - wide));
+  const labelY = place[1];
   context.fillStyle = box.colour;
   context.fillRect(labelX, labelY, wide, 16 * unit);
   context.fillStyle = box.ink;
   context.fillText(text, labelX + 3 * unit, labelY + 2 * unit);
+}
+
+function polygon(context, points, x, y, unit) {
+  context.beginPath();
+  for (const [dx, dy] of points) context.lineTo(x + dx * unit, y + dy * unit);
+  context.closePath();
+  context.lineWidth = unit / 2;
+  context.strokeStyle = "#000";
+  context.stroke();
+  context.fill();
 }
 
 /** Each layer writes at a corner of its own, so that scores of boxes over each other can be read. */
