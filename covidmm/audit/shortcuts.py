@@ -52,7 +52,7 @@ def check_blur(entries: Sequence[AnnotatedImage], looks: Sequence[Look]) -> Chec
     name = entries[0].dataset
     paragraph = (
         f"The images of {name} were blurred to {CELLS} x {CELLS} cells, of which {int(outside.sum())} hardly ever "
-        "touch a box; a linear classifier saw only these. The blur of the whole image, in which large opacities can "
+        "touch a box; a linear classifier saw only these. The blur of the whole image, in which large findings can "
         f"still be seen, predicts {whole.text()}: a model that does no better has learned no more than coarse shades. "
     )
     if found.level() > Level.OK:
