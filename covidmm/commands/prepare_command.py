@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WHAT=NAME,...",
         help="names of columns that are not called as what they hold, such as image=image_id,x1=x_min,class=class_name",
     )
-    table.add_argument("--table", metavar="FILE", help="the table below RAW (default: the only .csv there)")
+    table.add_argument("--table", metavar="FILE", help="the table below RAW (default: the only one there)")
     table.add_argument("--normalised", action="store_true", help="boxes are shares, 0 to 1, of their image, not pixels")
     raw_layouts["vindr"].add_argument(
         "--readers",

@@ -73,7 +73,7 @@ def join_files(
 
 
 def read_rows(path: Path, columns: Sequence[str], whole: bool = False) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield ``(line number, row)`` of a CSV file, plain or gzipped (``.gz``).
+    """Yield ``(line number, row)`` of a CSV file, plain or gzipped (``.gz``), or of a Parquet file (``.parquet``).
 
     Values are stripped; a value that a short row lacks is ``''``.
 
@@ -85,6 +85,9 @@ def read_rows(path: Path, columns: Sequence[str], whole: bool = False) -> Iterat
     Raises:
         DataError: the file is missing, empty, not text, not CSV, lacks a column, or a row is not ``whole``.
     """
+    if path.suffix == ".parquet":
+        yield from _parquet_rows(path, columns)
+        return
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
@@ -92,9 +95,7 @@ def read_rows(path: Path, columns: Sequence[str], whole: bool = False) -> Iterat
             header = [name.strip() for name in reader.fieldnames or []]
             if not header:
                 raise DataError(f"{path}: is empty, expected a header with {', '.join(columns)}")
-            missing = [name for name in columns if name not in header]
-            if missing:
-                raise DataError(f"{path}: has no column {', '.join(map(repr, missing))}, only {header}")
+            _require_columns(path, columns, header)
             reader.fieldnames = header
             for row in reader:
                 fields = sum(value is not None for value in row.values()) - (None in row) + len(row.get(None, ()))
@@ -109,6 +110,36 @@ def read_rows(path: Path, columns: Sequence[str], whole: bool = False) -> Iterat
         raise DataError(f"{path}: is not UTF-8 text (byte {error.start})") from error
     except csv.Error as error:
         raise DataError(f"{path}: is not CSV: {error}") from error
+
+
+def _require_columns(path: Path, columns: Sequence[str], header: Sequence[str]) -> None:
+    if missing := [name for name in columns if name not in header]:
+        raise DataError(f"{path}: has no column {', '.join(map(repr, missing))}, only {list(header)}")
+
+
+def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a Parquet file as a CSV file would spell them; they are counted from 1."""
+    try:
+        from pyarrow import ArrowException, parquet  # the extra 'parquet'
+    except ImportError as error:
+        raise DataError(f"{path}: a Parquet file needs pyarrow: pip install 'covidmm[parquet]'") from error
+    try:
+        table = parquet.read_table(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, ArrowException) as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())}") from error
+    header = [name.strip() for name in table.column_names]
+    _require_columns(path, columns, header)
+    rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    yield from enumerate((dict(zip(header, map(_spelled, row), strict=True)) for row in rows), start=1)
+
+
+def _spelled(value: object) -> str:
+    """A value as text: nothing, and no number, are empty."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value).strip()
 
 
 def number(text: str) -> float:

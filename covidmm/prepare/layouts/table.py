@@ -1,6 +1,6 @@
-"""Any CSV file with named columns, a row for each box or each class of an image.
+"""Any CSV or Parquet file with named columns, a row for each box or each class of an image.
 
-``RAW/**/*.csv`` (or ``.csv.gz``), the only one or ``--table``; pictures or DICOM, found by name or stem below RAW.
+``RAW/**/*.csv`` (or ``.csv.gz``, ``.parquet``), the only one or ``--table``; pictures or DICOM, found by name or stem.
 Columns are called as what they hold or named by ``--columns``: ``image``; a box as ``x1,y1,x2,y2``, ``x,y,w,h`` or
 ``cx,cy,w,h``; ``class``; ``patient``, ``study``, ``split``, ``crowd``, ``image_width`` and ``image_height``. A row
 without a box is a label of the whole image; one without a class says that nothing is on it.
@@ -75,10 +75,10 @@ def _table_file(raw: Path, name: str | None) -> Path:
     """The table: of this name below RAW, or the only one."""
     if name is not None:
         return raw / name
-    endings = (".csv", ".csv.gz")
+    endings = (".csv", ".csv.gz", ".parquet")
     files = sorted(path for path in raw.rglob("*") if path.name.lower().endswith(endings) and path.name[0] != ".")
     if not files:
-        raise DataError(f"{raw}: no .csv file in it")
+        raise DataError(f"{raw}: no .csv or .parquet file in it")
     if len(files) > 1:
         names = ", ".join(path.relative_to(raw).as_posix() for path in files[:3])
         raise DataError(f"{raw}: several tables, {names}; name one by --table")

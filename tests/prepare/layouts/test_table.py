@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -211,7 +212,7 @@ def test_one_table_is_needed(tmp_path, make):
     assert boxes_of(folder) == {"a": [("x", (1, 2, 2, 2))]}
     for path in tmp_path.rglob("*.csv"):
         path.unlink()
-    with pytest.raises(DataError, match=r"no \.csv file in it"):
+    with pytest.raises(DataError, match=r"no \.csv or \.parquet file in it"):
         read_folder(tmp_path, Options())
 
 
@@ -220,3 +221,46 @@ def test_an_empty_table_and_classes_of_like_names_are_errors(tmp_path, make):
         folder_of(tmp_path, make)
     with pytest.raises(DataError, match="two classes are called 'X' and 'x'"):
         folder_of(tmp_path, make, ["a.png", "x", *BOX], ["b.png", "X", *BOX])
+
+
+def test_parquet_is_prepared_to_the_same_bytes_as_csv(tmp_path, make):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra 'parquet' is not installed")
+    rows = {
+        "image": ["a", "b", "b"],
+        "class": ["mass", None, "nodule"],
+        "x1": [2.5, float("nan"), 3.0],
+        "y1": [3, None, 4],
+        "x2": [20.25, None, 30.0],
+        "y2": [30, None, 24],
+        "crowd": [True, None, False],
+        "patient": [7, 8, 8],
+    }
+    rows = {name: values[:1] + values[2:] for name, values in rows.items()}
+    prepared = []
+    for kind in ("csv", "parquet"):
+        raw, out = tmp_path / kind, tmp_path / f"{kind}_out"
+        for seed, name in enumerate("ab"):
+            make.png(raw / "images" / f"{name}.png", seed)
+        if kind == "parquet":
+            import pyarrow
+
+            parquet.write_table(pyarrow.table(rows), raw / "labels.parquet")
+        else:
+            lines = [",".join(rows), *(",".join(map(str, row)) for row in zip(*rows.values(), strict=True))]
+            (raw / "labels.csv").write_text("\n".join(lines).replace("True", "true").replace("False", "false"))
+        prepare("table", raw, out, Options(workers=1, progress=False))
+        prepared.append({p.relative_to(out): p.read_bytes() for p in (out / "annotations").iterdir()})
+    assert prepared[0] == prepared[1]
+    assert b"mass" in b"".join(prepared[0].values())
+
+
+def test_a_damaged_parquet_file_and_one_without_pyarrow_are_one_line(tmp_path, make, monkeypatch):
+    make.png(tmp_path / "a.png", 0)
+    (tmp_path / "labels.parquet").write_bytes(b"PAR1 and nothing else")
+    pytest.importorskip("pyarrow", reason="the extra 'parquet' is not installed")
+    with pytest.raises(DataError, match=r"labels\.parquet: cannot be read as Parquet: ") as error:
+        read_folder(tmp_path, Options())
+    assert "\n" not in str(error.value)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError, match=r"needs pyarrow: pip install 'covidmm\[parquet\]'"):
+        read_folder(tmp_path, Options())
