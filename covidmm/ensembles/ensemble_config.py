@@ -14,6 +14,7 @@ from covidmm.engine.config import merge_options, read_config, settle
 from covidmm.engine.config_files import files_of, refuse_unread
 from covidmm.engine.config_imports import import_custom
 from covidmm.ensembles.accepted_images import Accepts
+from covidmm.ensembles.gate import Gate
 from covidmm.errors import ConfigError, PluginError, did_you_mean
 from covidmm.outputs.kaggle import NoneRule, Rerank
 from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
@@ -22,7 +23,7 @@ from covidmm.utils.provenance import resolved_sha256
 
 _TOP_LEVEL = (
     *("members", "classes", "class_codes", "strategy", "study", "none", "rerank", "max_size", "batch_size", "accepts"),
-    "custom_imports",
+    *("gate", "custom_imports"),
 )
 #: What a backend can compute in.
 PRECISIONS = {
@@ -108,6 +109,7 @@ class EnsembleConfig:
         accepts: what the models are made for.
         classes: names of what is found, by class index; None for all that the members find.
         class_codes: value, scheme and meaning of the code of a class in Structured Reports, by its name.
+        gate: what is applied to the fused boxes; None for nothing.
     """
 
     path: Path
@@ -121,11 +123,13 @@ class EnsembleConfig:
     accepts: Accepts = field(default_factory=Accepts)
     classes: tuple[str, ...] | None = None
     class_codes: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+    gate: Gate | None = None
 
     @property
     def sha256(self) -> str:
         """Of the config with its bases and overrides, as :func:`covidmm.utils.provenance.resolved_sha256`."""
-        return resolved_sha256({name: value for name, value in asdict(self).items() if name != "path"})
+        values = {name: value for name, value in asdict(self).items() if name != "path"}
+        return resolved_sha256(values if self.gate else {name: values[name] for name in values if name != "gate"})
 
     def rules(self) -> tuple[NoneRule, Rerank]:
         """The rules of the submission: the confidence of 'none', and the re-ranking of opacity scores.
@@ -196,8 +200,8 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
         if key not in cfg:
             raise ConfigError(f"{path}: has no '{key}'; inherit configs/_base_/ensemble.py")
     content = cfg.to_dict()
-    for key in ("strategy", "study", "none", "rerank"):
-        if key in ("study", "rerank") and content.get(key) is None:
+    for key in ("strategy", "study", "none", "rerank", "gate"):
+        if key in ("study", "rerank", "gate") and content.get(key) is None:
             continue
         if not isinstance(content[key], dict):
             typed = " with a type" if key in ("strategy", "study") else ""
@@ -219,6 +223,7 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
         accepts=_accepts(path, content.get("accepts")),
         classes=_classes(path, content.get("classes")),
         class_codes=_class_codes(path, content.get("class_codes")),
+        gate=_gate(path, content.get("gate")),
     )
 
 
@@ -267,6 +272,13 @@ def _class_codes(path: Path, value: Any) -> dict[str, tuple[str, str, str]]:
                 f"{path}: class_codes['{name}']: expected value, scheme (at most 16 letters) and meaning, got {code!r}"
             )
     return {name: tuple(code) for name, code in found.items()}
+
+
+def _gate(path: Path, value: Mapping[str, Any] | None) -> Gate | None:
+    try:
+        return None if value is None else _made(Gate, value, " in gate")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: gate: {error}") from error
 
 
 def _is_emptied(path: Path) -> bool:
