@@ -93,8 +93,8 @@ class FolderRun:
     def fusion_key(self, members: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """What decides the fused boxes, given what decides the members' predictions."""
         parts = {name: {**_without_map(self.config.members[name]), **own} for name, own in members.items()}
-        key = {"strategy": dict(self.config.strategy), "members": parts, **self.classes.key(None, "")}
-        return {**key, **gate_key(self.config)}
+        rest = self.classes.key(None, "") | gate_key(self.config)
+        return {"strategy": dict(self.config.strategy), "members": parts, **rest}
 
     def cache_keys(self) -> dict[str, dict[str, Any]]:
         """What decides the predictions of each member and of the ensemble, before anything is predicted.
@@ -165,8 +165,7 @@ def run_folder(run: FolderRun, manager: PluginManager) -> Outcome:
     if all(image.error for image in fused.images):
         raise DataError(f"{run.cases.source}: no image can be used, the first: {fused.images[0].error}")
     studies = classify_studies(run, classifier, fused)
-    if gate is not None:
-        fused = gate(fused, studies, classify_studies, ENSEMBLE)
+    fused = gate(fused, studies, classify_studies, ENSEMBLE) if gate else fused
     return Outcome(run, members, fused, studies)
 
 
