@@ -15,6 +15,7 @@ from covidmm.engine.config_files import files_of, refuse_unread
 from covidmm.engine.config_imports import import_custom, import_modules, imported_modules
 from covidmm.ensembles.accepted_images import Accepts
 from covidmm.ensembles.ensemble_values import accepts_of, class_codes, class_names, made
+from covidmm.ensembles.gate import Gate
 from covidmm.errors import ConfigError, PluginError, did_you_mean
 from covidmm.outputs.kaggle import NoneRule, Rerank
 from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
@@ -24,7 +25,7 @@ from covidmm.utils.provenance import resolved_sha256
 
 _TOP_LEVEL = (
     *("members", "classes", "class_codes", "strategy", "study", "none", "rerank", "max_size", "batch_size", "accepts"),
-    "custom_imports",
+    *("gate", "custom_imports"),
 )
 #: What a backend can compute in.
 PRECISIONS = {
@@ -110,6 +111,7 @@ class EnsembleConfig:
         accepts: what the models are made for.
         classes: names of what is found, by class index; None for all that the members find.
         class_codes: value, scheme and meaning of the code of a class in Structured Reports, by its name.
+        gate: what is applied to the fused boxes; None for nothing.
         modules: what ``custom_imports`` imported, whose hooks count.
     """
 
@@ -124,12 +126,14 @@ class EnsembleConfig:
     accepts: Accepts = field(default_factory=Accepts)
     classes: tuple[str, ...] | None = None
     class_codes: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+    gate: Gate | None = None
     modules: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
         """Of the config with its bases and overrides, as :func:`covidmm.utils.provenance.resolved_sha256`."""
-        return resolved_sha256({name: value for name, value in asdict(self).items() if name not in ("path", "modules")})
+        left = ("path", "modules") if self.gate else ("path", "modules", "gate")
+        return resolved_sha256({name: value for name, value in asdict(self).items() if name not in left})
 
     def rules(self) -> tuple[NoneRule, Rerank]:
         """The rules of the submission: the confidence of 'none', and the re-ranking of opacity scores.
@@ -201,7 +205,10 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
     files = files_of(cfg)
     import_custom(cfg, path, files)
     import_modules(
-        [module_of(one) for one in _places(cfg.get("strategy"), cfg.get("study"))], path, files, where="type"
+        [module_of(one) for one in _places(cfg.get("strategy"), cfg.get("study"), cfg.get("gate"))],
+        path,
+        files,
+        where="type",
     )
     refuse_unread(files, _TOP_LEVEL)
     for key in cfg:
@@ -211,8 +218,8 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
         if key not in cfg:
             raise ConfigError(f"{path}: has no '{key}'; inherit configs/_base_/ensemble.py")
     content = cfg.to_dict()
-    for key in ("strategy", "study", "none", "rerank"):
-        if key in ("study", "rerank") and content.get(key) is None:
+    for key in ("strategy", "study", "none", "rerank", "gate"):
+        if key in ("study", "rerank", "gate") and content.get(key) is None:
             continue
         if not isinstance(content[key], dict):
             typed = " with a type" if key in ("strategy", "study") else ""
@@ -234,6 +241,7 @@ def load_ensemble(path: str | Path, options: Sequence[str] = ()) -> EnsembleConf
         accepts=accepts_of(path, content.get("accepts")),
         classes=class_names(path, content.get("classes")),
         class_codes=class_codes(path, content.get("class_codes")),
+        gate=_gate(path, content.get("gate")),
         modules=imported_modules(cfg),
     )
 
@@ -260,6 +268,13 @@ def _rule(path: Path, cfg: Config) -> Any:
     """The file's ``accepts``, on which options come; also an empty dict, which changes nothing when it is merged."""
     value = cfg.get("accepts")
     return {} if value is None or (value and _is_emptied(path)) else value
+
+
+def _gate(path: Path, value: Mapping[str, Any] | None) -> Gate | None:
+    try:
+        return None if value is None else made(Gate, value, " in gate")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: gate: {error}") from error
 
 
 def _is_emptied(path: Path) -> bool:

@@ -69,6 +69,8 @@ class Predictor:
         self.classes = EnsembleClasses.of(config)
         self.classifier = config.build_classifier(self._manager, self.classes.names)
         self.study_labels = StudyLabels.of(self.classifier)
+        gate, found = config.gate, self.classes.names
+        self.gate_classifier = gate and gate.build_classifier(config.path, self._manager, self.classifier, found)
         self.classes.require_fits(self.strategy)
         self._detecting = Detecting(config.members, config.max_size, device, config.accepts, self.classes)
         self.detectors: Mapping[str, Detector] = self._detecting.detectors
@@ -98,7 +100,9 @@ class Predictor:
         chosen = alone if strategy is None else strategy
         other = copy.copy(self)
         members = {name: self.config.members[name] for name in names}
-        other.config = replace(self.config, members=members, strategy=chosen)
+        # a single member's boxes are shown as they are
+        gate = self.config.gate if len(names) == len(self.detectors) else None
+        other.config = replace(self.config, members=members, strategy=chosen, gate=gate)
         other.detectors = {name: self.detectors[name] for name in names}
         other.strategy = self._manager.build_strategy(chosen)
         return other
@@ -156,7 +160,8 @@ class Predictor:
         """Study, radiograph and findings of every image; no pixels where the study classifier needs none."""
         size, names = self.config.batch_size, list(self.config.members)
         batches = (Batch(batch, names) for batch in iter(lambda: list(islice(images, size)), []))
-        pixels = self.classifier is not None and getattr(self.classifier, "uses_pixels", True)
+        classifiers = [one for one in (self.classifier, self.config.gate and self.gate_classifier) if one is not None]
+        pixels = any(getattr(one, "uses_pixels", True) for one in classifiers)
         for batch, decoded in decoded_ahead(self._detecting, batches):
             for one in decoded:
                 if one.entry.error is not None and not report:
@@ -186,8 +191,35 @@ class Predictor:
                 study = Study(study_id, *zip(*readable, strict=True), self.classes.names)
                 probabilities = classify(self.classifier, study).astype(np.float32)
             listed = [findings for _, findings in images]
+            if self.config.gate is not None:
+                listed = self._gated(study_id, images, probabilities)
             found[study_id] = StudyFindings(study_id, listed, probabilities, self.classes.names, self.study_labels)
         return found
+
+    def _gated(
+        self,
+        study_id: str,
+        images: Sequence[tuple[Radiograph | None, ImageFindings]],
+        probabilities: NDArray | None,
+    ) -> list[ImageFindings]:
+        """The findings of a study behind the gate; ``probabilities`` are those of the ensemble's own classifier."""
+        gate, readable = self.config.gate, [(one, own.fused) for one, own in images if one is not None]
+        values = probabilities
+        if readable and gate.level == "study" and gate.classifier is not None:
+            values = self._asked(study_id, readable)
+        passed = []
+        for one, own in images:
+            if one is not None:
+                answer = self._asked(own.image_id, [(one, own.fused)]) if gate.level == "image" else values
+                fused = gate(own.fused, gate.anything(self.gate_classifier, answer))
+                passed.append(replace(own, fused=fused))
+            else:
+                passed.append(own)
+        return passed
+
+    def _asked(self, name: str, images: Sequence[tuple[Radiograph, Detections]]) -> NDArray:
+        """What the gate's classifier says of some images."""
+        return classify(self.gate_classifier, Study(name, *zip(*images, strict=True), self.classes.names))
 
 
 def _images(sources: Sequence[Source]) -> Iterator[FolderImage | _Single]:

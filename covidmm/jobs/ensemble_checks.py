@@ -122,6 +122,8 @@ def require_unseen_images(config: EnsembleConfig, folders: Iterable[ImageFolder]
         CheckpointError: names the member, and how many images trained it.
     """
     models = {f"member '{name}'": trained_file(member.checkpoint) for name, member in config.members.items()}
+    gate = config.gate.classifier if config.gate else None
+    models |= {f"gate's classifier {path.name}": path for path in checkpoint_files(gate)}
     if study:
         models |= {f"study classifier {path.name}": path for path in checkpoint_files(config.study)}
     for folder in {one.sha256: one for one in folders}.values():

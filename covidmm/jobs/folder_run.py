@@ -24,6 +24,7 @@ from covidmm.inference.core import Batch, Classifying, Detecting, StudyJob, fuse
 from covidmm.inference.detector import fingerprint
 from covidmm.inference.ensemble_classes import EnsembleClasses
 from covidmm.inference.mapping import map_here
+from covidmm.jobs.folder_gate import FUSION, FolderGate, gate_key
 from covidmm.jobs.study_answers import read_answers, require_whole, with_checkpoints
 from covidmm.outputs.predictions import ImageEntry, Predictions, PredictionsWriter, read_predictions
 from covidmm.plugins import EnsembleStrategy, PluginManager, StudyClassifier
@@ -92,7 +93,8 @@ class FolderRun:
     def fusion_key(self, members: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """What decides the fused boxes, given what decides the members' predictions."""
         parts = {name: {**_without_map(self.config.members[name]), **own} for name, own in members.items()}
-        return {"strategy": dict(self.config.strategy), "members": parts, **self.classes.key(None, "")}
+        rest = self.classes.key(None, "") | gate_key(self.config)
+        return {"strategy": dict(self.config.strategy), "members": parts, **rest}
 
     def cache_keys(self) -> dict[str, dict[str, Any]]:
         """What decides the predictions of each member and of the ensemble, before anything is predicted.
@@ -143,6 +145,7 @@ class Outcome:
             "members": {name: dict(one.fingerprint) for name, one in self.members.items()},
             "study": config.study,
             "study_checkpoints_sha256": checkpoint_hashes(config.study),
+            **gate_key(config),
             "data": str(cases.source),
             "data_sha256": cases.sha256,
             "data_sha256_covers": _FILES_AS_LISTED if cases.annotations is None else _PREPARED,
@@ -159,11 +162,13 @@ def run_folder(run: FolderRun, manager: PluginManager) -> Outcome:
     strategy = run.config.build_strategy(manager)
     classifier = run.config.build_classifier(manager, run.classes.names)
     run.classes.require_fits(strategy)
+    gate = FolderGate.of(run, manager, classifier)
     members = predict_members(run)
-    fused = fuse_folder(run, strategy, members)
+    fused = fuse_folder(gate.before, strategy, members, FUSION) if gate else fuse_folder(run, strategy, members)
     if all(image.error for image in fused.images):
         raise DataError(f"{run.cases.source}: no image can be used, the first: {fused.images[0].error}")
     studies = classify_studies(run, classifier, fused)
+    fused = gate(fused, studies, classify_studies, ENSEMBLE) if gate else fused
     return Outcome(run, members, fused, studies, StudyLabels.of(classifier))
 
 
@@ -229,7 +234,9 @@ def _predict(run: FolderRun, missing: Mapping[str, Mapping[str, Any]]) -> dict[s
             return {name: writer.finish() for name, writer in writers.items()}
 
 
-def fuse_folder(run: FolderRun, strategy: EnsembleStrategy, members: Mapping[str, Predictions]) -> Predictions:
+def fuse_folder(
+    run: FolderRun, strategy: EnsembleStrategy, members: Mapping[str, Predictions], name: str = ENSEMBLE
+) -> Predictions:
     """Fuse the members' predictions; no model is run, and memory does not grow with the folder.
 
     Raises:
@@ -237,7 +244,7 @@ def fuse_folder(run: FolderRun, strategy: EnsembleStrategy, members: Mapping[str
         PluginError: a strategy that fails, or whose answer is no set of boxes.
     """
     cache_key = run.fusion_key({name: found.fingerprint for name, found in members.items()})
-    with PredictionsWriter(run.folder, ENSEMBLE, cache_key, resume=False) as writer:
+    with PredictionsWriter(run.folder, name, cache_key, resume=False) as writer:
         pairs = _fused(run, strategy, members)
         while batch := list(islice(pairs, _FUSED_AT_ONCE)):
             with run.timed("write"):

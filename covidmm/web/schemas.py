@@ -59,7 +59,7 @@ class Provenance(BaseModel):
 
     config_resolved_sha256: str = Field(description="Of the config with its bases and overrides.")
     members: dict[str, dict[str, str | bool]] = Field(description="Hashes of each detector's config and checkpoint.")
-    study_checkpoints_sha256: list[str] = Field(description="Of the study classifier's checkpoints.")
+    study_checkpoints_sha256: list[str] = Field(description="Of the study classifier's checkpoints, and the gate's.")
     versions: dict[str, str]
 
 

@@ -70,7 +70,9 @@ class Service:
         self.strategies = predictor.strategies
         # read once: the models stay those that were loaded at the start
         self._fingerprints = {name: fingerprint(member) for name, member in predictor.config.members.items()}
-        self._study, self._versions = checkpoint_hashes(predictor.config.study), versions()
+        gate = predictor.config.gate.classifier if predictor.config.gate else None
+        self._study = [*checkpoint_hashes(predictor.config.study), *checkpoint_hashes(gate)]
+        self._versions = versions()
         self._variants = {
             (detector, strategy): predictor.variant(
                 None if detector == ENSEMBLE else detector, {"type": strategy} if strategy else None

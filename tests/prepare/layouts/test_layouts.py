@@ -12,5 +12,7 @@ def test_every_module_is_a_layout_with_a_title():
 
 
 def test_an_unknown_name_is_an_error_that_names_the_known_ones():
-    with pytest.raises(ConfigError, match="unknown layout 'sim', expected one of coco, cvat, folder, label-studio, nih"):
+    with pytest.raises(
+        ConfigError, match="unknown layout 'sim', expected one of coco, cvat, folder, label-studio, nih"
+    ):
         layout_module("sim")
