@@ -83,6 +83,8 @@ def in_own_crowd(boxes: NDArray, labels: NDArray, truth: TrueBoxes) -> NDArray[n
 
 def _in_crowd(boxes: NDArray, crowds: NDArray) -> NDArray[np.bool_]:
     """(N,) which boxes have their larger part in one crowd: as COCOeval, no false positives if they are no hits."""
+    if not len(crowds):  # of most classes on most images
+        return np.zeros(len(boxes), bool)
     return (shares_inside(boxes, crowds) >= IOU_THRESHOLD).any(1)
 
 

@@ -16,6 +16,18 @@ def test_detectors_stand_side_by_side_with_intervals():
     assert len({len(line) for line in lines[:5]}) == 1
 
 
+def test_every_class_has_its_rows_and_intervals():
+    own = {"nodule": {**ONE, "froc": 0.7, "froc_interval": [0.6, 0.8], "ece": None, "boxes": 3}, "mass": {"boxes": 0}}
+    text = format_comparison({"detectors": {"a": {**ONE, "froc": 0.7, "ece": 0.1, "per_class": own}}}, 30)
+    lines = [line.split() for line in text.splitlines()]
+    nodule, mass = lines.index(["nodule:"]), lines.index(["mass:"])
+    assert ["mAP@.50", "0.409", "[0.350", "0.460]"] in lines[nodule:mass]
+    assert ["FROC", "0.700", "[0.600", "0.800]"] in lines[nodule:mass]
+    assert ["score", "error", "-"] in lines[nodule:mass]
+    assert ["score", "error", "0.100"] in lines[:nodule]
+    assert ["FROC", "-"] in lines[mass:]
+
+
 def test_what_counts_by_convention_is_said():
     study = {"accuracy": 0.5, "absent": ["atypical"], "unclassified": 2}
     text = format_comparison({"detectors": {"a": {**ONE, "unreadable": 3}}, "study": study}, 30)

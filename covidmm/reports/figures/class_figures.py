@@ -54,7 +54,7 @@ def curve_figures(found: Comparison) -> list[Drawn]:
     def precision_recall(axes: Axes, name: str) -> None:
         for look, detector, (curve, point) in _looks(panels[name]):
             axes.plot(curve[2], curve[1], **look, label=detector)
-            axes.plot(point[1], point[0], "o", color=look["color"], markersize=5, zorder=4)
+            axes.plot(point[1], point[0], "o", color=look["color"], markersize=5, zorder=4, clip_on=False)
         axes.set(xlim=(0, 1.03), ylim=(0, 1.03))
 
     def froc(axes: Axes, name: str) -> None:
@@ -64,7 +64,9 @@ def curve_figures(found: Comparison) -> list[Drawn]:
             rates = np.concatenate([[0.0], curve[3], [max(high, curve[3].max(initial=0))]])
             reached = np.concatenate([[0.0], curve[2], [curve[2].max(initial=0)]])
             axes.step(np.maximum(rates, low / 2), reached, where="post", **look, label=detector)
-            axes.plot(np.clip(point[2], low, high), point[1], "o", color=look["color"], markersize=5, zorder=4)
+            axes.plot(
+                np.clip(point[2], low, high), point[1], "o", color=look["color"], markersize=5, zorder=4, clip_on=False
+            )
         axes.set(xscale="log", xlim=(low, high), ylim=(0, 1.03))
         axes.xaxis.set_major_locator(FixedLocator([low, 1 / 8, 1, high]))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -72,12 +74,12 @@ def curve_figures(found: Comparison) -> list[Drawn]:
             FuncFormatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
         )
 
-    dot = "the dot is the operating point, at the threshold of the class" + _left_out(found, shown)
+    dot, rest = "the dot is the operating point, at the threshold of the class", _left_out(found, shown)
     return [
         _panels(
             f"precision_recall_{found.name}",
             f"Precision and recall at IoU {IOU_THRESHOLD:g}, class by class",
-            f"{_size(found)}; {dot}.",
+            f"{_size(found)}; {dot}{rest}.",
             shown,
             precision_recall,
             ("recall", "precision"),
@@ -87,8 +89,8 @@ def curve_figures(found: Comparison) -> list[Drawn]:
         _panels(
             f"froc_{found.name}",
             "FROC: sensitivity against false alarms, class by class",
-            f"{_size(found)}; {dot}, at the edge where it lies outside. False positives are of the class alone; the "
-            "FROC of the table is the mean sensitivity at "
+            f"{_size(found)}; {dot}, at the edge where it lies outside{rest}. False positives are of the class alone; "
+            "the FROC of the table is the mean sensitivity at "
             f"{', '.join(f'{rate:g}' for rate in FALSE_POSITIVES)} false positives per image, as in LUNA16.",
             shown,
             froc,
@@ -176,7 +178,7 @@ def calibration_figure(found: Comparison) -> Drawn:
     return _panels(
         f"calibration_{found.name}",
         f"{found.final}: calibration of the scores, class by class",
-        _calibrated("In brackets the calibration error") + _left_out(found, shown),
+        _calibrated("In brackets the calibration error", _left_out(found, shown)),
         shown,
         paint,
         ("score", "precision"),
@@ -203,10 +205,11 @@ def _calibration_of_one(found: Comparison) -> list[Drawn]:
     ]
 
 
-def _calibrated(error: str) -> str:
+def _calibrated(error: str, rest: str = "") -> str:
     return (
         f"{error}, the mean distance of score and precision at IoU {IOU_THRESHOLD:g} over all boxes, in bins of a "
-        "tenth (D-ECE without position; Kueppers et al., 2020). Calibrated scores lie on the dashed line."
+        "tenth (D-ECE without position; Kueppers et al., 2020). Calibrated scores lie on the dashed line"
+        f"{rest}."
     )
 
 
