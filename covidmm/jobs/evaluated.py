@@ -80,7 +80,8 @@ def report_boxes(run: Evaluation, found: dict[str, Any], show_dir: str | Path | 
         from covidmm.reports.pictures import draw_show_dir  # matplotlib takes a second, which a training saves
 
         files = annotations, run.predictions
-        draw_show_dir(show_dir, run.files, *files, found["threshold"], name, run.classes, class_map)
+        own = {one: values["threshold"] for one, values in (per_class or {}).items() if "threshold" in values}
+        draw_show_dir(show_dir, run.files, *files, found["threshold"], name, run.classes, class_map, own)
         print(f"pictures: {show_dir}")
 
 

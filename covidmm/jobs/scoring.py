@@ -178,7 +178,7 @@ def score_outcome(
     write_metrics(metrics, **({"study": None, "competition": None} | found), provenance={ENSEMBLE: provenance(outcome)})
     print(f"metrics: {metrics}")
     if show_dir:
-        draw_ensemble(Path(show_dir), outcome, truth, thresholds.common, ENSEMBLE)
+        draw_ensemble(Path(show_dir), outcome, truth, thresholds.common, thresholds.per_class, ENSEMBLE)
         print(f"pictures: {show_dir}")
     return found
 

@@ -22,7 +22,7 @@ from covidmm.evaluation.detection_details import with_details
 from covidmm.evaluation.ranking import Ranking
 from covidmm.findings import OPACITY, Detections
 from covidmm.outputs.predictions import read_predictions
-from covidmm.reports.drawn_images import DrawnImage, choose
+from covidmm.reports.drawn_images import DrawnImage, above, choose
 from covidmm.reports.facts import parse_config
 from covidmm.reports.runs import ENSEMBLE, Fused, Run
 
@@ -127,7 +127,7 @@ class Comparison:
     def above(self, name: str, index: int) -> Detections:
         """What one detector found on one image and reaches its threshold."""
         found = self.found[name][index]
-        kept = found.scores.astype(np.float64) >= self.thresholds(name)[found.labels]
+        kept = above(found.scores, found.labels, self.thresholds(name))
         return Detections(found.boxes[kept], found.scores[kept], found.labels[kept])
 
 

@@ -91,6 +91,18 @@ class DrawnImage:
         return 2 * found / (2 * found + false + missed) if found + false + missed else 1.0
 
 
+def least_scores(
+    classes: Sequence[str], threshold: float, per_class: Mapping[str, float] | None
+) -> NDArray[np.float64]:
+    """(C,) the score that a prediction of each class needs: its own where there is one, else the common one."""
+    return np.array([(per_class or {}).get(name, threshold) for name in classes])
+
+
+def above(scores: NDArray, labels: NDArray[np.int64], least: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N,) which predictions reach the score of their class; a threshold chosen among float32 scores is one of them."""
+    return scores >= least.astype(scores.dtype)[labels]
+
+
 def drawn_images(
     files: Mapping[int, Path],
     annotations: Path,
@@ -98,6 +110,7 @@ def drawn_images(
     threshold: float,
     classes: Sequence[str] | None = None,
     class_map: Mapping[str, str | None] | None = None,
+    per_class: Mapping[str, float] | None = None,
 ) -> dict[int, DrawnImage]:
     """Join a COCO detection file with a COCO results list: images by their number in the file.
 
@@ -108,6 +121,7 @@ def drawn_images(
         threshold: the least score.
         classes: names of the classes that count, None for all; boxes of others are left out.
         class_map: name of a category -> name of the class.
+        per_class: by class, the least score where it is another one.
 
     Raises:
         DataError: a file is missing or damaged, or a prediction belongs to no image or category.
@@ -121,10 +135,11 @@ def drawn_images(
     annotated = content["annotations"]
     found = dict(zip(numbers, found_by_image(results, numbers, ids), strict=True))
     truths = dict(zip(numbers, truths_by_image(annotated, numbers, ids), strict=True))
+    least = least_scores(names, threshold, per_class)
     drawn = {}
     for image in images:
         boxes, scores, labels = found[image["id"]]
-        kept = scores >= threshold
+        kept = above(scores, labels, least)
         path = files[image["id"]]
         drawn[image["id"]] = DrawnImage(
             name=str(image.get("image_id") or path.stem),

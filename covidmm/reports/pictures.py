@@ -37,6 +37,7 @@ def draw_show_dir(
     title: str,
     classes: Sequence[str] | None = None,
     class_map: Mapping[str, str | None] | None = None,
+    per_class: Mapping[str, float] | None = None,
 ) -> None:
     """Draw every image that was evaluated into ``folder``, and twelve of them on ``grid.png``.
 
@@ -49,17 +50,23 @@ def draw_show_dir(
         title: the name of the detector.
         classes: that it was made to find, None for all categories; boxes of others are not drawn.
         class_map: name of a category -> name of the class.
+        per_class: by class, the threshold where it is another one.
 
     Raises:
         CovidmmError: a file is missing or damaged.
     """
-    images = drawn_images(files, Path(annotations), Path(predictions), threshold, classes, class_map)
+    images = drawn_images(files, Path(annotations), Path(predictions), threshold, classes, class_map, per_class)
     stems = Counter(Path(image.path).stem for image in images.values())
     named = {}
     for number, image in images.items():
         stem = Path(image.path).stem
         named[stem if stems[stem] == 1 else f"{stem}_{number}"] = image
-    draw_all(named, Path(folder), f"{title}, boxes of confidence {threshold:.2f} and above")
+    draw_all(named, Path(folder), f"{title}, {shown_boxes(threshold, per_class)}")
+
+
+def shown_boxes(threshold: float, per_class: Mapping[str, float] | None) -> str:
+    """Which boxes a picture shows, for its title."""
+    return "boxes above the threshold of their class" if per_class else f"boxes of confidence {threshold:.2f} and above"
 
 
 def draw_all(images: Mapping[str, DrawnImage], folder: Path, title: str) -> None:

@@ -7,7 +7,7 @@ from covidmm.datasets.annotated_image import TrueBoxes
 from covidmm.errors import DataError
 from covidmm.findings import Detections
 from covidmm.reports.drawing import marks
-from covidmm.reports.drawn_images import DrawnImage, choose, drawn_images
+from covidmm.reports.drawn_images import DrawnImage, above, choose, drawn_images, least_scores
 from covidmm.reports.looks import CROWD, FOUND, TRUTH, of_class
 
 IMAGE = {"id": 1, "file_name": "a/one.png", "width": 100, "height": 80, "image_id": "one", "study_class": "typical"}
@@ -165,3 +165,12 @@ def test_worst_and_best(images):
 def test_an_unknown_order(images):
     with pytest.raises(ValueError, match="'spread', 'worst' or 'best', not 'random'"):
         choose(images, 3, "random")
+
+
+def test_each_class_has_its_own_threshold_and_a_score_at_it_is_above():
+    least = least_scores(("a", "b", "c"), 0.3, {"b": 0.7})
+    assert least.tolist() == [0.3, 0.7, 0.3]
+    scores, labels = np.array([0.3, 0.7, 0.69, 0.29], np.float32), np.array([0, 1, 1, 2])
+    # float32 has no 0.7: in float64 the score that was chosen as the threshold would lie below it
+    assert above(scores, labels, least).tolist() == [True, True, False, False]
+    assert above(scores[:0], labels[:0], least).shape == (0,)
