@@ -63,13 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     table.add_argument("--table", metavar="FILE", help="the table below RAW (default: the only one there)")
     table.add_argument("--normalised", action="store_true", help="boxes are shares, 0 to 1, of their image, not pixels")
-    raw_layouts["vindr"].add_argument(
-        "--readers",
-        choices=("merge", "all", "consensus"),
-        default="merge",
-        help="what becomes of several readers' boxes: one for those that overlap (merge, the default), all of them, "
-        "or only those that two readers drew (consensus)",
-    )
+    for name in ("label-studio", "vindr"):
+        raw_layouts[name].add_argument(
+            "--readers",
+            choices=("merge", "all", "consensus"),
+            default="merge",
+            help="what becomes of several readers' boxes: one for those that overlap (merge, the default), all of "
+            "them, or only those that two readers drew (consensus)",
+        )
     phantom = layouts.add_parser("phantom", help="write synthetic studies in the raw SIIM layout, or in VinDr-CXR's")
     phantom.add_argument("out", type=Path, metavar="OUT", help="the raw folder to make")
     phantom.add_argument("--studies", type=int, default=100, help="how many (default 100)")

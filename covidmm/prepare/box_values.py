@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 from covidmm.prepare.label_files import number
 from covidmm.prepare.samples import Box
@@ -11,6 +12,9 @@ from covidmm.prepare.samples import Box
 FORMS = (("x1", "y1", "x2", "y2"), ("x", "y", "w", "h"), ("cx", "cy", "w", "h"))
 #: No box is so far away, in pixels; it also holds off infinities. Chosen here.
 _FARTHEST = 1e9
+#: How programs call regions that are to be ignored, with underscores.
+_IGNORE = ("ignore", "ignored", "crowd", "iscrowd", "is_crowd", "difficult")
+_FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 #: How far a share may be above 1 by rounding. Chosen here.
 _ROUNDING = 1e-3
 
@@ -82,3 +86,63 @@ def numbers(texts: Mapping[str, str]) -> list[float]:
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     return found
+
+
+def flag(name: str, text: str) -> bool:
+    """The truth value that a text spells; an empty one is false.
+
+    Args:
+        name: for messages.
+        text: any.
+
+    Raises:
+        ValueError: ``name: cause`` where it spells none.
+    """
+    value = _FLAGS.get(text.strip().lower())
+    if value is None:
+        raise ValueError(f"{name}: expected 0 or 1, got {text!r}")
+    return value
+
+
+def is_ignore(name: str) -> bool:
+    """Whether an attribute or a choice of this name marks a region that is to be ignored."""
+    return "_".join(name.lower().replace("-", " ").split()) in _IGNORE
+
+
+def around(points: Iterable[tuple[float, float]]) -> Box:
+    """The smallest upright box around points x, y.
+
+    Raises:
+        ValueError: ``points: cause``: there are none.
+    """
+    if not (listed := list(points)):
+        raise ValueError("points: there are none")
+    across, down = zip(*listed, strict=True)
+    return min(across), min(down), max(across) - min(across), max(down) - min(down)
+
+
+def turned(box: Box, degrees: float, pivot: tuple[float, float]) -> Box:
+    """The smallest upright box around a box that was turned.
+
+    Args:
+        box: x, y, width, height, in units of the same length both ways.
+        degrees: clockwise, y pointing down.
+        pivot: the point around which it was turned.
+    """
+    x, y, width, height = box
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    moved = [(a - pivot[0], b - pivot[1]) for a in (x, x + width) for b in (y, y + height)]
+    return around((pivot[0] + a * cos - b * sin, pivot[1] + a * sin + b * cos) for a, b in moved)
+
+
+def around_ellipse(centre: tuple[float, float], radii: tuple[float, float], degrees: float) -> Box:
+    """The smallest upright box around an ellipse that was turned about its centre.
+
+    Raises:
+        ValueError: ``radius: cause``: one is negative.
+    """
+    if min(radii) < 0:
+        raise ValueError(f"radius: {min(radii):g} is no length")
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    half = math.hypot(radii[0] * cos, radii[1] * sin), math.hypot(radii[0] * sin, radii[1] * cos)
+    return centre[0] - half[0], centre[1] - half[1], 2 * half[0], 2 * half[1]

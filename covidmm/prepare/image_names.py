@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -35,7 +35,7 @@ class ImageFiles:
                 return path
         last, stem = _normal(relative.name), _normal(relative.stem)
         found = self._by_name.get(last) or self._by_stem.get(last)
-        if not found and relative.suffix.lower() in _SUFFIXES:  # another ending than the file's; 1.2.3 is no 1.2
+        if not found and is_image_name(relative.name):  # another ending than the file's; 1.2.3 is no 1.2
             found = self._by_stem.get(stem)
         return self._only(found or [])
 
@@ -48,6 +48,15 @@ class ImageFiles:
         found = self._by_stem.get(_normal(stem), [])
         own = ([path for path in found if path.parent == folder] for folder in near)
         return self._only(next(filter(None, own), found))
+
+    def ending(self, name: str) -> list[Path]:
+        """The images of a path's last name; of several, those with the longest end of the path."""
+        parts = [_normal(part) for part in PurePosixPath(name.strip().replace("\\", "/")).parts]
+        found = self._by_name.get(parts[-1], []) if parts else []
+        if len(found) < 2:
+            return found
+        shared = {path: _shared_end(parts, [_normal(part) for part in path.parts]) for path in found}
+        return [path for path in found if shared[path] == max(shared.values())]
 
     def within(self, folder: Path) -> list[Path]:
         """All images below a folder, sorted."""
@@ -92,13 +101,24 @@ class ImageFiles:
         return found
 
 
+def is_image_name(name: str) -> bool:
+    """Whether a name has the ending of an image."""
+    return PurePosixPath(name).suffix.lower() in _SUFFIXES
+
+
+def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many of the last items of two lists are the same."""
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
 def _normal(name: str) -> str:
     """A name in Unicode's composed form: macOS writes file names decomposed, label files rarely are."""
     return unicodedata.normalize("NFC", name)
 
 
 _SUFFIXES = (*SUFFIXES, ".bmp", ".gif", ".jp2", ".webp")
-_LABELS = (".json", ".csv", ".txt", ".xml", ".yaml", ".yml", ".md", ".gz", ".parquet")
+_LABELS = (".json", ".csv", ".txt", ".xml", ".yaml", ".yml", ".md", ".gz", ".parquet", ".pq")
 
 
 def unique_ids(raw: Path, files: Iterable[Path]) -> dict[Path, str]:

@@ -49,7 +49,7 @@ class Options:
     normalised: bool = False
     """Of a table, whether boxes are shares of the image's width and height."""
     readers: str = "merge"
-    """VinDr: ``'merge'`` fuses the boxes of an image's readers, ``'all'`` keeps each, ``'consensus'`` those of two."""
+    """Boxes of several readers: ``'merge'`` fuses them, ``'all'`` keeps each, ``'consensus'`` keeps those of two."""
     workers: int = field(default_factory=_cores)
     """Processes that convert images."""
     scheduler: str | None = None

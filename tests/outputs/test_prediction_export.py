@@ -2,6 +2,8 @@
 
 import csv
 import json
+from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,9 +18,9 @@ from covidmm.commands.ensemble_command import EXPORTS
 from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.errors import DataError
 from covidmm.outputs.prediction_export import PREDICTION_LAYOUTS, PredictedImage, export_predictions
-from covidmm.prepare.layouts.label_studio import _box as label_studio_box
 from covidmm.prepare.layouts.voc import _box as voc_box
 from covidmm.prepare.layouts.voc import read_xml
+from covidmm.prepare.task_regions import read_results
 
 CLASSES = ("opacity", "Nodule/Mass <図>")
 SIZE = (3, 4001)  # height, width
@@ -101,7 +103,8 @@ def read_label_studio(folder):
         (prediction,) = task["predictions"]
         for result in prediction["result"]:
             assert (result["original_height"], result["original_width"]) == SIZE
-            x, y, width, height = label_studio_box(result, SIZE)
+            (read,) = read_results("covidmm", [result], SIZE, Counter(), lambda _: nullcontext()).boxes
+            x, y, width, height = read.box.box
             (label,) = result["value"]["rectanglelabels"]
             yield task["data"]["image"], label, (x, y, x + width, y + height), result["score"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from covidmm.errors import ConfigError, DataError
-from covidmm.prepare.box_values import FORMS, box_of, numbers, require_pixels, require_shares
+from covidmm.prepare.box_values import FORMS, box_of, flag, numbers, require_pixels, require_shares
 from covidmm.prepare.label_files import Table, read_rows
 from covidmm.prepare.labelled_images import LabelledImage, LabelledImages, label_text, split_called
 from covidmm.prepare.options import Options
@@ -25,7 +25,6 @@ _SHARED = ("patient", "study", "split", "image_height", "image_width")
 _BOX_ROLES = tuple(dict.fromkeys(role for form in FORMS for role in form))
 #: What a column may hold.
 ROLES = ("image", "class", *_BOX_ROLES, "crowd", *_SHARED)
-_FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
 
 class _Row(NamedTuple):
@@ -141,9 +140,7 @@ def _read(path: Path, named: Mapping[str, str], normalised: bool) -> Table[_Rows
 
 def _row(values: Mapping[str, str], form: tuple[str, ...], normalised: bool) -> _Row:
     """A row, its columns called by what they hold."""
-    crowd = _FLAGS.get(values.get("crowd", "").lower())
-    if crowd is None:
-        raise ValueError(f"crowd: expected 0 or 1, got {values['crowd']!r}")
+    crowd = flag("crowd", values.get("crowd", ""))
     texts = {role: values[role] for role in form}
     class_name = " ".join(values["class"].split())
     if not any(texts.values()):

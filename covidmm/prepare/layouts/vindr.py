@@ -7,21 +7,17 @@ reader, or for a reader without a finding) and images in any folder, ``train/<im
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
-from ensemble_boxes import weighted_boxes_fusion
 
 from covidmm.prepare.box_values import FORMS, box_of, numbers, require_pixels
 from covidmm.prepare.label_files import Table, read_rows
 from covidmm.prepare.labelled_images import LabelledImage, LabelledImages
 from covidmm.prepare.options import Options
+from covidmm.prepare.readers import NO_CONSENSUS, Drawn, combined
 from covidmm.prepare.samples import Box, LabelledBox, LabelledFolder
-from covidmm.utils.boxes import corners, xywh
 
 LABEL_CSV = "train.csv"
 #: By the publisher's ``class_id``.
@@ -43,8 +39,6 @@ FINDINGS = (
 )
 NO_FINDING = "No finding"
 """Of the ``class_id`` 14, without a box."""
-SAME = 0.5
-"""IoU above which boxes of one finding are the same one. Chosen here."""
 _CORNERS = ("x_min", "y_min", "x_max", "y_max")
 _PIXEL = (["0", "0", "1", "1"], ["0.0", "0.0", "1.0", "1.0"])
 
@@ -96,8 +90,9 @@ def read_folder(raw: Path, options: Options) -> LabelledFolder:
     for image, readings in table.rows.items():
         with found.reading(table.name, f"id {image!r}"):
             source = found.files.called(image, raw / "train")
-            boxes = list(_boxes(readings, options.readers))
-            if not boxes and any(reading.box for reading in readings):
+            drawn = [Drawn(one.reader, LabelledBox(one.box, one.finding)) for one in readings if one.box]
+            boxes = combined(drawn, options.readers)
+            if drawn and not boxes:
                 disputed += 1
                 found.refuse(source)
             else:
@@ -105,8 +100,7 @@ def read_folder(raw: Path, options: Options) -> LabelledFolder:
     folder = found.folder()
     if not disputed:
         return folder
-    why = "on which no two readers drew the same box (--readers consensus)"
-    return replace(folder, left_out={why: disputed, **folder.left_out})
+    return replace(folder, left_out={NO_CONSENSUS: disputed, **folder.left_out})
 
 
 def _reading(row: Mapping[str, str]) -> Reading:
@@ -133,37 +127,3 @@ def _reading(row: Mapping[str, str]) -> Reading:
     if 0 in box[2:]:
         raise ValueError(f"x_max: the box has no area: {' '.join(texts.values())}")
     return Reading(row["rad_id"], number, box, both)
-
-
-def _boxes(readings: Sequence[Reading], readers: str) -> Iterator[LabelledBox]:
-    """The boxes of an image."""
-    drawn = [reading for reading in readings if reading.box]
-    if readers == "all":
-        yield from (LabelledBox(one.box, one.finding, extra={"reader": one.reader}) for one in drawn)
-    else:
-        yield from (one for one in _merged(drawn) if readers == "merge" or one.extra["readers"] > 1)
-
-
-def _merged(drawn: Sequence[Reading]) -> list[LabelledBox]:
-    """Boxes fused per finding, each reader counting the same; ``readers`` is how many drew it, from left to right."""
-    if not drawn:
-        return []
-    boxes = corners([one.box for one in drawn])
-    # Fusion wants shares of an image. Its size is unknown yet, and any frame around the boxes gives the same.
-    origin, extent = boxes[:, :2].min(0), boxes[:, 2:].max(0)
-    frame = np.tile(origin, 2), np.tile(extent - origin, 2)
-    rows: defaultdict[str, list[int]] = defaultdict(list)
-    for row, one in enumerate(drawn):
-        rows[one.reader].append(row)
-    fused, agreement, labels = weighted_boxes_fusion(
-        [((boxes[own] - frame[0]) / frame[1]).tolist() for own in rows.values()],
-        [[1.0] * len(own) for own in rows.values()],
-        [[drawn[row].finding for row in own] for own in rows.values()],
-        iou_thr=SAME,
-        conf_type="box_and_model_avg",  # of equal scores of 1: the share of the readers
-    )
-    found = [
-        LabelledBox(tuple(round(value, 3) for value in box), int(label), extra={"readers": round(share * len(rows))})
-        for box, share, label in zip(xywh(fused * frame[1] + frame[0]).tolist(), agreement, labels, strict=True)
-    ]
-    return sorted(found, key=lambda one: (one.label, one.box))
