@@ -1,4 +1,4 @@
-"""Prepared folders as one flat list of images, and which of them belong to one patient."""
+"""The folders that are audited, and which of them belong to one patient."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from covidmm.datasets.annotated_image import AnnotatedImage
-from covidmm.datasets.prepared_folder import read_prepared
+from covidmm.datasets.prepared_folder import PreparedFolder
+from covidmm.datasets.unprepared import read_data_folder
 from covidmm.errors import DataError
 from covidmm.prepare import splits
 
@@ -42,8 +43,8 @@ def placeholder_patients(entries: Sequence[AnnotatedImage]) -> dict[tuple[str, s
     }
 
 
-def read_folders(folders: Sequence[Path]) -> list[AnnotatedImage]:
-    """Every image of prepared folders, in the order of folder, split and number.
+def read_folders(folders: Sequence[Path]) -> list[PreparedFolder]:
+    """Folders to audit, prepared or of COCO files, each with a name of its own.
 
     Raises:
         DataError: a folder is named twice, or cannot be read.
@@ -52,7 +53,7 @@ def read_folders(folders: Sequence[Path]) -> list[AnnotatedImage]:
     if twice := {str(folder) for folder in resolved if resolved.count(folder) > 1}:
         raise DataError(f"{min(twice)}: is named twice")
     names = _names(resolved)
-    return [image for folder, name in zip(resolved, names, strict=True) for image in read_prepared(folder, name).images]
+    return [read_data_folder(folder, name) for folder, name in zip(resolved, names, strict=True)]
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -17,8 +17,9 @@ from covidmm.audit.headers import check_headers
 from covidmm.audit.label_conflicts import check_conflicts
 from covidmm.audit.leaks import check_leaks
 from covidmm.audit.shortcuts import check_blur, check_border, check_markers, check_sources
+from covidmm.audit.unprepared_labels import check_reading
 from covidmm.datasets.annotated_image import AnnotatedImage
-from covidmm.datasets.prepared_folder import read_manifest, read_prepared
+from covidmm.datasets.prepared_folder import PreparedFolder, read_manifest
 from covidmm.errors import ConfigError, DataError
 from covidmm.evaluation.coco_dicts import read_results
 from covidmm.prepare.near_duplicates import Pair, find_pairs
@@ -36,12 +37,12 @@ def audit(
     workers: int = 1,
     progress: bool | None = None,
 ) -> list[Check]:
-    """Check prepared folders together, and one detector's predictions or one classifier on one of them.
+    """Check folders together, and one detector's predictions or one classifier on one of them.
 
     Writes ``out/audit.json``, ``out/audit.html`` and one CSV per table.
 
     Args:
-        folders: as ``tools/prepare.py`` wrote them.
+        folders: as ``tools/prepare.py`` wrote them, or of COCO files.
         out: made if missing; files of an earlier audit are replaced.
         predictions: a COCO results list in pixels of the prepared images; only with a single folder.
         threshold: for precision, recall and F1 of the subgroups, from validation.
@@ -61,8 +62,9 @@ def audit(
         raise ConfigError(f"--threshold: expected 0 to 1 together with --predictions, got {threshold}")
     require_output(out, "--out", folder=True)
     asked = _asked(predictions, classifier)
-    entries = read_folders(folders)
-    detector = _check_detector(folders[0], entries, predictions, threshold) if predictions else []
+    data = read_folders(folders)
+    entries = [image for one in data for image in one.images]
+    detector = _check_detector(data[0], predictions, threshold) if predictions else []
     paths = list(dict.fromkeys(entry.path for entry in entries))
     looks, failed = look_at_all(paths, workers, progress)
     if not looks:
@@ -73,7 +75,8 @@ def audit(
     pairs = find_pairs(thumbnails, digests, [entry.path for entry in readable], workers, progress)
     checks = [
         _check_images(entries, looks, failed),
-        check_manifests(folders),
+        check_manifests([one.folder for one in data if one.reading is None]),
+        *check_reading(data),
         check_leaks(entries),
         check_duplicates(readable, pairs),
         # a picture that cannot be read has labels all the same, and comes last so that pairs keep their numbers
@@ -106,19 +109,19 @@ def _asked(predictions: Path | None, classifier: tuple[str, str] | None) -> dict
     return asked
 
 
-def _check_detector(
-    folder: Path, entries: Sequence[AnnotatedImage], predictions: Path, threshold: float | None
-) -> list[Check]:
+def _check_detector(data: PreparedFolder, predictions: Path, threshold: float | None) -> list[Check]:
+    if data.reading is not None:
+        raise ConfigError(f"--predictions: {data.folder} is not prepared; their image numbers are of a prepared folder")
     # scikit-learn takes a second to import, and most audits have no detector
     from covidmm.audit.subgroups import check_calibration, check_subgroups, score
 
     results = read_results(predictions)
     if not results:
         raise DataError(f"{predictions}: expected a COCO results list with at least one box")
-    categories = {split.category_ids for split in read_prepared(folder).splits.values()}
+    categories = {split.category_ids for split in data.splits.values()}
     if len(categories) > 1:
-        raise DataError(f"{folder}: its splits have different category ids: {sorted(categories)}")
-    scored = score(entries, results, categories.pop())
+        raise DataError(f"{data.folder}: its splits have different category ids: {sorted(categories)}")
+    scored = score(data.images, results, categories.pop())
     return [check_subgroups(scored, threshold), check_calibration(scored)]
 
 
@@ -153,6 +156,8 @@ def check_manifests(folders: Sequence[Path]) -> Check:
         except DataError as error:
             rows.append((folder.resolve().name, str(error)))
     summary = f"{len(rows)} of {len(folders)} folders: {rows[0][1]}" if rows else "every folder has its prepared.json"
+    if not folders:
+        summary = "not judged: no folder is prepared"
     paragraph = (
         "prepared.json holds the options of the preparation, the counts of every split, and a hash of the data, by "
         "which runs and checkpoints name what they were made from. Without it this audit and every result on the "

@@ -31,19 +31,17 @@ def run(args: argparse.Namespace) -> int:
     from covidmm.audit.audit_files import summary_text
     from covidmm.audit.checks import Level, worst
     from covidmm.audit.full_audit import audit
-    from covidmm.datasets.unprepared import prepared_folders
 
     progress = False if args.quiet else None
-    with prepared_folders(args.prepared, args.workers) as folders:
-        checks = audit(
-            folders,
-            args.out,
-            predictions=args.predictions,
-            threshold=args.threshold,
-            classifier=args.classifier,
-            workers=args.workers,
-            progress=progress,
-        )
+    checks = audit(
+        args.prepared,
+        args.out,
+        predictions=args.predictions,
+        threshold=args.threshold,
+        classifier=args.classifier,
+        workers=args.workers,
+        progress=progress,
+    )
     if not args.quiet:
         print(summary_text(checks))
         print(f"\naudit: {args.out / 'audit.html'}")

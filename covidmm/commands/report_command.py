@@ -42,8 +42,6 @@ def run(args: argparse.Namespace) -> None:
         for path in write_card(args.card, args.folders, args.data, args.out):
             print(f"card: {path}")
         return
-    from covidmm.datasets.unprepared import prepared_folders
     from covidmm.reports.report_page import report
 
-    with prepared_folders(args.data) as data:
-        print(f"report: {report(args.folders, data, args.out)}")
+    print(f"report: {report(args.folders, args.data, args.out)}")

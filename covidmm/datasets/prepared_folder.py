@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from covidmm.datasets.annotated_image import AnnotatedImage
 from covidmm.datasets.annotations import read_annotations
 from covidmm.errors import DataError
 from covidmm.findings import OPACITY, STUDY_CLASSES
+from covidmm.prepare.samples import Issue
 from covidmm.prepare.splits import MANIFEST, SPLITS
 from covidmm.utils.boxes import areas, corners
 from covidmm.utils.fileio import json_value
@@ -64,14 +65,27 @@ class PreparedSplit:
         return Counter(name for image in self.images for name in image.classes)
 
 
+class Reading(NamedTuple):
+    """What reading a folder that nobody prepared made of its labels."""
+
+    skipped: list[Issue]
+    """What could not be used."""
+    changed: list[Issue]
+    """Such as boxes that were cut to their image."""
+
+
 @dataclass(frozen=True, eq=False)
 class PreparedFolder:
-    """A prepared folder; ``manifest`` is empty where ``prepared.json`` is missing or damaged."""
+    """A prepared folder; ``manifest`` is empty where ``prepared.json`` is missing or damaged.
+
+    ``reading`` is set of a folder that nobody prepared, see :mod:`covidmm.datasets.unprepared`.
+    """
 
     name: str
     folder: Path
     manifest: Mapping[str, Any]
     splits: Mapping[str, PreparedSplit]
+    reading: Reading | None = None
 
     @property
     def images(self) -> list[AnnotatedImage]:

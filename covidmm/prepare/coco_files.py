@@ -79,7 +79,7 @@ def document(images: Sequence[Image], categories: Sequence[str], info: Mapping[s
     return json_bytes(
         {
             "info": info,
-            "images": [_entry(image) for image in images],
+            "images": [image_entry(image) for image in images],
             "annotations": [annotation for image in images for annotation in _annotations(image)],
             "categories": [
                 {"id": number, "name": name, "supercategory": ""} for number, name in enumerate(categories, start=1)
@@ -98,7 +98,8 @@ def write_table(path: Path, issues: Iterable[Issue], last_column: str) -> None:
         file.writelines(csv_lines(("file", "field", last_column), sorted(issues)))
 
 
-def _entry(image: Image) -> dict[str, Any]:
+def image_entry(image: Image) -> dict[str, Any]:
+    """The object of an image in a COCO file."""
     record, sample = image.record, image.sample
     return {
         "id": image.number,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from covidmm.datasets.prepared_folder import PreparedFolder, PreparedSplit, read_prepared
+from covidmm.datasets.prepared_folder import PreparedFolder, PreparedSplit
+from covidmm.datasets.unprepared import UNDIVIDED, read_data_folder
 from covidmm.errors import CovidmmError, DataError
 from covidmm.evaluation.classification import score_studies
 from covidmm.reports.detections import OPTIMISTIC, Comparison, of_fused, of_run
@@ -182,7 +183,7 @@ def _prepared(found: Found, data: Sequence[Path], remarks: list[str]) -> list[Pr
             if path := find_file(recorded, one.folder):
                 folder = path.parent.parent if path.is_file() else path
                 folders.setdefault(folder.resolve(), folder)
-    made = (_try(lambda folder=folder: read_prepared(folder), remarks) for folder in folders.values())
+    made = (_try(lambda folder=folder: read_data_folder(folder), remarks) for folder in folders.values())
     return [one for one in made if one]
 
 
@@ -273,6 +274,15 @@ def _data_section(data: PreparedFolder) -> Section:
     remarks = [f"Prepared before these were kept: {', '.join(missing)}."] if missing else []
     digest = data.manifest.get("data_sha256")
     lead = f"Layout {data.manifest.get('layout', 'unknown')}, sha256 {digest or 'unknown: no prepared.json'}."
+    if data.reading is not None:
+        lead = "Not prepared: its COCO files are read as tools/prepare.py coco reads them, its images as they are."
+        remarks += [
+            f"{len(own)} files or labels {what}, the first: {own[0].file}: {own[0].field}: {own[0].cause}."
+            for what, own in data.reading._asdict().items()
+            if own
+        ]
+        if UNDIVIDED in data.splits:
+            remarks.append("No file is named after a split, so that nothing says which images train.")
     table = Table(("split", "images", "studies", "boxes"), rows)
     figures = [*data_figures(data), sample_panels(data)]
     return Section(data.name, lead, [table, *_boxes_by_class(data)], figures, counts=counts, remarks=remarks)

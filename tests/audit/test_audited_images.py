@@ -7,7 +7,8 @@ from covidmm.errors import DataError
 
 
 def test_reads_every_split_with_boxes_and_classes(clean, plants):
-    entries = read_folders([clean])
+    (data,) = read_folders([clean])
+    entries = data.images
     stored = plants.annotations(clean)
     assert len(entries) == sum(len(content["images"]) for content in stored.values())
     assert sum(len(entry.boxes) for entry in entries) == sum(len(content["annotations"]) for content in stored.values())
@@ -18,7 +19,7 @@ def test_reads_every_split_with_boxes_and_classes(clean, plants):
 
 def test_folders_of_one_name_get_longer_names(clean, tmp_path):
     shutil.copytree(clean, tmp_path / "clean")
-    names = {entry.dataset for entry in read_folders([clean, tmp_path / "clean"])}
+    names = {one.images[0].dataset for one in read_folders([clean, tmp_path / "clean"])}
     assert len(names) == 2
     assert all(name.endswith("/clean") for name in names)
 

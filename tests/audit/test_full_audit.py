@@ -89,7 +89,8 @@ def test_the_tool_says_by_its_exit_code_what_it_found(clean, planted, plants, tm
     bad = run(folder, "--out", "bad")
     assert (bad.code, "FAULT    splits" in bad.output) == (2, True)
     assert json.loads((tmp_path / "bad" / "audit.json").read_text())["level"] == "FAULT"
-    wrong = run(tmp_path)
+    (tmp_path / "empty").mkdir()
+    wrong = run("empty")
     assert (wrong.code, wrong.output.count("\n")) == (1, 1)
 
 
@@ -124,3 +125,29 @@ def test_a_folder_without_a_whole_manifest_is_a_warning(tmp_path, content, cause
     assert cause in check.summary
     assert [row[0] for row in check.tables[0].rows] == ["cut"]
     assert check_manifests([whole]).level is Level.OK
+
+
+def test_a_folder_that_nobody_prepared_is_judged_in_its_own_splits(tmp_path, make):
+    """What prepare would put right, the audit shows: a picture in two splits under two names, and one in both lists."""
+    lists = {"train": ("a", "b", "c"), "test": ("d", "e", "c")}
+    for seed, name in enumerate("abcde"):
+        make.png(tmp_path / "x/pictures" / f"{name}.png", seed)
+    (tmp_path / "x/pictures/d.png").write_bytes((tmp_path / "x/pictures/a.png").read_bytes())
+    for split, names in lists.items():
+        images = [{"id": number, "file_name": f"{name}.png"} for number, name in enumerate(names)]
+        content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "mass"}]}
+        (tmp_path / "x" / f"{split}.json").write_text(json.dumps(content))
+    before = sorted((tmp_path / "x").rglob("*"))
+    checks = {check.name: check for check in audit([tmp_path / "x"], tmp_path / "out", progress=False)}
+    assert (checks["duplicates"].level, checks["duplicates"].numbers["where"]) == (Level.FAULT, {"across splits": 1})
+    assert (checks["reading"].level, checks["reading"].numbers["skipped"]) == (Level.FAULT, 1)
+    assert "another split: test and train" in checks["reading"].tables[0].rows[0][-1]
+    assert checks["manifest"].summary == "not judged: no folder is prepared"
+    assert sorted((tmp_path / "x").rglob("*")) == before
+    (tmp_path / "x/test.json").unlink()
+    checks = {check.name: check for check in audit([tmp_path / "x"], tmp_path / "out", progress=False)}
+    assert checks["splits"].summary.startswith("not judged: no data set has two splits (3 images name no patient)")
+    results = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
+    (tmp_path / "found.json").write_text(json.dumps(results))
+    with pytest.raises(ConfigError, match="is not prepared"):
+        audit([tmp_path / "x"], tmp_path / "out", predictions=tmp_path / "found.json", progress=False)

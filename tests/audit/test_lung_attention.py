@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from covidmm.audit import lung_attention as attention
-from covidmm.audit.audited_images import read_folders
 from covidmm.audit.checks import Level
 from covidmm.audit.lung_attention import check_attention, share_inside
 from covidmm.audit.lungs import find_lungs
+from covidmm.datasets.prepared_folder import read_prepared
 from covidmm.errors import ConfigError
 
 
@@ -46,7 +46,7 @@ def field_of(pixels, otherwise):
 
 def test_a_network_that_looks_at_the_corners_is_a_warning(clean, looking):
     looking(lambda pixels: np.pad(np.zeros((6, 6), np.float32), 1, constant_values=1))
-    check = check_attention(read_folders([clean]), "a.py", "a.pth")
+    check = check_attention(read_prepared(clean).images, "a.py", "a.pth")
     assert check.level is Level.WARNING
     assert check.numbers["high"] < 0
     assert check.numbers["inside"] < check.numbers["area"]
@@ -55,7 +55,7 @@ def test_a_network_that_looks_at_the_corners_is_a_warning(clean, looking):
 
 def test_a_network_that_looks_at_the_lungs_is_not(clean, looking):
     looking(lambda pixels: field_of(pixels, np.ones((4, 4))))
-    check = check_attention(read_folders([clean]), "a.py", "a.pth")
+    check = check_attention(read_prepared(clean).images, "a.py", "a.pth")
     assert check.level is Level.OK
     assert check.numbers["low"] > 0.2
     assert check.tables[0].rows[0][1] == "typical"
@@ -63,16 +63,16 @@ def test_a_network_that_looks_at_the_lungs_is_not(clean, looking):
 
 def test_a_network_that_looks_everywhere_is_told_and_not_judged(clean, looking):
     looking(lambda pixels: np.ones((4, 4), np.float32))
-    check = check_attention(read_folders([clean]), "a.py", "a.pth")
+    check = check_attention(read_prepared(clean).images, "a.py", "a.pth")
     assert check.level is Level.OK
     assert check.numbers["inside"] == pytest.approx(check.numbers["area"], abs=0.02)
 
 
 def test_no_heat_and_no_outlines_are_said(clean, looking, monkeypatch):
     looking(lambda pixels: np.zeros((4, 4), np.float32))
-    assert "no image has any" in check_attention(read_folders([clean]), "a.py", "a.pth").summary
+    assert "no image has any" in check_attention(read_prepared(clean).images, "a.py", "a.pth").summary
     monkeypatch.setattr(attention, "find_lungs", lambda pixels: None)
-    assert "too few to judge" in check_attention(read_folders([clean]), "a.py", "a.pth").summary
+    assert "too few to judge" in check_attention(read_prepared(clean).images, "a.py", "a.pth").summary
 
 
 def test_a_trained_classifier_is_asked_through_its_own_pipeline(clean, tmp_path, monkeypatch):
@@ -88,7 +88,8 @@ def test_a_trained_classifier_is_asked_through_its_own_pipeline(clean, tmp_path,
     model = MODELS.build(cfg.model)
     model.init_weights()
     torch.save({"state_dict": model.state_dict()}, tmp_path / "a.pth")
-    check = check_attention(read_folders([clean]), "configs/phantom/study_r18_phantom.py", str(tmp_path / "a.pth"))
+    config = "configs/phantom/study_r18_phantom.py"
+    check = check_attention(read_prepared(clean).images, config, str(tmp_path / "a.pth"))
     assert check.numbers["used"] > 5
     assert 0 < check.numbers["inside"] < 1
     # the whole radiograph goes into this network, so the outline takes what it takes of the picture
@@ -106,4 +107,4 @@ def test_a_detector_has_no_grad_cam(clean, tmp_path):
     init_default_scope("mmdet")
     torch.save({"state_dict": MODELS.build(load_config(config).model).state_dict()}, tmp_path / "a.pth")
     with pytest.raises(ConfigError, match="needs a classifier"):
-        check_attention(read_folders([clean]), config, str(tmp_path / "a.pth"))
+        check_attention(read_prepared(clean).images, config, str(tmp_path / "a.pth"))

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from pydicom.uid import UID
 
 from covidmm.datasets.prepared_folder import PreparedFolder
+from covidmm.datasets.unprepared import UNDIVIDED
 from covidmm.prepare.splits import SPLITS
 from covidmm.reports.figures.style import PALETTE, VERMILLION, Drawn, draw
 
@@ -21,8 +22,8 @@ SIZE = "size"
 AGE = "age"
 #: As in the histogram of the report (docs/references.md).
 _BINS = 100
-_COLOURS = dict(zip(SPLITS, PALETTE, strict=False))
-_HATCHES = dict(zip(SPLITS, ("", "///", "xx"), strict=True))
+_COLOURS = dict(zip((*SPLITS, UNDIVIDED), PALETTE, strict=False))
+_HATCHES = dict(zip((*SPLITS, UNDIVIDED), ("", "///", "xx", ""), strict=True))
 
 
 def class_figure(data: PreparedFolder) -> Drawn:
