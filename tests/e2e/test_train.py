@@ -130,7 +130,9 @@ def test_the_study_classifier_is_trained_tested_explained_and_published(phantoms
         tool("train.py", config, "--work-dir", work_dir, "--cfg-options", "train_cfg.max_epochs=1", root=phantoms)
     )
     assert "preflight: train: negative" in output
-    assert "study/mAP:" in output
+    assert re.search(r"^epoch 1/1  loss [\d.]+  val_loss [\d.]+ \(best ", output, re.MULTILINE), output
+    (log,) = work_dir.rglob("*.log")
+    assert "study/mAP:" in log.read_text()
     pictures = tmp_path / "pictures"
     output = finish(tool("test.py", config, work_dir, "--work-dir", tmp_path, "--show-dir", pictures, root=phantoms))
     assert "confusion matrix, rows true:" in output

@@ -24,7 +24,7 @@ def test_the_tool_without_models_ends_with_one_line(tmp_path):
     assert ended.code == 1
     (line,) = [line for line in ended.output.splitlines() if line.startswith("error: ")]
     assert "_r18_siim: no " in line
-    assert line.endswith("run `make demo`, which trains them in a few minutes")
+    assert line.endswith("run `covidmm demo`, or `make demo` in a checkout, which trains them in a few minutes")
     assert "Traceback" not in ended.output
 
 

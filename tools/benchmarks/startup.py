@@ -19,7 +19,7 @@ DISTRIBUTIONS = ("torch", "onedl-mmdetection", "onedl-mmengine")
 _ROOT = Path(__file__).parents[2]
 #: The training whose start is timed by default.
 CONFIG = _ROOT / "configs/small/frcnn_r18_siim.py"
-#: What is printed when an iteration is over.
+#: What is logged when an iteration is over.
 _ITERATION = re.compile(r"Epoch\(train\)\s+\[1\]\[\s*1/")
 
 
@@ -75,15 +75,17 @@ def _first_iteration(config: str, prepared: Path, work_dir: Path) -> float:
     command = [sys.executable, str(_ROOT / "tools/train.py"), config, "--work-dir", str(work_dir)]
     command += ["--cfg-options", "default_hooks.logger.interval=1", "train_cfg.max_epochs=1"]
     environment = os.environ | dict.fromkeys(ROOTS, str(prepared))
-    start, shown = time.perf_counter(), []
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        try:
-            for line in process.stdout or ():
-                shown.append(line.strip())
-                if _ITERATION.search(line):
-                    return time.perf_counter() - start
-        finally:
-            process.terminate()
-    raise CovidmmError(f"the training of {config} ended before its first iteration: {shown[-1] if shown else ''}")
+    start = time.perf_counter()
+    with (work_dir.parent / "shown").open("w+") as shown:
+        with subprocess.Popen(command, env=environment, stdout=shown, stderr=subprocess.STDOUT) as process:
+            try:
+                while process.poll() is None:
+                    # the console has a line for each epoch alone
+                    if any(_ITERATION.search(path.read_text()) for path in work_dir.glob("*/*.log")):
+                        return time.perf_counter() - start
+                    time.sleep(0.01)
+            finally:
+                process.terminate()
+        shown.seek(0)
+        said = shown.read().strip().splitlines()
+    raise CovidmmError(f"the training of {config} ended before its first iteration: {said[-1] if said else ''}")
