@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -296,12 +297,14 @@ def result_of(family: str, out: Path, again: bool) -> dict[str, Any]:
     if not again and known.get("key") == key and all(known["steps"].get(step) == "ok" for step in NEEDED):
         return known
     folder = out / family
-    subprocess.run(["rm", "-rf", str(folder)], check=True)
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     child = multiprocessing.get_context("fork").Process(target=_child, args=(name, folder, file, key))
     file.unlink(missing_ok=True)
     child.start()
     child.join()
+    for path in folder.rglob("*.pth"):  # 25 GB of all families
+        path.unlink()
     if not file.is_file():
         cause = f"over {SECONDS} s of processor time" if child.exitcode in (-24, -9) else f"exit code {child.exitcode}"
         return {"config": name, "key": key, "steps": {"builds": f"ended: {cause}"}, "seconds": SECONDS}
