@@ -198,7 +198,10 @@ def parse_config(text: str) -> dict[str, Any]:
 def _config_of(path: Path) -> dict[str, Any]:
     """The values of a config. One of covidmm's own may be executed; any other is only read, as plain values."""
     if _SHIPPED in path.resolve().parents:
-        return Config.fromfile(str(path), import_custom_modules=False).to_dict()
+        from covidmm.engine.console import quiet_reading  # as above
+
+        with quiet_reading():
+            return Config.fromfile(str(path), import_custom_modules=False).to_dict()
     try:
         own = _literals(path.read_text())
     except ValueError as error:
