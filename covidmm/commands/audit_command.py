@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from covidmm.errors import ConfigError
+from covidmm.commands import positive
 
 EPILOG = """\
 Exit code: 0 where nothing or only warnings were found, 2 after a FAULT, 1 where the audit could not be made."""
@@ -20,14 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--predictions", type=Path, metavar="FILE.json", help="predictions of tools/test.py --out")
     parser.add_argument("--threshold", type=float, help="score that a predicted box needs, from validation")
     parser.add_argument("--classifier", nargs=2, metavar=("CONFIG", "CHECKPOINT"), help="whose Grad-CAM to look at")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    parser.add_argument(
+        "--workers", type=positive, default=os.cpu_count() or 1, help="processes (default: one per core)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.workers < 1:
-        raise ConfigError(f"--workers: expected an integer >= 1, got {args.workers}")
-
     from covidmm.audit.audit_files import summary_text
     from covidmm.audit.checks import Level, worst
     from covidmm.audit.full_audit import audit

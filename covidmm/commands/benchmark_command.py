@@ -9,14 +9,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from covidmm.commands import positive
 from covidmm.errors import DataError
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is below 1")
-    return value
 
 
 def number(name: str, default: int, what: str) -> tuple[str, dict[str, Any]]:

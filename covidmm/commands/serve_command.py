@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 from pathlib import Path
 
+from covidmm.commands import positive
 from covidmm.errors import ConfigError
 
 ADVICE = "nothing is lost, the same command serves again"
@@ -15,13 +16,6 @@ def port(text: str) -> int:
     value = int(text)
     if not 0 <= value < 2**16:
         raise argparse.ArgumentTypeError(f"expected a port between 0 and 65535, got {value}")
-    return value
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {value}")
     return value
 
 

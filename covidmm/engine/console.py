@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,7 @@ from tqdm import tqdm
 from covidmm.utils.distributed import is_first
 
 _COVIDMM = Path(__file__).resolve().parents[1]
-_LOGGING = (os.path.dirname(logging.__file__), os.path.join(os.path.dirname(mmengine.__file__), "logging"))  # noqa: PTH118, PTH120
+_LOGGING = (str(Path(logging.__file__).parent), str(Path(mmengine.__file__).parent / "logging"))
 #: What MMEngine says of itself at every start, and nobody can do anything about.
 _OF_ITSELF = ("will be deprecated in future", "is the alias of")
 
